@@ -1,0 +1,1 @@
+"""virt-launcher: the pre-start hook, the container entrypoint and the libvirt domain of one VM."""
