@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 Binding = Literal["bridge", "masquerade"]
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
+Cache = Literal["none", "writethrough", "writeback"]
+IOMode = Literal["native", "threads"]
 DiskDevice = Literal["disk", "cdrom", "lun"]
+Protocol = Literal["TCP", "UDP"]
 NicModel = Literal["virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
 
 GRACE_SECONDS = 30
@@ -43,7 +46,7 @@ class Port:
     """A port of the guest that masquerade forwards to it."""
 
     port: int
-    protocol: Literal["TCP", "UDP"] = "TCP"
+    protocol: Protocol = "TCP"
     name: str = ""
 
 
@@ -135,13 +138,15 @@ class Disk:
     """One disk of the guest; what is behind it is given on the command line by its name."""
 
     name: str
-    device: DiskDevice = "disk"
+    device: Cache = Literal["none", "writethrough", "writeback"]
+IOMode = Literal["native", "threads"]
+DiskDevice = "disk"
     bus: Bus = "sata"
     readonly: bool = False
     boot_order: int | None = None
     serial: str | None = None
-    cache: Literal["none", "writethrough", "writeback"] | None = None
-    io: Literal["native", "threads"] | None = None
+    cache: Cache | None = None
+    io: IOMode | None = None
     pci_address: str | None = None
 
 
@@ -162,7 +167,7 @@ class Clock:
     timezone: str | None = None
     """IANA name; None is UTC."""
     offset_seconds: int | None = None
-    """From UTC; None keeps what the guest sets across its own reboots."""
+    """From UTC; None is UTC itself at each start."""
     timers: tuple[Timer, ...] = ()
 
 

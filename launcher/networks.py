@@ -1,0 +1,228 @@
+"""The admission rules for networks and interfaces: what is attached to what, and how."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+
+from launcher import manifest as source
+from launcher.rules import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi import (
+    DEFAULT_INTERFACE,
+    Binding,
+    DHCPOptions,
+    InterfaceSpec,
+    LinkState,
+    ManifestError,
+    NicModel,
+    Port,
+    Protocol,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODELS: tuple[NicModel, ...] = ("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139")
+PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP")
+STATES: tuple[LinkState, ...] = ("up", "down")
+
+QUEUES_MAXIMUM = 256
+"""Of a tap device."""
+ACPI_INDEX_MAXIMUM = 16383
+"""The largest on-board index that udev makes a name of (systemd.net-naming-scheme)."""
+PRIVATE_OPTIONS = range(224, 255)
+"""RFC 3942 section 3."""
+MASQUERADE_BRIDGE_MAC = "02:00:00:00:00:00"
+
+_MAC_FORMS = re.compile(
+    r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}",
+    re.IGNORECASE,
+)
+# RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
+_PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+def admit_interfaces(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[InterfaceSpec, ...]:
+    """The guest's interfaces in the manifest's order, without those that are marked as absent."""
+    interfaces, networks = devices.interfaces or [], spec.networks or []
+    if not interfaces and not networks:
+        return () if devices.autoattach_pod_interface is False else (DEFAULT_INTERFACE,)
+    by_name = _networks(networks)
+    names: list[str] = []
+    admitted: list[InterfaceSpec] = []
+    for index, interface in enumerate(interfaces):
+        path = f"spec.domain.devices.interfaces[{index}]"
+        check_name(f"{path}.name", interface.name, names)
+        names.append(interface.name)
+        attached = by_name.get(interface.name)
+        if attached is None:
+            raise ManifestError(f"{path}.name", f"no network of spec.networks is named `{interface.name}`")
+        queues = min(vcpus, QUEUES_MAXIMUM) if devices.network_interface_multiqueue else 1
+        one = _interface(interface, path, *attached, queues)
+        if interface.state != "absent":
+            admitted.append(one)
+    for index, network in enumerate(networks):
+        if network.name not in names:
+            raise ManifestError(f"spec.networks[{index}].name", f"`{network.name}` has no interface")
+    _check_distinct(admitted)
+    return tuple(admitted)
+
+
+def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Network, str]]:
+    """The networks with their paths, by name."""
+    by_name: dict[str, tuple[source.Network, str]] = {}
+    primary: str | None = None
+    for index, network in enumerate(networks):
+        path = f"spec.networks[{index}]"
+        check_name(f"{path}.name", network.name, by_name)
+        if (network.pod is None) == (network.multus is None):
+            raise ManifestError(path, "must be exactly one of pod and multus")
+        if network.multus is not None and not network.multus.network_name:
+            raise ManifestError(f"{path}.multus.networkName", "must not be empty")
+        if network.pod is not None or (network.multus is not None and network.multus.default):
+            if primary is not None:
+                raise ManifestError(path, f"the pod has one primary network, `{primary}` already is it")
+            primary = network.name
+        by_name[network.name] = network, path
+    return by_name
+
+
+def _interface(
+    interface: source.Interface, path: str, network: source.Network, network_path: str, queues: int
+) -> InterfaceSpec:
+    binding = _binding(interface, path)
+    if binding == "masquerade" and network.pod is None:
+        raise ManifestError(f"{path}.masquerade", "is for the pod network alone")
+    model = choose(f"{path}.model", interface.model or "virtio", MODELS)
+    state = interface.state or "up"
+    check_positive(f"{path}.bootOrder", interface.boot_order)
+    check_positive(f"{path}.acpiIndex", interface.acpi_index)
+    if interface.acpi_index is not None and interface.acpi_index > ACPI_INDEX_MAXIMUM:
+        raise ManifestError(f"{path}.acpiIndex", f"must be at most {ACPI_INDEX_MAXIMUM}")
+    check_pci_address(f"{path}.pciAddress", interface.pci_address)
+    pod = network.pod or source.PodNetwork()
+    return InterfaceSpec(
+        name=interface.name,
+        binding=binding,
+        model=model,
+        mac=_mac(f"{path}.macAddress", interface.mac_address, binding),
+        pod_network=network.pod is not None,
+        multus_network=network.multus.network_name if network.multus else None,
+        multus_default=bool(network.multus and network.multus.default),
+        state="up" if state == "absent" else choose(f"{path}.state", state, STATES),
+        boot_order=interface.boot_order,
+        acpi_index=interface.acpi_index,
+        pci_address=interface.pci_address or None,
+        queues=queues if model == "virtio" else 1,
+        ports=_ports(f"{path}.ports", interface.ports or []),
+        dhcp_options=_dhcp_options(f"{path}.dhcpOptions", interface.dhcp_options),
+        vm_network=_vm_network(f"{network_path}.pod.vmNetworkCIDR", pod.vm_network_cidr, 4),
+        vm_network6=_vm_network(f"{network_path}.pod.vmIPv6NetworkCIDR", pod.vm_network_cidr6, 6),
+    )
+
+
+def _binding(interface: source.Interface, path: str) -> Binding:
+    for name in ("sriov", "macvtap", "passt", "slirp", "binding"):
+        if getattr(interface, name) is not None:
+            raise ManifestError(f"{path}.{name}", "is not supported: the bindings are bridge and masquerade")
+    if (interface.bridge is None) == (interface.masquerade is None):
+        raise ManifestError(path, "must have exactly one of the bindings bridge and masquerade")
+    return "masquerade" if interface.bridge is None else "bridge"
+
+
+def _mac(path: str, text: str | None, binding: Binding) -> str | None:
+    """The MAC address in lower case with colons, from any of the usual spellings."""
+    if not text:
+        return None
+    check_match(path, text, _MAC_FORMS, "must be six bytes such as 02:00:00:00:00:01")
+    digits = re.sub(r"[:.-]", "", text.lower())
+    mac = ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+    if int(mac[:2], 16) & 1:
+        raise ManifestError(path, f"must not be a multicast address, is {mac}")
+    if mac == "00:00:00:00:00:00":
+        raise ManifestError(path, "must not be all zero")
+    if mac.startswith("fe:"):
+        raise ManifestError(path, f"must not begin with fe, which libvirt keeps for its own taps, is {mac}")
+    if binding == "masquerade" and mac == MASQUERADE_BRIDGE_MAC:
+        raise ManifestError(path, f"must not be {mac}, which is the bridge's own")
+    return mac
+
+
+def _ports(path: str, ports: Sequence[source.PortSource]) -> tuple[Port, ...]:
+    admitted: list[Port] = []
+    for index, port in enumerate(ports):
+        here = f"{path}[{index}]"
+        if not 1 <= port.port <= 65535:
+            raise ManifestError(f"{here}.port", f"must be between 1 and 65535, is {port.port}")
+        if port.name:
+            check_match(f"{here}.name", port.name, _PORT_NAME, "must be up to 15 of a–z, 0–9 and `-`")
+            if port.name in {other.name for other in admitted}:
+                raise ManifestError(f"{here}.name", f"`{port.name}` is used twice")
+        protocol = choose(f"{here}.protocol", (port.protocol or "TCP").upper(), PROTOCOLS)
+        admitted.append(Port(port.port, protocol, port.name or ""))
+    return tuple(admitted)
+
+
+def _dhcp_options(path: str, options: source.DHCPOptionsSource | None) -> DHCPOptions:
+    if options is None:
+        return DHCPOptions()
+    private: dict[int, str] = {}
+    for index, option in enumerate(options.private_options or []):
+        here = f"{path}.privateOptions[{index}].option"
+        if option.option not in PRIVATE_OPTIONS:
+            raise ManifestError(here, f"must be between 224 and 254, is {option.option}")
+        if option.option in private:
+            raise ManifestError(here, f"{option.option} is given twice")
+        private[option.option] = option.value
+    servers = enumerate(options.ntp_servers or [])
+    return DHCPOptions(
+        boot_file=options.boot_file_name or None,
+        tftp_server=options.tftp_server_name or None,
+        ntp=tuple(_ipv4(f"{path}.ntpServers[{index}]", server) for index, server in servers),
+        private=tuple(private.items()),
+    )
+
+
+def _ipv4(path: str, text: str) -> str:
+    """The IPv4 address in canonical form; leading zeros are decimal, as KubeVirt's API server takes them."""
+    parts = text.split(".")
+    try:
+        if all(part.isascii() and part.isdigit() for part in parts):
+            return str(ipaddress.IPv4Address(".".join(str(int(part)) for part in parts)))
+    except ValueError:
+        pass
+    raise ManifestError(path, f"must be an IPv4 address, is `{text}`")
+
+
+def _vm_network(path: str, text: str | None, version: int) -> str | None:
+    """The guest's network of the masquerade binding; it must hold a gateway and a guest."""
+    if not text:
+        return None
+    address, slash, prefix = text.partition("/")
+    if version == 4:
+        address = _ipv4(path, address)
+    try:
+        network = ipaddress.ip_network(f"{address}{slash}{prefix}", strict=False)
+    except ValueError:
+        raise ManifestError(path, f"must be a network such as 10.0.2.0/24, is `{text}`") from None
+    if network.version != version:
+        raise ManifestError(path, f"must be an IPv{version} network, is `{text}`")
+    if network.max_prefixlen - network.prefixlen < 2:
+        raise ManifestError(path, f"is too small, must be /{network.max_prefixlen - 2} or larger")
+    return str(network)
+
+
+def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
+    """What must not be the same for two interfaces of one machine."""
+    path = "spec.domain.devices.interfaces"
+    for field in ("mac", "acpi_index", "pci_address"):
+        owners: dict[object, str] = {}
+        for interface in interfaces:
+            value = getattr(interface, field)
+            if value is None:
+                continue
+            if value in owners:
+                pair = f"`{owners[value]}` and `{interface.name}`"
+                raise ManifestError(path, f"{pair} have the same {field.replace('_', ' ')} {value}")
+            owners[value] = interface.name

@@ -1,0 +1,47 @@
+"""Checks that several fields of a manifest share. Each takes the field's path and raises ManifestError."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from launcher.vmi import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+Word = TypeVar("Word", bound=str)
+
+# Names become parts of device aliases, for which libvirt allows these characters.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_PCI_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
+
+
+def check_match(path: str, value: str, pattern: re.Pattern[str], reason: str) -> None:
+    if not pattern.fullmatch(value):
+        raise ManifestError(path, f"{reason}, is `{value}`")
+
+
+def check_name(path: str, name: str, taken: Collection[str]) -> None:
+    """`name` must be usable for a device and differ from all of `taken`."""
+    check_match(path, name, _NAME, "must be letters, digits, `_` and `-`")
+    if name in taken:
+        raise ManifestError(path, f"`{name}` is used twice")
+
+
+def check_positive(path: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ManifestError(path, f"must be at least 1, is {value}")
+
+
+def check_pci_address(path: str, address: str | None) -> None:
+    if address:
+        check_match(path, address, _PCI_ADDRESS, "must look like 0000:03:00.0")
+
+
+def choose(path: str, value: str, allowed: tuple[Word, ...]) -> Word:
+    """The member of `allowed` that `value` is."""
+    for word in allowed:
+        if word == value:
+            return word
+    raise ManifestError(path, f"must be one of {', '.join(allowed)}, is `{value}`")
