@@ -34,9 +34,7 @@ BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
 CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
 IO_MODES: tuple[IOMode, ...] = ("native", "threads")
 POLICIES = ("force", "require", "optional", "disable", "forbid")
-TICK_CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
-IO_MODES: tuple[IOMode, ...] = ("native", "threads")
-POLICIES = ("delay", "catchup", "merge", "discard")
+TICK_POLICIES = ("delay", "catchup", "merge", "discard")
 MEMORY_MINIMUM = 1 << 20
 VCPU_MAXIMUM = 288
 """Of QEMU's q35 without an interrupt remapper."""

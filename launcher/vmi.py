@@ -138,9 +138,7 @@ class Disk:
     """One disk of the guest; what is behind it is given on the command line by its name."""
 
     name: str
-    device: Cache = Literal["none", "writethrough", "writeback"]
-IOMode = Literal["native", "threads"]
-DiskDevice = "disk"
+    device: DiskDevice = "disk"
     bus: Bus = "sata"
     readonly: bool = False
     boot_order: int | None = None
