@@ -1,0 +1,47 @@
+"""Fixtures of the whole suite, and the rule for tests that need root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from lab.namespace import sweep
+from lab.pod import Pod
+
+MakePod = Callable[..., Pod]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root the tests marked `root` or `vm` are skipped, with the reason; as root nothing is."""
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root: network namespaces")
+    for item in items:
+        if item.get_closest_marker("root") or item.get_closest_marker("vm"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _swept() -> None:
+    """Namespaces of earlier runs that were killed are gone before the first test."""
+    if os.geteuid() == 0:
+        sweep()
+
+
+@pytest.fixture
+def make_pod() -> Iterator[MakePod]:
+    """A function with the arguments of `lab.pod.Pod`; what it made is removed after the test."""
+    with ExitStack() as stack:
+
+        def make(*arguments: object, **options: object) -> Pod:
+            return stack.enter_context(Pod(*arguments, **options))  # type: ignore[arg-type]
+
+        yield make
+
+
+@pytest.fixture
+def pod(make_pod: MakePod) -> Pod:
+    """A pod of the plain shape (flannel) with a guest at `tap0`."""
+    return make_pod()

@@ -1,0 +1,135 @@
+"""Everything that can be seen of a namespace's network, in a form that two moments can be compared in.
+
+Taken apart and put back must mean equal: the same addresses in the same order, the same routes in every
+table, rules, permanent neighbours, sysctls, offloads. Left out is only what time alone changes (counters,
+ages, the seconds a finite lifetime has left) and the indexes and random MACs of what no longer exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.namespace import Namespace
+
+_FOREVER = 0xFFFFFFFF
+_VOLATILE = {"stats", "stats64", "expires", "used", "confirmed", "updated", "probes", "refcnt"}
+_VOLATILE_BRIDGE = re.compile(r"_timer$|^root_path_cost$|^ipv6_.*_age$|^hello_timer$|^gc_timer$")
+_SYSCTLS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
+_SYSCTLS_ALONE = ("ipv4/ip_forward", "ipv6/bindv6only")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Canonical lines of text under a heading each, e.g. `ip -4 route show table all`."""
+
+    sections: dict[str, tuple[str, ...]]
+
+    def difference(self, later: Snapshot) -> str:
+        """A unified diff from this snapshot to a later one, empty when they are equal."""
+        return "\n".join(
+            line
+            for heading in sorted(self.sections.keys() | later.sections.keys())
+            for line in difflib.unified_diff(
+                self.sections.get(heading, ()),
+                later.sections.get(heading, ()),
+                f"before: {heading}",
+                f"after: {heading}",
+                lineterm="",
+                n=2,
+            )
+        )
+
+
+def take_snapshot(namespace: Namespace) -> Snapshot:
+    """Look at everything there is now."""
+    sections = {
+        "ip -d addr": _lines(namespace.ip_json("-d addr show"), indent=1),
+        "ip -4 route show table all": _lines(namespace.ip_json("-4 -d route show table all")),
+        "ip -6 route show table all": _lines(namespace.ip_json("-6 -d route show table all")),
+        "ip -4 rule": _lines(namespace.ip_json("-4 rule show")),
+        "ip -6 rule": _lines(namespace.ip_json("-6 rule show")),
+        "ip neigh show nud permanent": _lines(_permanent_neighbours(namespace)),
+        "ip neigh show proxy": _lines(namespace.ip_json("neigh show proxy")),
+        "bridge link": _lines(_bridge(namespace, "-d link show")),
+        "bridge fdb": _lines(_bridge(namespace, "fdb show")),
+        "nft list ruleset": tuple(namespace.run(["nft", "list", "ruleset"]).stdout.splitlines()),
+        "tc qdisc": tuple(namespace.run(["tc", "qdisc", "show"]).stdout.splitlines()),
+        "sysctl": tuple(_sysctls(namespace)),
+    }
+    for link in namespace.ip_json("link show"):
+        name = link["ifname"]
+        features = namespace.run(["ethtool", "-k", name], check=False).stdout
+        sections[f"ethtool -k {name}"] = tuple(features.splitlines())
+    return Snapshot(sections)
+
+
+def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 2) -> None:
+    """Fail with a readable diff unless the namespace looks as it did.
+
+    The kernel finishes some things on its own a little later (carrier, duplicate address detection),
+    therefore a difference must last for `within` seconds to be one.
+    """
+    __tracebackhide__ = True
+    deadline = time.monotonic() + within
+    while difference := before.difference(take_snapshot(namespace)):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{namespace.name} is not as it was before:\n{difference}")
+        time.sleep(0.05)
+
+
+def _permanent_neighbours(namespace: Namespace) -> list[dict[str, Any]]:
+    # IPv4 and IPv6 in one list; the order is the hash table's
+    return sorted(
+        namespace.ip_json("neigh show nud permanent"), key=lambda entry: (entry["dev"], entry["dst"])
+    )
+
+
+def _bridge(namespace: Namespace, arguments: str) -> list[dict[str, Any]]:
+    printed = namespace.run(["bridge", "-j", *arguments.split()]).stdout
+    entries: list[dict[str, Any]] = json.loads(printed or "[]")
+    return sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True))
+
+
+def _sysctls(namespace: Namespace) -> Iterator[str]:
+    root = Path("/proc/sys/net")
+    with namespace.entered():
+        paths = [path for part in _SYSCTLS for path in (root / part).glob("*/*")]
+        paths += [root / alone for alone in _SYSCTLS_ALONE]
+        for path in sorted(paths):
+            try:
+                value = path.read_text().strip()
+            except OSError:  # stable_secret that was never set
+                value = "unreadable"
+            yield f"{path.relative_to(root)} = {value}"
+
+
+def _lines(entries: list[dict[str, Any]], indent: int | None = None) -> tuple[str, ...]:
+    """One line per entry, or with an indent one per field where entries are long."""
+    return tuple(
+        line
+        for entry in entries
+        for line in json.dumps(_canonical(entry), indent=indent, sort_keys=True).splitlines()
+    )
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _lifetime(part) if key.endswith("_life_time") else _canonical(part)
+            for key, part in value.items()
+            if key not in _VOLATILE and not _VOLATILE_BRIDGE.search(key)
+        }
+    if isinstance(value, list):
+        return [_canonical(part) for part in value]
+    return value
+
+
+def _lifetime(seconds: int) -> str:
+    return "forever" if seconds == _FOREVER else "expired" if seconds == 0 else "finite"
