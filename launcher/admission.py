@@ -36,8 +36,8 @@ IO_MODES: tuple[IOMode, ...] = ("native", "threads")
 POLICIES = ("force", "require", "optional", "disable", "forbid")
 TICK_POLICIES = ("delay", "catchup", "merge", "discard")
 MEMORY_MINIMUM = 1 << 20
-VCPU_MAXIMUM = 288
-"""Of QEMU's q35 without an interrupt remapper."""
+VCPU_MAXIMUM = 255
+"""Of a machine without an interrupt remapper."""
 
 _UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
 _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
