@@ -1,0 +1,277 @@
+"""Plans carried out: a set-up that is whole or not at all, and the way back that ends in exactly the original."""
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netsetup import nftables, state, tap
+from netsetup.bridge import BridgeNetwork
+from netsetup.discover import PROC_SYS, observe, pod_interface
+from netsetup.lock import NamespaceLock
+from netsetup.model import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
+from netsetup.netlink import Netlink
+from netsetup.plan import NetworkRequest, Plan, describe_network, other_sysctls, plan_setup, plan_teardown
+from netsetup.resolver import read_resolver
+from netsetup.state import Record
+from netsetup.steps import (
+    AddAddress,
+    AddNeighbour,
+    AddRoute,
+    CreateBridge,
+    CreateTap,
+    DeleteAddress,
+    DeleteLink,
+    DeleteNeighbour,
+    DeleteRoute,
+    DeleteTable,
+    LoadTable,
+    PinMac,
+    SetAddrGenMode,
+    SetAlias,
+    SetLearning,
+    SetMac,
+    SetMaster,
+    SetMtu,
+    SetSysctl,
+    SetUp,
+    Step,
+    describe,
+)
+
+log = logging.getLogger("netsetup")
+
+TEARDOWN_ROUNDS = 5
+"""Putting back takes two rounds, the second for what the kernel added by itself; more means that it does not settle."""
+
+ALREADY_THERE = {errno.EEXIST}
+ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A pod whose interfaces belong to the VM."""
+
+    networks: tuple[BridgeNetwork, ...]
+    plan: Plan
+    """The steps that were (or, in a dry run, would be) taken; empty on a pod that was set up already."""
+    discover_ms: float
+    plan_ms: float
+    apply_ms: float
+
+
+def prepare_pod_network_interfaces(
+    requests: Sequence[NetworkRequest] = (NetworkRequest(),),
+    *,
+    state_dir: str | Path | None = None,
+    resolver_path: str = "/etc/resolv.conf",
+    dry_run: bool = False,
+    before_change: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
+
+    When a step fails, what was done is undone and the step's error raised: a NetworkSetupError, as model.py has them;
+    NotRestored when undoing failed too. `before_change` runs once the plan is known to be possible.
+    """
+    folder = state.directory(state_dir)
+    with Netlink() as netlink, NamespaceLock():
+        began = time.perf_counter()
+        observed = observe(netlink)
+        record = state.load(folder, netlink.namespace_cookie)
+        resolver = read_resolver(resolver_path)
+        discovered = time.perf_counter()
+        fresh = record is None
+        if record is None:
+            pods = [pod_interface(observed, request.pod_interface, resolver) for request in requests]
+            networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
+            record = Record(
+                boot_id=state.boot_id(),
+                namespace_cookie=netlink.namespace_cookie,
+                networks=networks,
+                sysctls=other_sysctls(observed, networks),
+            )
+        else:
+            _require_same(record, requests)
+        plan = plan_setup(observed, record.networks)
+        planned = time.perf_counter()
+        if not dry_run:
+            before_change()
+            if fresh:
+                state.save(folder, record)
+            _carry_out(netlink, plan, record, folder if fresh else None)
+        return Prepared(
+            networks=record.networks,
+            plan=plan,
+            discover_ms=(discovered - began) * 1e3,
+            plan_ms=(planned - discovered) * 1e3,
+            apply_ms=(time.perf_counter() - planned) * 1e3,
+        )
+
+
+def restore_pod_network_interfaces(state_dir: str | Path | None = None) -> bool:
+    """Put the pod of the current network namespace back as the record has it; False when there is nothing to put back.
+
+    Raises NotRestored when something could not be put back, with what is left to do.
+    """
+    folder = state.directory(state_dir)
+    with Netlink() as netlink, NamespaceLock():
+        record = state.load(folder, netlink.namespace_cookie)
+        if record is None:
+            return False
+        _restore(netlink, record)
+        state.forget(folder)
+        return True
+
+
+def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None) -> None:
+    """Run a plan; when it fails and `folder` says that the set-up is ours to undo, undo it."""
+    try:
+        run(netlink, plan)
+    except BaseException as failure:
+        if folder is None:
+            raise
+        log.warning("set-up failed, putting everything back: %s", failure)
+        try:
+            _restore(netlink, record)
+        except NetworkSetupError as left:
+            raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
+        state.forget(folder)
+        raise
+
+
+def _restore(netlink: Netlink, record: Record) -> None:
+    """Plan and apply until nothing is left to do."""
+    refused: NetworkSetupError | None = None
+    for _ in range(TEARDOWN_ROUNDS):
+        plan = plan_teardown(observe(netlink), record.networks, record.sysctls)
+        if not plan:
+            return
+        try:
+            run(netlink, plan)
+        except (KernelRefused, NotPermitted) as error:
+            refused = error
+    left = plan_teardown(observe(netlink), record.networks, record.sysctls).lines()
+    if left:
+        because = f" ({refused})" if refused else ""
+        raise NotRestored(f"left undone: {'; '.join(left[:5])}{' …' if len(left) > 5 else ''}{because}")
+
+
+def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
+    """A pod is set up for one VM; another one's wishes are refused rather than half followed."""
+    there = {n.name: n for n in record.networks}
+    asked = {r.name for r in requests}
+    if set(there) != asked:
+        raise InvalidRequest(
+            f"this pod is set up for networks {', '.join(there)}, not {', '.join(sorted(asked))}; run teardown first"
+        )
+    for request in requests:
+        network = there[request.name]
+        if request.mac and request.mac != network.mac:
+            raise InvalidRequest(
+                f"network {request.name}: set up with MAC {network.mac}, not {request.mac}; run teardown first"
+            )
+        if (request.pod_interface, request.guest_port) != (network.pod.name, network.guest_port):
+            raise InvalidRequest(
+                f"network {request.name}: it joins {network.pod.name} and {network.guest_port}; run teardown first"
+            )
+
+
+def run(netlink: Netlink, plan: Plan) -> None:
+    """Take the steps of a plan in order. Raises a NetworkSetupError at the first that fails."""
+    indexes = {link.name: link.index for link in netlink.links()} if plan else {}
+    for step in plan.steps:
+        log.debug("%s", describe(step))
+        _take(netlink, step, indexes)
+
+
+def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
+    try:
+        _request(netlink, step, indexes)
+    except KernelRefused as refused:
+        if isinstance(step, AddAddress | AddRoute | AddNeighbour) and refused.errno in ALREADY_THERE:
+            return
+        if (
+            isinstance(step, DeleteAddress | DeleteRoute | DeleteNeighbour | DeleteLink)
+            and refused.errno in ALREADY_GONE
+        ):
+            return
+        raise
+    except KeyError as missing:
+        raise KernelRefused(describe(step), errno.ENODEV, f"the interface {missing} is gone") from None
+
+
+def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
+    match step:
+        case CreateBridge(name, mac, mtu):
+            netlink.create_bridge(name, mac, mtu)
+            indexes[name] = netlink.link_index(name)
+        case CreateTap(name, alias):
+
+            def mark() -> None:
+                indexes[name] = netlink.link_index(name)
+                netlink.set_alias(indexes[name], name, alias)
+
+            tap.create_tap(name, mark)
+        case DeleteLink(link):
+            if link in indexes:
+                netlink.delete_link(indexes.pop(link), link)
+        case SetAlias(link, alias):
+            netlink.set_alias(indexes[link], link, alias)
+        case SetMac(link, mac):
+            _set_mac(netlink, indexes[link], link, mac)
+        case SetMtu(link, mtu):
+            netlink.set_mtu(indexes[link], link, mtu)
+        case SetMaster(link, master):
+            netlink.set_master(indexes[link], link, indexes[master] if master else 0)
+        case SetUp(link, up):
+            netlink.set_up(indexes[link], link, up)
+        case SetAddrGenMode(link, mode):
+            netlink.set_addr_gen_mode(indexes[link], link, mode)
+        case SetLearning(link, on):
+            netlink.set_learning(indexes[link], link, on)
+        case PinMac(link, mac):
+            netlink.add_forwarding_entry(indexes[link], link, mac)
+        case SetSysctl(key, value):
+            _write_sysctl(key, value)
+        case AddAddress(link, address):
+            netlink.add_address(indexes[link], link, address)
+        case DeleteAddress(link, address):
+            netlink.delete_address(indexes[link], link, address)
+        case AddRoute(route):
+            netlink.add_route(route)
+        case DeleteRoute(route):
+            netlink.delete_route(route)
+        case AddNeighbour(link, neighbour):
+            netlink.add_neighbour(indexes[link], link, neighbour)
+        case DeleteNeighbour(link, neighbour):
+            netlink.delete_neighbour(indexes[link], link, neighbour)
+        case LoadTable(ruleset, replace):
+            nftables.load(ruleset, replace)
+        case DeleteTable():
+            nftables.delete()
+
+
+def _set_mac(netlink: Netlink, index: int, name: str, mac: str) -> None:
+    """Change a MAC while the interface stays up; only a driver that cannot do that sees it down for a moment."""
+    try:
+        netlink.set_mac(index, name, mac)
+    except KernelRefused as refused:
+        if refused.errno != errno.EBUSY:
+            raise
+        netlink.set_up(index, name, False)
+        netlink.set_mac(index, name, mac)
+        netlink.set_up(index, name, True)
+
+
+def _write_sysctl(key: str, value: str) -> None:
+    try:
+        (PROC_SYS / key).write_text(value)
+    except OSError as error:
+        code = error.errno or errno.EIO
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise NotPermitted(
+                f"sysctl {key.replace('/', '.')}={value}", "CAP_NET_ADMIN and a writable /proc/sys"
+            ) from None
+        raise KernelRefused(f"sysctl {key.replace('/', '.')}={value}", code) from None

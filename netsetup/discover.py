@@ -1,0 +1,113 @@
+"""Kernel → frozen data. Reads only; nothing here changes anything."""
+
+from pathlib import Path
+
+from netsetup.model import (
+    IFF_LOOPBACK,
+    InterfaceNotFound,
+    Link,
+    Namespace,
+    PodInterface,
+    Resolver,
+    UnsupportedInterface,
+)
+from netsetup.netlink import Netlink
+from netsetup.nftables import TableReading
+from netsetup.resolver import read_resolver
+
+PROC_SYS = Path("/proc/sys")
+
+SYSCTLS = (
+    "net/ipv4/conf/{}/arp_ignore",
+    "net/ipv6/conf/{}/disable_ipv6",
+    "net/ipv6/conf/{}/accept_ra",
+    "net/ipv6/conf/{}/accept_dad",
+    "net/ipv6/conf/{}/dad_transmits",
+)
+"""The settings of each interface that a plan reads or changes."""
+
+# A second MAC on these is filtered by the lower device, so a VM behind a bridge stays deaf (ipvlan.rst).
+FILTERING_KINDS = {"macvlan": "macvtap or masquerade", "ipvlan": "masquerade", "ipvtap": "masquerade"}
+
+
+def observe(netlink: Netlink) -> Namespace:
+    """Everything the plan looks at, read at one go: links, addresses, routes, neighbours, rules, sysctls, our table.
+
+    Raises NotPermitted, KernelRefused and RulesetRefused.
+    """
+    table = TableReading()  # runs while we read the rest
+    links = netlink.links()
+    return Namespace(
+        links=links,
+        addresses=netlink.addresses(),
+        routes=netlink.routes(),
+        neighbours=netlink.neighbours(),
+        rules=netlink.rules(),
+        forwarding_entries=netlink.forwarding_entries(),
+        sysctls=_sysctls(links),
+        table=table.result(),
+    )
+
+
+def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:
+    """One interface out of an observed namespace.
+
+    Raises InterfaceNotFound, and UnsupportedInterface for one that cannot be handed to a VM.
+    """
+    link = observed.link(name)
+    if link is None:
+        raise InterfaceNotFound(name, [other.name for other in observed.links])
+    _refuse_unsupported(link, observed)
+    return PodInterface(
+        link=link,
+        addresses=observed.addresses_of(link.index),
+        routes=observed.routes_of(link.index),
+        neighbours=observed.neighbours_of(link.index),
+        sysctls=sysctls_of(observed, name),
+        resolver=resolver,
+    )
+
+
+def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/etc/resolv.conf") -> PodInterface:
+    """Read an interface of the current network namespace as the CNI left it.
+
+    Raises InterfaceNotFound, UnsupportedInterface, NotPermitted and KernelRefused.
+    """
+    with Netlink() as netlink:
+        return pod_interface(observe(netlink), name, read_resolver(resolver_path))
+
+
+def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:
+    """The settings of one interface out of an observed namespace."""
+    keys = {pattern.format(name) for pattern in SYSCTLS}
+    return tuple((key, value) for key, value in observed.sysctls if key in keys)
+
+
+def _refuse_unsupported(link: Link, observed: Namespace) -> None:
+    if link.flags & IFF_LOOPBACK:
+        raise UnsupportedInterface(f"{link.name}: the loopback device cannot be handed to a VM")
+    if link.kind in FILTERING_KINDS:
+        raise UnsupportedInterface(
+            f"{link.name}: a {link.kind} device lets no second MAC through; use {FILTERING_KINDS[link.kind]}"
+        )
+    if not link.mac or link.mac == "00:00:00:00:00:00":
+        raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it cannot be a port of a bridge")
+    for route in observed.routes_of(link.index):
+        if any(hop.interface != link.index for hop in route.nexthops):
+            raise UnsupportedInterface(
+                f"{link.name}: route {route.destination} also leads through another interface; it could not be put back"
+            )
+
+
+def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for link in links:
+        if link.flags & IFF_LOOPBACK:
+            continue
+        for pattern in SYSCTLS:
+            key = pattern.format(link.name)
+            try:
+                found.append((key, (PROC_SYS / key).read_text().strip()))
+            except OSError:
+                continue  # a kernel without IPv6 has no such settings, and needs none
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""One hook at a time in a network namespace.
+
+The lock is an abstract unix socket (unix(7)): it belongs to the namespace, it is gone with its holder however that
+ends, and a second hook can wait for the first by reading from it.
+"""
+
+import errno
+import socket
+import time
+from types import TracebackType
+
+from netsetup.model import HookBusy
+
+NAME = "\0virt-launcher/hook"
+
+
+class NamespaceLock:
+    """A context manager that holds the namespace of the thread that enters it."""
+
+    def __init__(self, wait_seconds: float = 10.0) -> None:
+        self._wait = wait_seconds
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> "NamespaceLock":
+        """Raises HookBusy when another hook holds the namespace for longer than `wait_seconds`."""
+        deadline = time.monotonic() + self._wait
+        while True:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            try:
+                listener.bind(NAME)
+                listener.listen(16)
+                self._socket = listener
+                return self
+            except OSError as error:
+                listener.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise HookBusy(
+                    f"another hook has been at work in this network namespace for {self._wait:.0f} s; try again"
+                )
+            _wait_for_holder(left)
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+
+def _wait_for_holder(seconds: float) -> None:
+    """Return when the holder lets go: its end of the connection closes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(seconds)
+        try:
+            connection.connect(NAME)
+            connection.recv(1)
+        except OSError:
+            return  # it has just gone, or the time is up: the caller looks again

@@ -1,0 +1,308 @@
+"""What a network namespace looks like, as frozen data, and the errors that speak of it.
+
+Names and values are rtnetlink's (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h): families are ``AF_INET`` (2) and
+``AF_INET6`` (10), addresses are text, MACs are lower-case ``aa:bb:cc:dd:ee:ff``, MTUs are bytes, lifetimes are seconds.
+"""
+
+import errno
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import Final
+
+AF_INET: Final = 2
+AF_INET6: Final = 10
+
+FOREVER: Final = 0xFFFFFFFF
+"""The lifetime of an address that does not age (struct ifa_cacheinfo)."""
+
+SCOPE_UNIVERSE: Final = 0
+SCOPE_LINK: Final = 253
+SCOPE_HOST: Final = 254
+
+TABLE_MAIN: Final = 254
+TABLE_LOCAL: Final = 255
+
+PROTO_KERNEL: Final = 2
+RTN_UNICAST: Final = 1
+RTNH_F_ONLINK: Final = 4
+
+IFF_UP: Final = 1
+IFF_LOOPBACK: Final = 8
+IFF_LOWER_UP: Final = 0x10000
+
+NUD_PERMANENT: Final = 0x80
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+class NetworkSetupError(Exception):
+    """The pod's network could not be read, set up or put back; the message is one line for a person."""
+
+    exit_code = 1
+
+
+class InvalidRequest(NetworkSetupError):
+    """What was asked for cannot be done with this pod; nothing has been changed."""
+
+    exit_code = 2
+
+
+class InterfaceNotFound(InvalidRequest):
+    """The pod has no interface of that name."""
+
+    def __init__(self, name: str, present: list[str]) -> None:
+        there = ", ".join(present) or "none"
+        super().__init__(f"{name}: no such interface in this network namespace (there: {there})")
+
+
+class DeviceConflict(InvalidRequest):
+    """A device that is not ours stands where the plan needs to build."""
+
+
+class UnsupportedInterface(InvalidRequest):
+    """The pod interface is of a kind that cannot be handed to a VM this way."""
+
+
+class NotPermitted(NetworkSetupError):
+    """The kernel refused for want of a capability (capabilities(7))."""
+
+    def __init__(self, what: str, capability: str = "CAP_NET_ADMIN") -> None:
+        super().__init__(f"{what}: not permitted; the container needs {capability}")
+
+
+class KernelRefused(NetworkSetupError):
+    """A netlink request or a write to /proc/sys failed; `errno` is the kernel's."""
+
+    def __init__(self, what: str, code: int, detail: str = "") -> None:
+        self.errno = code
+        name = errno.errorcode.get(code, str(code))
+        super().__init__(f"{what}: {detail or os.strerror(code)} ({name})")
+
+
+class RulesetRefused(NetworkSetupError):
+    """nft did not take our table; the message is its own first line."""
+
+
+class RecordError(NetworkSetupError):
+    """The saved record of this namespace cannot be used."""
+
+
+class HookBusy(NetworkSetupError):
+    """Another hook works on this namespace and did not finish in time."""
+
+
+class NotRestored(NetworkSetupError):
+    """Putting back stopped half-way; the message says what is left."""
+
+    exit_code = 3
+
+
+# --- what the kernel says ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device (RTM_NEWLINK)."""
+
+    index: int
+    name: str
+    kind: str
+    """IFLA_INFO_KIND: ``veth``, ``bridge``, ``tun`` …; empty for a device that has none."""
+    mac: str
+    mtu: int
+    flags: int
+    master: int
+    """Index of the bridge (or bond, VRF) the device is a port of; 0 when it is none's."""
+    alias: str
+    addr_gen_mode: int | None
+    """How IPv6 makes a link-local address (0 eui64, 1 none …); None where the device has no IPv6."""
+    learning: bool | None
+    """Whether the bridge learns addresses on this port; None for what is not a bridge port."""
+    parent: int = 0
+    """IFLA_LINK: the lower device's index, or a veth's peer's."""
+
+    @property
+    def up(self) -> bool:
+        return bool(self.flags & IFF_UP)
+
+    @property
+    def carrier(self) -> bool:
+        return bool(self.flags & IFF_LOWER_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of an interface (RTM_NEWADDR)."""
+
+    family: int
+    address: str
+    """IFA_LOCAL for IPv4, for IPv6 IFA_LOCAL where there is a peer."""
+    prefixlen: int
+    scope: int = SCOPE_UNIVERSE
+    flags: int = 0
+    """IFA_F_* (linux/if_addr.h)."""
+    label: str = ""
+    broadcast: str = ""
+    peer: str = ""
+    """The other end of a point-to-point address; empty when there is none."""
+    metric: int = 0
+    proto: int = 0
+    valid_seconds: int = FOREVER
+    preferred_seconds: int = FOREVER
+
+    @property
+    def cidr(self) -> str:
+        return f"{self.address}/{self.prefixlen}"
+
+    @property
+    def network(self) -> str:
+        """The prefix this address lies in, ``10.244.1.0/24``."""
+        return str(ipaddress.ip_network(f"{self.peer or self.address}/{self.prefixlen}", strict=False))
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it is worth handing to a VM: neither link-local nor for this host alone."""
+        return self.scope == SCOPE_UNIVERSE
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """One leg of a multipath route (struct rtnexthop)."""
+
+    interface: int
+    weight: int
+    flags: int = 0
+    gateway: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route (RTM_NEWROUTE). `metrics` holds RTAX_* numbers by name, `mtu` among them."""
+
+    family: int
+    destination: str
+    """In CIDR form; ``0.0.0.0/0`` and ``::/0`` for a default route."""
+    table: int = TABLE_MAIN
+    interface: int = 0
+    gateway: str = ""
+    type: int = RTN_UNICAST
+    scope: int = SCOPE_UNIVERSE
+    proto: int = 3
+    metric: int = 0
+    tos: int = 0
+    flags: int = 0
+    """RTNH_F_ONLINK, nothing else: the other bits are the kernel's own."""
+    preferred_source: str = ""
+    source: str = ""
+    via: str = ""
+    """A gateway of the other family (RTA_VIA): an IPv6 next hop of an IPv4 route."""
+    preference: int = 0
+    """RFC 4191 router preference of an IPv6 route (0 medium, 1 high, 3 low)."""
+    metrics: tuple[tuple[str, int], ...] = ()
+    nexthops: tuple[NextHop, ...] = ()
+    expires_seconds: int = 0
+    """How long an IPv6 route learnt from a router still lives; 0 for one that does not age."""
+
+    @property
+    def mtu(self) -> int:
+        """The route's own MTU, 0 where it has none."""
+        return dict(self.metrics).get("mtu", 0)
+
+    @property
+    def is_default(self) -> bool:
+        return self.destination in ("0.0.0.0/0", "::/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A neighbour entry (RTM_NEWNEIGH): the link address of an IP address."""
+
+    family: int
+    address: str
+    mac: str
+    state: int = NUD_PERMANENT
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A routing policy rule (RTM_NEWRULE), as far as discovery reports it."""
+
+    family: int
+    priority: int
+    table: int
+    source: str = ""
+    destination: str = ""
+    interface: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """What resolv.conf(5) says, with each entry that cannot be used in `problems`."""
+
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodInterface:
+    """One interface of the pod as the CNI left it: all that is needed to serve it to a VM and to put it back."""
+
+    link: Link
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    """The routes through this interface in every table, the kernel's own included."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """The permanent ones."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
+    resolver: Resolver = field(default_factory=Resolver)
+
+    @property
+    def name(self) -> str:
+        return self.link.name
+
+    def global_addresses(self, family: int) -> tuple[Address, ...]:
+        return tuple(a for a in self.addresses if a.family == family and a.is_global)
+
+    @property
+    def mtu(self) -> int:
+        """The largest packet that gets through: the link's MTU, or less where the default route says so."""
+        of_routes = [r.mtu for r in self.routes if r.is_default and r.mtu]
+        return min([self.link.mtu, *of_routes])
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Everything the plan looks at, read once."""
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[tuple[int, Address], ...] = ()
+    """Each with the index of its interface; the order is the kernel's."""
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[tuple[int, Neighbour], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    forwarding_entries: tuple[tuple[int, str], ...] = ()
+    """Static entries of bridge forwarding databases: (port, MAC)."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    table: str = ""
+    """The digest our nftables table carries; empty when there is no such table."""
+
+    def link(self, name: str) -> Link | None:
+        return next((link for link in self.links if link.name == name), None)
+
+    def addresses_of(self, index: int) -> tuple[Address, ...]:
+        return tuple(address for owner, address in self.addresses if owner == index)
+
+    def routes_of(self, index: int) -> tuple[Route, ...]:
+        return tuple(r for r in self.routes if r.interface == index or any(h.interface == index for h in r.nexthops))
+
+    def neighbours_of(self, index: int) -> tuple[Neighbour, ...]:
+        return tuple(neighbour for owner, neighbour in self.neighbours if owner == index)
+
+    def sysctl(self, key: str) -> str | None:
+        return dict(self.sysctls).get(key)

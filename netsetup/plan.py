@@ -1,0 +1,119 @@
+"""PodInterface + binding → Plan, pure. A plan is what is logged, shown by --dry-run, tested, and carried out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netsetup import bridge
+from netsetup.bridge import BridgeNetwork
+from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface
+from netsetup.nftables import digest_of, ruleset
+from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
+
+ARP_IGNORE = "net/ipv4/conf/{}/arp_ignore"
+NOT_FOR_HOST_SCOPE = "3"
+"""arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """What one network of the VM asks of the pod."""
+
+    name: str = "default"
+    binding: str = "bridge"
+    pod_interface: str = "eth0"
+    guest_port: str = "tap0"
+    mac: str | None = None
+    """The MAC the VM shall have; None takes the pod interface's."""
+    mtu: int = 0
+    """The largest MTU the VM shall use; 0 takes what the pod has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are taken; empty when there is nothing to do."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def lines(self) -> list[str]:
+        """The plan as text, a line a step."""
+        return [describe(step) for step in self.steps]
+
+
+def describe_network(observed: Namespace, pod: PodInterface, request: NetworkRequest) -> BridgeNetwork:
+    """What is to be built for one request, with what was there before.
+
+    Raises DeviceConflict when something stands in the way, InvalidRequest for a binding or MTU that cannot be.
+    """
+    if request.binding != "bridge":
+        raise InvalidRequest(f"network {request.name}: no binding {request.binding!r} (there is: bridge)")
+    name = bridge.bridge_name(pod.name)
+    bridge.require_bridge_name_free(observed, name, pod)
+    if pod.link.master:
+        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
+        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
+    adopted = bridge.adopt(observed, request.guest_port, name)
+    prefixes = tuple(f"net/ipv{v}/conf/{request.guest_port}/" for v in (4, 6))
+    return BridgeNetwork(
+        name=request.name,
+        pod=pod,
+        guest_port=request.guest_port,
+        bridge=name,
+        mac=request.mac or pod.link.mac,
+        mtu=bridge.require_mtu(request.mtu, pod),
+        adopted=adopted,
+        adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
+    )
+
+
+def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork]) -> Plan:
+    """The way from what is there to a pod whose interfaces belong to the VM."""
+    steps: list[Step] = []
+    for network in networks:
+        steps += bridge.device_steps(observed, network)
+    text = ruleset(network.barrier for network in networks)
+    if observed.table != digest_of(text):
+        steps.append(LoadTable(text, replace=bool(observed.table)))
+    if any(network.address4 for network in networks):
+        steps += _arp_ignore_steps(observed, networks)
+    for network in networks:
+        steps += bridge.move_steps(observed, network)
+    return Plan(tuple(steps))
+
+
+def plan_teardown(observed: Namespace, networks: Sequence[BridgeNetwork], sysctls: Sequence[tuple[str, str]]) -> Plan:
+    """The way from what is there to the pod of the record. `sysctls` are settings of other interfaces as they were.
+
+    The kernel adds routes of its own on the way: plan and apply again until the plan is empty.
+    """
+    steps: list[Step] = []
+    for network in reversed(networks):
+        steps += bridge.release_steps(observed, network)
+        steps += bridge.restore_steps(observed, network)
+    steps += [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
+    if observed.table:
+        steps.append(DeleteTable())
+    return Plan(tuple(steps))
+
+
+def other_sysctls(observed: Namespace, networks: Sequence[BridgeNetwork]) -> tuple[tuple[str, str], ...]:
+    """The settings outside our own interfaces that a set-up changes, as they are now."""
+    ours = {n.pod.name for n in networks} | {n.guest_port for n in networks}
+    return tuple(
+        (key, value)
+        for link in observed.links
+        if not link.flags & IFF_LOOPBACK and link.name not in ours
+        for key, value in observed.sysctls
+        if key == ARP_IGNORE.format(link.name)
+    )
+
+
+def _arp_ignore_steps(observed: Namespace, networks: Sequence[BridgeNetwork]) -> list[Step]:
+    """No interface of the pod answers ARP for an address that only the VM has now; a second NIC would otherwise."""
+    guest_ports = {network.guest_port for network in networks}
+    names = [n.name for n in observed.links if not n.flags & IFF_LOOPBACK and n.name not in guest_ports]
+    names += [network.bridge for network in networks if network.bridge not in names]
+    keys = [ARP_IGNORE.format(name) for name in names]
+    return [SetSysctl(key, NOT_FOR_HOST_SCOPE) for key in keys if observed.sysctl(key) != NOT_FOR_HOST_SCOPE]

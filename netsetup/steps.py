@@ -1,0 +1,203 @@
+"""The single changes a plan is made of: plain data, each one netlink request, one write or one transaction.
+
+Devices are named, not numbered: the index of a bridge is known only when it has been made. Every step may be run
+again: what is already there, or already gone, is not an error.
+"""
+
+from dataclasses import dataclass
+
+from netsetup.model import Address, Neighbour, Route
+from netsetup.netlink import describe_route
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBridge:
+    name: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTap:
+    name: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAlias:
+    link: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetMac:
+    link: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetMtu:
+    link: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetMaster:
+    link: str
+    master: str
+    """Name of the bridge; empty releases the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    link: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddrGenMode:
+    link: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetLearning:
+    link: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PinMac:
+    """A forwarding entry that ties a MAC to a bridge port."""
+
+    link: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    key: str
+    """Path below /proc/sys: ``net/ipv6/conf/eth0/disable_ipv6``."""
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    link: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddress:
+    link: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoute:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class AddNeighbour:
+    link: str
+    neighbour: Neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNeighbour:
+    link: str
+    neighbour: Neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTable:
+    """Load our nftables table, in one transaction."""
+
+    ruleset: str
+    replace: bool
+    """Whether there is one already; doing without its removal saves the kernel's wait for an RCU grace period."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    pass
+
+
+Step = (
+    CreateBridge
+    | CreateTap
+    | DeleteLink
+    | SetAlias
+    | SetMac
+    | SetMtu
+    | SetMaster
+    | SetUp
+    | SetAddrGenMode
+    | SetLearning
+    | PinMac
+    | SetSysctl
+    | AddAddress
+    | DeleteAddress
+    | AddRoute
+    | DeleteRoute
+    | AddNeighbour
+    | DeleteNeighbour
+    | LoadTable
+    | DeleteTable
+)
+
+
+def describe(step: Step) -> str:
+    """One line for a person, in the words of ip(8), sysctl(8) and nft(8)."""
+    match step:
+        case CreateBridge(name, mac, mtu):
+            return f"link add {name} type bridge address {mac} mtu {mtu}"
+        case CreateTap(name, _):
+            return f"tuntap add {name} mode tap"
+        case DeleteLink(link):
+            return f"link delete {link}"
+        case SetAlias(link, alias):
+            return f"link set {link} alias '{alias}'"
+        case SetMac(link, mac):
+            return f"link set {link} address {mac}"
+        case SetMtu(link, mtu):
+            return f"link set {link} mtu {mtu}"
+        case SetMaster(link, master):
+            return f"link set {link} master {master}" if master else f"link set {link} nomaster"
+        case SetUp(link, up):
+            return f"link set {link} {'up' if up else 'down'}"
+        case SetAddrGenMode(link, mode):
+            return f"link set {link} addrgenmode {mode}"
+        case SetLearning(link, on):
+            return f"bridge link set {link} learning {'on' if on else 'off'}"
+        case PinMac(link, mac):
+            return f"bridge fdb add {mac} dev {link} master static sticky"
+        case SetSysctl(key, value):
+            return f"sysctl {key.replace('/', '.')}={value}"
+        case AddAddress(link, address):
+            return f"address add {address.cidr} dev {link}"
+        case DeleteAddress(link, address):
+            return f"address delete {address.cidr} dev {link}"
+        case AddRoute(route):
+            return f"route add {describe_route(route)}"
+        case DeleteRoute(route):
+            return f"route delete {describe_route(route)}"
+        case AddNeighbour(link, neighbour):
+            return f"neigh add {neighbour.address} lladdr {neighbour.mac} dev {link}"
+        case DeleteNeighbour(link, neighbour):
+            return f"neigh delete {neighbour.address} dev {link}"
+        case LoadTable():
+            return "nft load table bridge virt-launcher"
+        case DeleteTable():
+            return "nft delete table bridge virt-launcher"

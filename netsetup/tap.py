@@ -1,0 +1,43 @@
+"""Our own tap device, the one thing that is made by ioctl (Documentation/networking/tuntap.rst)."""
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+from netsetup.model import KernelRefused, NotPermitted
+
+DEVICE = "/dev/net/tun"
+
+# linux/if_tun.h
+TUNSETIFF = 0x400454CA
+TUNSETPERSIST = 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x1000, 0x4000, 0x8000
+
+
+def create_tap(name: str, mark: Callable[[], None]) -> None:
+    """Make a persistent tap device of one queue.
+
+    `mark` is called while the device still dies with this process, and must leave on it the sign by which it is known
+    as ours: so a kill at any moment leaves either nothing or a device we know. Raises NotPermitted and KernelRefused.
+    """
+    try:
+        descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KernelRefused(
+            f"create tap {name}", errno.ENOENT, f"{DEVICE} is missing; give the container that device"
+        ) from None
+    except PermissionError:
+        raise NotPermitted(f"create tap {name}: open {DEVICE}", "read and write access to that device") from None
+    try:
+        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        mark()
+        fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
+    except PermissionError:
+        raise NotPermitted(f"create tap {name}") from None
+    except OSError as error:
+        raise KernelRefused(f"create tap {name}", error.errno or errno.EIO) from None
+    finally:
+        os.close(descriptor)
