@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from launcher.accelerator import Accelerator
+    from launcher.images import DiskImage
+    from launcher.vmi import CPU, Clock, Disk, Firmware, VirtualMachineInstance
+
+SPARE_PORTS = 4
+"""A q35 machine can take network interfaces while it runs until it has this many."""
+
 
 def escape(text: str) -> str:
     """`text` as the content of an XML attribute in single quotes, or of an element.
@@ -65,3 +77,174 @@ def interface_xml(
         parts.append(pci_address_xml(pci_address))
     lines = "\n  ".join(parts)
     return f"<interface type='ethernet'>\n  {lines}\n</interface>"
+
+
+def domain_xml(
+    vmi: VirtualMachineInstance,
+    *,
+    interfaces: Sequence[str],
+    accelerator: Accelerator,
+    images: Mapping[str, DiskImage] | None = None,
+    console_socket: str | None = None,
+    console_log: str | None = None,
+) -> str:
+    """The `<domain>` of `vmi`.
+
+    `interfaces` are the texts of `interface_xml`, `images` the images of the manifest's disks by their names. The
+    serial console listens on the unix socket `console_socket` and is copied to the file `console_log`; without
+    them it goes nowhere.
+    """
+    name, uuid = escape(vmi.domain_name), escape(vmi.firmware.uuid)
+    lines = [
+        f"<domain type='{accelerator.domain_type}'>",
+        f"<name>{name}</name>",
+        f"<uuid>{uuid}</uuid>",
+        # Whole KiB, rounded up.
+        f"<memory unit='KiB'>{-(-vmi.memory // 1024)}</memory>",
+        f"<vcpu placement='static'>{vmi.cpu.count}</vcpu>",
+        *_sysinfo(vmi.firmware),
+        *_os(vmi),
+        *(["<features><acpi/></features>"] if vmi.acpi else []),
+        *_cpu(vmi.cpu, accelerator),
+        *_clock(vmi.clock),
+        # A guest that only sleeps would look like one that runs, and nobody could wake it.
+        "<pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>",
+        "<on_poweroff>destroy</on_poweroff>",
+        "<on_reboot>restart</on_reboot>",
+        "<on_crash>destroy</on_crash>",
+        "<devices>",
+        *_controllers(vmi),
+        *_disks(vmi.disks, images or {}),
+        *interfaces,
+        *(_serial(console_socket, console_log) if vmi.serial_console else []),
+        *(["<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"] if vmi.rng else []),
+        f"<memballoon model='{'virtio' if vmi.balloon else 'none'}'/>",
+        # Tells a guest that panics from one that hangs.
+        "<panic model='isa'/>",
+        "</devices>",
+        "</domain>",
+    ]
+    return "\n".join(lines)
+
+
+def _sysinfo(firmware: Firmware) -> Iterator[str]:
+    if firmware.serial is None:
+        return
+    yield "<sysinfo type='smbios'><system>"
+    yield f"<entry name='uuid'>{escape(firmware.uuid)}</entry>"
+    yield f"<entry name='serial'>{escape(firmware.serial)}</entry>"
+    yield "</system></sysinfo>"
+
+
+def _os(vmi: VirtualMachineInstance) -> Iterator[str]:
+    yield "<os>"
+    yield f"<type arch='x86_64' machine='{escape(vmi.machine)}'>hvm</type>"
+    boot = vmi.firmware.kernel_boot
+    if boot is not None:
+        yield f"<kernel>{escape(boot.kernel)}</kernel>"
+        if boot.initrd is not None:
+            yield f"<initrd>{escape(boot.initrd)}</initrd>"
+        if boot.arguments:
+            yield f"<cmdline>{escape(boot.arguments)}</cmdline>"
+    if vmi.firmware.bios_serial:
+        yield "<bios useserial='yes'/>"
+    if vmi.firmware.serial is not None:
+        yield "<smbios mode='sysinfo'/>"
+    yield "</os>"
+
+
+def _cpu(cpu: CPU, accelerator: Accelerator) -> Iterator[str]:
+    host_model = cpu.model in (None, "host-passthrough", "host-model")
+    if not host_model:
+        yield "<cpu mode='custom' match='exact' check='none'>"
+        yield f"<model fallback='forbid'>{escape(cpu.model or '')}</model>"
+    elif accelerator.name == "tcg":
+        # The host's own processor cannot be had by translation; this is all that the translator can do.
+        yield "<cpu mode='maximum' check='none'>"
+    elif cpu.model == "host-model":
+        yield "<cpu mode='host-model' check='partial'>"
+    else:
+        yield "<cpu mode='host-passthrough' check='none'>"
+    yield f"<topology sockets='{cpu.sockets}' dies='1' cores='{cpu.cores}' threads='{cpu.threads}'/>"
+    for name, policy in cpu.features:
+        yield f"<feature policy='{escape(policy)}' name='{escape(name)}'/>"
+    yield "</cpu>"
+
+
+def _clock(clock: Clock) -> Iterator[str]:
+    if clock.timezone is not None:
+        yield f"<clock offset='timezone' timezone='{escape(clock.timezone)}'>"
+    elif clock.offset_seconds is not None:
+        yield f"<clock offset='variable' adjustment='{clock.offset_seconds}' basis='utc'>"
+    else:
+        yield "<clock offset='utc'>"
+    for timer in clock.timers:
+        policy = f" tickpolicy='{escape(timer.tick_policy)}'" if timer.tick_policy else ""
+        track = f" track='{escape(timer.track)}'" if timer.track else ""
+        yield f"<timer name='{timer.name}' present='{'yes' if timer.present else 'no'}'{policy}{track}/>"
+    yield "</clock>"
+
+
+def _controllers(vmi: VirtualMachineInstance) -> Iterator[str]:
+    buses = {disk.bus for disk in vmi.disks}
+    yield f"<controller type='usb' model='{'qemu-xhci' if 'usb' in buses else 'none'}'/>"
+    if "scsi" in buses:
+        yield "<controller type='scsi' index='0' model='virtio-scsi'/>"
+    if not vmi.machine.startswith(("q35", "pc-q35")):
+        return
+    # On PCI Express a device can only be plugged into a port that was there at boot. libvirt makes the ports that
+    # the devices below need by itself, but none to spare, so all of them are counted here.
+    models = [interface.model for interface in vmi.interfaces]
+    conventional = {"e1000", "ne2k_pci", "pcnet", "rtl8139"}
+    ports = sum(model not in conventional for model in models) + bool(conventional & set(models))
+    ports += sum(disk.bus == "virtio" for disk in vmi.disks)
+    ports += len(buses & {"scsi", "usb"}) + vmi.rng + vmi.balloon
+    spare = max(0, SPARE_PORTS - len(models)) if models else 0
+    yield "<controller type='pci' index='0' model='pcie-root'/>"
+    for _ in range(ports + spare):
+        yield "<controller type='pci' model='pcie-root-port'/>"
+
+
+def _disks(disks: Sequence[Disk], images: Mapping[str, DiskImage]) -> Iterator[str]:
+    counts = {"vd": 0, "sd": 0}
+    for disk in disks:
+        image = images[disk.name]
+        prefix = "vd" if disk.bus == "virtio" else "sd"
+        device = prefix + drive_letters(counts[prefix])
+        counts[prefix] += 1
+        kind, attribute = ("block", "dev") if image.block else ("file", "file")
+        cache = f" cache='{disk.cache}'" if disk.cache else ""
+        io = f" io='{disk.io}'" if disk.io else ""
+        yield f"<disk type='{kind}' device='{disk.device}'>"
+        yield f"<driver name='qemu' type='{image.format}'{cache}{io}/>"
+        yield f"<source {attribute}='{escape(image.path)}'/>"
+        yield f"<target dev='{device}' bus='{disk.bus}'/>"
+        if disk.readonly:
+            yield "<readonly/>"
+        if disk.serial is not None:
+            yield f"<serial>{escape(disk.serial)}</serial>"
+        if disk.boot_order is not None:
+            yield f"<boot order='{disk.boot_order}'/>"
+        if disk.pci_address is not None:
+            yield pci_address_xml(disk.pci_address)
+        yield "</disk>"
+
+
+def drive_letters(index: int) -> str:
+    """0 → a, 25 → z, 26 → aa, as Linux names its drives."""
+    letters = ""
+    index += 1
+    while index:
+        index, letter = divmod(index - 1, 26)
+        letters = chr(ord("a") + letter) + letters
+    return letters
+
+
+def _serial(socket: str | None, log: str | None) -> Iterator[str]:
+    yield f"<serial type='{'null' if socket is None else 'unix'}'>"
+    if socket is not None:
+        yield f"<source mode='bind' path='{escape(socket)}'/>"
+    if log is not None:
+        # Appended to, so that the file may be cut while the guest writes.
+        yield f"<log file='{escape(log)}' append='on'/>"
+    yield "<target type='isa-serial' port='0'/></serial>"

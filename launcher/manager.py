@@ -1,0 +1,248 @@
+"""The life of one virtual machine: network, domain, events, shutdown."""
+
+from __future__ import annotations
+
+import queue
+import time
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from launcher.console import ConsoleLog
+from launcher.domain import domain_xml
+from launcher.images import check_kernel, find_images
+from launcher.libvirtd import SHARED_CACHE, LibvirtError, connect
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+
+    from launcher.accelerator import Accelerator
+    from launcher.libvirtd import Connection, Domain, LifecycleEvent
+    from launcher.vmi import VirtualMachineInstance
+
+# virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's interface.
+_EVENT_STOPPED = 5
+_STOPPED_SHUTDOWN, _STOPPED_DESTROYED, _STOPPED_CRASHED, _STOPPED_FAILED = 0, 1, 2, 5
+
+PRESS_AGAIN_SECONDS = 5.0
+"""A guest that is still booting does not see its power button; it is pressed again until the grace period ends."""
+
+
+class Ending(Enum):
+    """How a machine ended."""
+
+    POWERED_OFF = "powered off"
+    SHUT_DOWN = "shut down"
+    DESTROYED = "destroyed"
+    CRASHED = "crashed"
+
+    @property
+    def exit_code(self) -> int:
+        """What the launcher exits with."""
+        return {Ending.DESTROYED: 4, Ending.CRASHED: 5}.get(self, 0)
+
+
+class AttachedNetwork(Protocol):
+    """What the manager needs to know of one network that is set up."""
+
+    @property
+    def interface_xml(self) -> str: ...
+
+
+class AttachedNetworks(Protocol):
+    """What the pre-start hook returns."""
+
+    @property
+    def networks(self) -> Sequence[AttachedNetwork]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The connection to libvirt broke."""
+
+
+class LibvirtDomainManager:
+    """Runs the domain of one VirtualMachineInstance.
+
+    The order is `pre_start_hook`, `start`, `wait` or `stop`, `close`, `teardown`; as a context manager it closes and
+    tears down by itself. One thread at a time may use it. `setup` and `teardown` replace what `launcher.prestart`
+    does, for networks that are set up by other means.
+    """
+
+    def __init__(
+        self,
+        vmi: VirtualMachineInstance,
+        *,
+        state_dir: str | os.PathLike[str],
+        disks: Mapping[str, str | os.PathLike[str]] | None = None,
+        uri: str | None = None,
+        accelerator: Accelerator | None = None,
+        cache: Path | None = SHARED_CACHE,
+        setup: Callable[[VirtualMachineInstance, Path], AttachedNetworks] | None = None,
+        teardown: Callable[[Path], object] | None = None,
+    ) -> None:
+        """Check all that can be checked before anything is changed; raises ManifestError.
+
+        `disks` gives the image of each volume by its name. `uri` is a libvirt to use instead of one of our own.
+        """
+        self.vmi = vmi
+        self.state_dir = Path(state_dir).absolute()
+        self.console_log = self.state_dir / "console.log"
+        self.console_socket = self.state_dir / "console.sock"
+        check_kernel(vmi)
+        self._images = find_images(vmi, disks or {})
+        self._uri = uri
+        self._accelerator = accelerator
+        self._cache = cache
+        self._setup = setup or _setup_pod_network
+        self._teardown = teardown or _teardown_pod_network
+        self._networks: AttachedNetworks | None = None
+        self._connection: Connection | None = None
+        self._domain: Domain | None = None
+        self._console = ConsoleLog(self.console_log)
+        self._events: queue.SimpleQueue[LifecycleEvent | _Lost] = queue.SimpleQueue()
+        self._ending: Ending | None = None
+        self._asked_to_stop = False
+
+    def __enter__(self) -> LibvirtDomainManager:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        try:
+            self.close()
+        finally:
+            self.teardown()
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What the machine runs on."""
+        if self._accelerator is None:
+            from launcher.accelerator import choose_accelerator
+
+            self._accelerator = choose_accelerator()
+        return self._accelerator
+
+    def pre_start_hook(self) -> AttachedNetworks:
+        """Set the pod's networks up for the machine. Raises what `launcher.prestart` raises, the pod as before."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self._networks = self._setup(self.vmi, self.state_dir)
+        return self._networks
+
+    def domain_xml(self) -> str:
+        """The domain as libvirt is given it."""
+        networks = self._networks.networks if self._networks is not None else ()
+        return domain_xml(
+            self.vmi,
+            interfaces=[network.interface_xml for network in networks],
+            accelerator=self.accelerator,
+            images=self._images,
+            console_socket=str(self.console_socket),
+            console_log=str(self.console_log),
+        )
+
+    def start(self) -> None:
+        """Boot the machine; returns when it runs. Raises LibvirtError."""
+        if self._domain is not None:
+            raise RuntimeError(f"the machine {self.vmi.domain_name} was started before")
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        name = self.vmi.domain_name
+        self._connection = connect(self._uri, root=self.state_dir / "libvirt", cache=self._cache)
+        leftover = self._connection.find(name)
+        if leftover is not None:
+            # Of a launcher that was killed: it has our tap and our disks.
+            leftover.destroy()
+        self._connection.on_lifecycle(self._on_lifecycle)
+        self._connection.on_close(lambda: self._events.put(_Lost()))
+        self._console.start()
+        self._domain = self._connection.create(self.domain_xml())
+
+    def wait(self, timeout: float | None = None) -> Ending | None:
+        """How the machine ended, or None if it still runs after `timeout` seconds.
+
+        Raises LibvirtError when the connection to libvirt is lost. Signal handlers run meanwhile.
+        """
+        if self._domain is None:
+            raise RuntimeError(f"the machine {self.vmi.domain_name} was not started")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._ending is None:
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                event = self._events.get(timeout=remaining)
+            except queue.Empty:
+                return None
+            if isinstance(event, _Lost):
+                raise LibvirtError("the connection to libvirt is lost, and with it the machine")
+            self._ending = _ending(event, self._asked_to_stop)
+        return self._ending
+
+    def stop(self, grace_seconds: float | None = None) -> Ending:
+        """Shut the guest down; destroy the machine if it still runs after the grace period (the manifest's)."""
+        grace = self.vmi.grace_seconds if grace_seconds is None else grace_seconds
+        deadline = time.monotonic() + grace
+        self._asked_to_stop = True
+        while (remaining := deadline - time.monotonic()) > 0 and self._running():
+            self._press_power_button()
+            self.wait(min(remaining, PRESS_AGAIN_SECONDS))
+        if self._running():
+            assert self._domain is not None
+            self._domain.destroy()
+        ending = self.wait()
+        assert ending is not None
+        return ending
+
+    def close(self) -> None:
+        """Destroy the machine if it still runs, and close the connection; may be called at any time."""
+        if self._connection is None:
+            return
+        try:
+            if self._domain is not None and self._ending is None:
+                self._domain.destroy()
+        finally:
+            self._connection.close()
+            self._connection = None
+            self._console.stop()
+
+    def teardown(self) -> None:
+        """Put the pod's networks back. Raises what `launcher.prestart` raises."""
+        if self._networks is not None:
+            self._teardown(self.state_dir)
+            self._networks = None
+
+    def _running(self) -> bool:
+        return self.wait(0) is None
+
+    def _press_power_button(self) -> None:
+        assert self._domain is not None
+        try:
+            self._domain.press_power_button()
+        except LibvirtError:
+            # It may have ended in this moment, which its last event tells.
+            if self._domain.is_active():
+                raise
+
+    def _on_lifecycle(self, name: str, event: LifecycleEvent) -> None:
+        """On the event loop's thread: only hand over."""
+        if name == self.vmi.domain_name and event.event == _EVENT_STOPPED:
+            self._events.put(event)
+
+
+def _ending(event: LifecycleEvent, asked_to_stop: bool) -> Ending:
+    if event.detail == _STOPPED_SHUTDOWN:
+        return Ending.SHUT_DOWN if asked_to_stop else Ending.POWERED_OFF
+    if event.detail in (_STOPPED_CRASHED, _STOPPED_FAILED):
+        return Ending.CRASHED
+    return Ending.DESTROYED
+
+
+def _setup_pod_network(vmi: VirtualMachineInstance, state_dir: Path) -> AttachedNetworks:
+    from launcher.prestart import setup_pod_network
+
+    return setup_pod_network(vmi.interfaces, hostname=vmi.hostname, state_dir=state_dir)
+
+
+def _teardown_pod_network(state_dir: Path) -> None:
+    from launcher.prestart import teardown_pod_network
+
+    teardown_pod_network(state_dir=state_dir)

@@ -1,0 +1,146 @@
+"""What the first process of a container owes the others: it hands on signals and waits for every child.
+
+The launcher runs in a process of its own below it. libvirt starts QEMU as a daemon, which becomes a child of the
+nearest subreaper, and tells by its disappearance that it has ended: until somebody waits for it, libvirt does.
+In one process with libvirt, waiting for all children would also steal those that libvirt waits for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SI_KERNEL = 0x80
+
+FORWARDED = frozenset(
+    (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGCONT,
+        signal.SIGWINCH,
+    )
+)
+_WAITED_FOR = FORWARDED | {signal.SIGCHLD}
+
+_SIGNALLED = 128
+"""Added to the number of the signal that ended a process, as a shell does."""
+
+
+def supervise(main: Callable[[], int]) -> int:
+    """Run `main` in a child process, look after it and after every orphan, and return its exit code.
+
+    To be called before anything costly is imported and before any thread is started. When `main` ends, whatever it
+    has left behind below this process is killed. When this process ends first, the child gets SIGTERM.
+    """
+    # Blocked before the fork, so that a signal which arrives in between waits for the loop below.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _run(main, parent, before)
+    try:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        return _look_after(child)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
+    """The child: never returns into the caller's stack, whatever happens."""
+    status = 1
+    try:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            # It died before we asked to be told.
+            os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        status = main()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:
+        status = _SIGNALLED + signal.SIGINT
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+
+
+def _look_after(child: int) -> int:
+    """Forward signals and wait for children until `child` has ended; its exit code."""
+    while True:
+        information = signal.sigwaitinfo(_WAITED_FOR)
+        if information.si_signo != signal.SIGCHLD:
+            # What a terminal sends (Ctrl-C) has reached the child already: it is in the same process group.
+            if information.si_code != _SI_KERNEL:
+                os.kill(child, information.si_signo)
+            continue
+        # One SIGCHLD may stand for several children.
+        status = None
+        while (ended := _wait_for_any()) is not None:
+            if ended[0] == child:
+                status = os.waitstatus_to_exitcode(ended[1])
+        if status is not None:
+            _end_orphans()
+            return status if status >= 0 else _SIGNALLED - status
+
+
+def _wait_for_any() -> tuple[int, int] | None:
+    """Reap a child that has ended: its process id and status, or None when there is none."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _end_orphans() -> None:
+    """Kill what is left below us: a launcher that was killed leaves its machine running."""
+    while orphans := _children():
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """The process ids of our children, zombies included."""
+    found = []
+    me = os.getpid()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                # The name in parentheses may hold anything; the fields after it do not.
+                parent = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == me:
+            found.append(int(entry))
+    return found
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
