@@ -1,0 +1,29 @@
+"""The one call of the protocol: a frame from the guest in, a decision out. No I/O, no clock, no memory."""
+
+from __future__ import annotations
+
+from dhcp.arp import answer_arp
+from dhcp.decision import Decision
+from dhcp.packet import (
+    ETHERNET_OCTETS,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_QINQ,
+    ETHERTYPE_VLAN,
+)
+from dhcp.port import Port
+from dhcp.v4 import answer_v4
+
+
+def handle(frame: bytes, port: Port) -> Decision:
+    """Decide about one Ethernet frame that came in on a guest port. Never raises, whatever the octets are."""
+    if len(frame) < ETHERNET_OCTETS:
+        return Decision("frame shorter than an Ethernet header", cause="truncated")
+    ethertype = frame[12] << 8 | frame[13]
+    if ethertype == ETHERTYPE_IPV4:
+        return answer_v4(frame, port)
+    if ethertype == ETHERTYPE_ARP:
+        return answer_arp(frame, port)
+    if ethertype in (ETHERTYPE_VLAN, ETHERTYPE_QINQ):
+        return Decision("VLAN-tagged frame: not of this network", cause="vlan")
+    return Decision(f"ethertype {ethertype:#06x} is not served", cause="ethertype")

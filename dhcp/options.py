@@ -1,0 +1,167 @@
+"""The options field: decoding what a client sent, and laying out a reply within its size (RFC 2132, RFC 3396)."""
+
+from __future__ import annotations
+
+from dhcp.optioncodes import DOMAIN_SEARCH, END, OVERLOAD, PAD
+from dhcp.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dhcp.config import Route
+
+FILE_OCTETS = 128
+SNAME_OCTETS = 64
+_FILE_OVERLOADED = 1
+_SNAME_OVERLOADED = 2
+
+
+def decode_options(field: bytes, file: bytes, sname: bytes) -> dict[int, bytes]:
+    """The options of a message by number, repeated ones joined in order of appearance (RFC 3396 §7).
+
+    `field` is what follows the magic cookie. `file` and `sname` are read as options when option 52 says so,
+    in that order (RFC 2131 §4.1). An option that runs past the end of its field ends that field; a missing
+    END is tolerated.
+    """
+    found: dict[int, bytes] = {}
+    _collect(field, found)
+    overload = found.pop(OVERLOAD, b"")
+    if overload in (b"\1", b"\2", b"\3"):
+        if overload[0] & _FILE_OVERLOADED:
+            _collect(file, found)
+        if overload[0] & _SNAME_OVERLOADED:
+            _collect(sname, found)
+        found.pop(OVERLOAD, None)
+    return found
+
+
+def _collect(field: bytes, found: dict[int, bytes]) -> None:
+    at, end = 0, len(field)
+    while at < end:
+        code = field[at]
+        if code == PAD:
+            at += 1
+            continue
+        if code == END or at + 2 > end:
+            return
+        start = at + 2
+        at = start + field[at + 1]
+        if at > end:
+            return
+        found[code] = found.get(code, b"") + field[start:at]
+
+
+@record
+class Layout:
+    """Options as they stand in a reply. `file` and `sname` are empty when they hold no options."""
+
+    field: bytes
+    file: bytes
+    sname: bytes
+    dropped: tuple[int, ...]
+    """Numbers of the options that did not fit; the search list (119) is there when it lost names."""
+
+
+def lay_out(
+    options: Sequence[tuple[int, bytes]],
+    room: int,
+    expendable: Sequence[int],
+    search: Sequence[str] = (),
+) -> Layout:
+    """Lay options out, in order, in `room` octets after the magic cookie, END included.
+
+    When they do not fit, `file` and `sname` take some of them (option 52). When that does not help, the
+    options named in `expendable` are dropped one by one, the first first; 119 loses its last names first.
+    """
+    kept = list(options)
+    names = list(search)
+    dropped: list[int] = []
+    sacrifice = [code for code in expendable if any(code == number for number, _ in kept)]
+    while True:
+        if (plain := _pack(kept, [room])) is not None:
+            return Layout(plain[0], b"", b"", tuple(dropped))
+        if (split := _pack(kept, [room - 3, FILE_OCTETS, SNAME_OCTETS])) is not None:
+            return _overloaded(split, dropped)
+        if not sacrifice:
+            return _overloaded(_pack_what_fits(kept, room), dropped)
+        code = sacrifice[0]
+        if code == DOMAIN_SEARCH and len(names) > 1:
+            names.pop()
+            value = encode_search(names)
+            kept = [(number, value if number == code else old) for number, old in kept]
+        else:
+            del sacrifice[0]
+            kept = [item for item in kept if item[0] != code]
+        if code not in dropped:
+            dropped.append(code)
+
+
+def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes] | None:
+    """Each option goes whole into the first field with room for it and an END; None when one fits nowhere."""
+    fields = [b""] * len(rooms)
+    for code, value in options:
+        encoded = encode_option(code, value)
+        for index, room in enumerate(rooms):
+            if len(fields[index]) + len(encoded) < room:
+                fields[index] += encoded
+                break
+        else:
+            return None
+    return fields if len(rooms) > 1 else [fields[0] + bytes((END,))]
+
+
+def _pack_what_fits(options: Sequence[tuple[int, bytes]], room: int) -> list[bytes]:
+    kept: list[tuple[int, bytes]] = []
+    rooms = [room - 3, FILE_OCTETS, SNAME_OCTETS]
+    for option in options:
+        if _pack([*kept, option], rooms) is not None:
+            kept.append(option)
+    return _pack(kept, rooms) or [b"", b"", b""]
+
+
+def _overloaded(fields: list[bytes], dropped: list[int]) -> Layout:
+    """Say in option 52, which must be in the options field itself, which of `file` and `sname` are in use."""
+    field, file, sname = fields
+    use = (_FILE_OVERLOADED if file else 0) | (_SNAME_OVERLOADED if sname else 0)
+    end = bytes((END,))
+    return Layout(
+        field + (bytes((OVERLOAD, 1, use)) if use else b"") + end,
+        (file + end).ljust(FILE_OCTETS, b"\0") if file else b"",
+        (sname + end).ljust(SNAME_OCTETS, b"\0") if sname else b"",
+        tuple(dropped),
+    )
+
+
+def encode_option(code: int, value: bytes) -> bytes:
+    """Number, length and value; a value over 255 octets becomes consecutive instances (RFC 3396 §5)."""
+    if len(value) <= 255:
+        return bytes((code, len(value))) + value
+    return b"".join(encode_option(code, value[at : at + 255]) for at in range(0, len(value), 255))
+
+
+def encode_routes(routes: Sequence[Route]) -> bytes:
+    """The value of option 121: prefix length, significant octets of the destination, router (RFC 3442)."""
+    return b"".join(
+        bytes((route.prefix_length,)) + route.destination[: (route.prefix_length + 7) // 8] + route.gateway
+        for route in routes
+    )
+
+
+def encode_search(names: Sequence[str]) -> bytes:
+    """The value of option 119: RFC 1035 names, common tails as pointers to earlier octets (RFC 3397 §2)."""
+    value = b""
+    offsets: dict[str, int] = {}
+    for name in names:
+        rest = name
+        while rest:
+            if rest.lower() in offsets:
+                value += (0xC000 | offsets[rest.lower()]).to_bytes(2, "big")
+                break
+            if len(value) < 0x4000:
+                offsets[rest.lower()] = len(value)
+            label, _, rest = rest.partition(".")
+            value += bytes((len(label),)) + label.encode()
+        else:
+            value += b"\0"
+    return value

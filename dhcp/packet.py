@@ -1,0 +1,98 @@
+"""Ethernet, IPv4 and UDP around a DHCP message (RFC 894, RFC 791, RFC 768)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from dhcp.record import record
+
+ETHERTYPE_IPV4 = 0x0800
+ETHERTYPE_ARP = 0x0806
+ETHERTYPE_VLAN = 0x8100
+ETHERTYPE_QINQ = 0x88A8
+ETHERNET_OCTETS = 14
+SERVER_PORT = 67
+CLIENT_PORT = 68
+# What the headers of one datagram take, IPv4 without options.
+IPV4_UDP_OCTETS = 28
+
+_UDP = 17
+_IPV4 = Struct("!BBHHHBBH4s4s")
+_UDP_HEADER = Struct("!HHHH")
+_PSEUDO = Struct("!4s4sBBH")
+
+
+class Unusable(Exception):
+    """A frame that gets no answer: `cause` is the counter it belongs to, the text the rule it breaks."""
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+
+
+@record
+class Datagram:
+    """One UDP datagram that was sent to the DHCP server port."""
+
+    source: bytes
+    destination: bytes
+    payload: bytes
+
+
+def decode_datagram(frame: bytes) -> Datagram:
+    """The UDP datagram to port 67 in an untagged Ethernet frame with IPv4; raises Unusable.
+
+    Neither checksum is looked at: the UDP one of a frame from a kernel's socket is partial until a NIC
+    completes it, and this link has no NIC. The source port does not matter either.
+    """
+    at = ETHERNET_OCTETS
+    if len(frame) < at + IPV4_UDP_OCTETS:
+        raise Unusable("truncated", "frame too short for IPv4 and UDP headers")
+    first, _, total, _, fragment, _, protocol, _, source, destination = _IPV4.unpack_from(frame, at)
+    if first != 0x45:
+        raise Unusable("ip-header", "not IPv4 with a header of 20 octets")
+    if fragment & 0x3FFF:
+        raise Unusable("fragment", "fragmented datagram")
+    if protocol != _UDP:
+        raise Unusable("not-dhcp", "not UDP")
+    if total < IPV4_UDP_OCTETS or at + total > len(frame):
+        raise Unusable("truncated", "IPv4 total length does not match the frame")
+    _, port, length, _ = _UDP_HEADER.unpack_from(frame, at + 20)
+    if port != SERVER_PORT:
+        raise Unusable("not-dhcp", "not sent to port 67")
+    if not 8 <= length <= total - 20:
+        raise Unusable("truncated", "UDP length does not match the datagram")
+    return Datagram(source, destination, frame[at + IPV4_UDP_OCTETS : at + 20 + length])
+
+
+def encode_datagram(
+    source_mac: bytes, destination_mac: bytes, source: bytes, destination: bytes, payload: bytes
+) -> bytes:
+    """The complete frame from port 67 to port 68, both checksums valid (RFC 2131 §4.1)."""
+    length = 8 + len(payload)
+    pseudo = _PSEUDO.pack(source, destination, 0, _UDP, length)
+    udp = _UDP_HEADER.pack(SERVER_PORT, CLIENT_PORT, length, 0) + payload
+    udp_sum = checksum(pseudo + udp) or 0xFFFF  # RFC 768: 0 would say "no checksum"
+    header = _IPV4.pack(0x45, 0, 20 + length, 0, 0, 64, _UDP, 0, source, destination)
+    return (
+        destination_mac
+        + source_mac
+        + ETHERTYPE_IPV4.to_bytes(2, "big")
+        + header[:10]
+        + checksum(header).to_bytes(2, "big")
+        + header[12:]
+        + udp[:6]
+        + udp_sum.to_bytes(2, "big")
+        + payload
+    )
+
+
+def checksum(octets: bytes) -> int:
+    """The Internet checksum (RFC 1071) of octets that are not all zero.
+
+    A ones' complement sum of 16-bit words is the number modulo 2^16 - 1, because 2^16 is 1 there.
+    """
+    if len(octets) & 1:
+        octets += b"\0"
+    return -int.from_bytes(octets, "big") % 0xFFFF

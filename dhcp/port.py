@@ -1,0 +1,116 @@
+"""One guest port: the MAC that answers on it, and the options of the one lease that it has."""
+
+from __future__ import annotations
+
+from dhcp.address import ANY, directed_broadcast, netmask, network
+from dhcp.config import INFINITE, ClientConfig, Route
+from dhcp.optioncodes import (
+    BOOT_FILE_NAME,
+    BROADCAST_ADDRESS,
+    CLASSLESS_ROUTES,
+    DOMAIN_NAME,
+    DOMAIN_NAME_SERVER,
+    DOMAIN_SEARCH,
+    HOST_NAME,
+    INTERFACE_MTU,
+    LEASE_TIME,
+    MS_CLASSLESS_ROUTES,
+    NTP_SERVERS,
+    REBINDING_TIME,
+    RENEWAL_TIME,
+    ROUTER,
+    SERVER_ID,
+    SUBNET_MASK,
+    TFTP_SERVER_NAME,
+)
+from dhcp.options import encode_routes, encode_search
+from dhcp.record import record
+
+
+@record
+class Port:
+    """What `handle` needs to know of a guest port; made by `serve_port`, never changed."""
+
+    config: ClientConfig
+    mac: bytes
+    """MAC of the port itself: the source of every reply."""
+    options: dict[int, bytes]
+    """Encoded value of every option that can be asked for."""
+    arp: dict[bytes, bytes]
+    """MAC that is answered for each IPv4 address."""
+
+
+def serve_port(config: ClientConfig, mac: bytes) -> Port:
+    """Everything of a configuration that can be prepared before the first frame comes."""
+    arp = dict(config.neighbours)
+    # The router's address is the router's to answer; an address of our own has nobody else.
+    if config.server_address != config.router:
+        arp.setdefault(config.server_address, mac)
+    return Port(config, mac, _lease_options(config), arp)
+
+
+def _lease_options(config: ClientConfig) -> dict[int, bytes]:
+    options: dict[int, bytes] = {
+        SERVER_ID: config.server_address,
+        LEASE_TIME: config.lease_seconds.to_bytes(4, "big"),
+        SUBNET_MASK: netmask(config.prefix_length),
+    }
+    if config.lease_seconds != INFINITE:
+        options[RENEWAL_TIME] = config.t1_seconds.to_bytes(4, "big")
+        options[REBINDING_TIME] = config.t2_seconds.to_bytes(4, "big")
+    if config.prefix_length < 31:  # RFC 3021: a /31 has no broadcast address, and a /32 has no network
+        options[BROADCAST_ADDRESS] = directed_broadcast(config.client_address, config.prefix_length)
+    router = default_router(config)
+    if router:
+        options[ROUTER] = router
+    if routes := classless_routes(config):
+        options[CLASSLESS_ROUTES] = options[MS_CLASSLESS_ROUTES] = encode_routes(routes)
+    named = {
+        DOMAIN_NAME_SERVER: b"".join(config.dns),
+        DOMAIN_SEARCH: encode_search(config.search),
+        DOMAIN_NAME: config.domain.encode(),
+        HOST_NAME: config.hostname.encode(),
+        INTERFACE_MTU: config.mtu.to_bytes(2, "big") if config.mtu else b"",
+        NTP_SERVERS: b"".join(config.ntp),
+        TFTP_SERVER_NAME: config.tftp_server.encode(),
+        BOOT_FILE_NAME: config.boot_file.encode(),
+    }
+    options.update((code, value) for code, value in named.items() if value)
+    options.update(config.options)
+    return options
+
+
+def default_router(config: ClientConfig) -> bytes:
+    """The gateway of the default route, or nothing when there is none.
+
+    Named by option 3 whenever there is a default route, although 121 repeats it: Debian's udhcpc script
+    knows only option 3. Without a default route neither option names a router.
+    """
+    if config.router:
+        return config.router
+    return next((r.gateway for r in config.routes if r.prefix_length == 0 and r.gateway != ANY), b"")
+
+
+def classless_routes(config: ClientConfig) -> tuple[Route, ...]:
+    """The routes of option 121 in the order that every client can follow: gateways first, default last.
+
+    A gateway outside the subnet is on-link by a host route of its own, which ISC dhclient's script must have
+    seen before it is asked for a route over that gateway. Empty when option 3 alone says it all.
+    """
+    routes = list(config.routes)
+    router = default_router(config)
+    if router and not any(route.prefix_length == 0 for route in routes):
+        routes.append(Route(ANY, 0, router))
+    on_link = [route for route in routes if route.gateway == ANY and route.prefix_length]
+    reachable = [*on_link, Route(network(config.client_address, config.prefix_length), config.prefix_length, ANY)]
+    gateways = dict.fromkeys(route.gateway for route in routes if route.gateway != ANY)
+    hosts = [
+        Route(gateway, 32, ANY)
+        for gateway in gateways
+        if not any(network(gateway, r.prefix_length) == r.destination for r in reachable)
+    ]
+    if not config.routes and not hosts:
+        return ()
+    via = [route for route in routes if route.gateway != ANY and route.prefix_length]
+    default = [route for route in routes if not route.prefix_length]
+    return (*hosts, *on_link, *via, *default)

@@ -1,0 +1,306 @@
+"""The DHCPv4 server's decisions for its single client (RFC 2131 §4.3).
+
+The server has one lease, which never changes hands, so a decision needs nothing but the frame and the
+configuration: there is no state to lose in a restart, and none for a guest to exhaust.
+"""
+
+from __future__ import annotations
+
+from dhcp.address import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, parse_ipv4
+from dhcp.decision import Decision
+from dhcp.message import (
+    ACK,
+    BROADCAST_FLAG,
+    DECLINE,
+    DISCOVER,
+    FOREIGN_MAC,
+    HEADER_OCTETS,
+    INFORM,
+    NAK,
+    NAMES,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    Message,
+    decode_message,
+    encode_reply,
+)
+from dhcp.optioncodes import (
+    CLASSLESS_ROUTES,
+    CLIENT_FQDN,
+    CLIENT_ID,
+    DOMAIN_NAME,
+    DOMAIN_NAME_SERVER,
+    DOMAIN_SEARCH,
+    HOST_NAME,
+    INTERFACE_MTU,
+    IPV6_ONLY_PREFERRED,
+    IPXE,
+    LEASE_TIME,
+    MAX_MESSAGE_SIZE,
+    MESSAGE_TYPE,
+    MS_CLASSLESS_ROUTES,
+    NTP_SERVERS,
+    PARAMETER_LIST,
+    RAPID_COMMIT,
+    REBINDING_TIME,
+    RENEWAL_TIME,
+    REQUESTED_ADDRESS,
+    ROUTER,
+    SERVER_ID,
+    SUBNET_MASK,
+    USER_CLASS,
+)
+from dhcp.options import FILE_OCTETS, Layout, lay_out
+from dhcp.packet import (
+    ETHERNET_OCTETS,
+    IPV4_UDP_OCTETS,
+    Datagram,
+    Unusable,
+    decode_datagram,
+    encode_datagram,
+)
+from dhcp.port import Port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Every host takes a datagram of this size (RFC 791 §3.1), and no client may say less (RFC 2132 §9.10).
+SMALLEST_MAXIMUM = 576
+ETHERNET_MTU = 1500
+# Sent whether asked for or not: without them no network works, and clients differ in what they ask for.
+_TIMES = (LEASE_TIME, RENEWAL_TIME, REBINDING_TIME)
+_UNASKED = (*_TIMES, SUBNET_MASK, ROUTER, CLASSLESS_ROUTES, DOMAIN_NAME_SERVER, INTERFACE_MTU)
+_NOT_FOR_INFORM = frozenset(_TIMES)  # RFC 2131 §4.3.5
+# The order in which options survive when a client's maximum is too small for all of them.
+_INDISPENSABLE = (MESSAGE_TYPE, SERVER_ID, *_TIMES, CLIENT_ID, RAPID_COMMIT)
+_PRECEDENCE = (
+    *_INDISPENSABLE,
+    SUBNET_MASK,
+    ROUTER,
+    DOMAIN_NAME_SERVER,
+    CLASSLESS_ROUTES,
+    MS_CLASSLESS_ROUTES,
+    INTERFACE_MTU,
+    DOMAIN_NAME,
+    HOST_NAME,
+    DOMAIN_SEARCH,
+    NTP_SERVERS,
+)
+# iPXE's own sub-option 176, "no-pxedhcp" = 1: do not wait two seconds for a proxy DHCP server.
+_IPXE_NO_PROXY = b"\xb0\x01\x01"
+_LONGEST_CLIENT_ID = 255
+_CHADDR = slice(ETHERNET_OCTETS + IPV4_UDP_OCTETS + 28, ETHERNET_OCTETS + IPV4_UDP_OCTETS + 34)
+
+
+def answer_v4(frame: bytes, port: Port) -> Decision:
+    """Decide about one IPv4 frame."""
+    try:
+        datagram = decode_datagram(frame)
+        message = decode_message(datagram.payload, port.config.client_mac)
+    except Unusable as unusable:
+        claimed = frame[_CHADDR] if unusable.cause == FOREIGN_MAC else b""
+        return Decision(unusable.reason, cause=unusable.cause, client=claimed)
+    for code in (REQUESTED_ADDRESS, SERVER_ID):
+        if len(message.options.get(code, ANY)) != 4:
+            return _silence(message, "option-length", f"option {code} is not four octets")
+    if message.kind == DISCOVER:
+        return _discover(message, port)
+    if message.kind == REQUEST:
+        return _request(message, datagram, port)
+    if message.kind == INFORM:
+        return _inform(message, datagram, port)
+    return _given_back(message, port)
+
+
+def _discover(message: Message, port: Port) -> Decision:
+    """RFC 2131 §4.3.1. The only address is offered, whatever option 50 wishes."""
+    asked = message.options.get(PARAMETER_LIST, b"")
+    ipv6_only = IPV6_ONLY_PREFERRED in asked and IPV6_ONLY_PREFERRED in port.options
+    # RFC 4039 §3.1; RFC 8925 §3.2 leaves an IPv6-only client the choice that an OFFER gives.
+    if port.config.rapid_commit and RAPID_COMMIT in message.options and not ipv6_only:
+        return _grant(message, port, ACK, "rapid commit was asked for", [(RAPID_COMMIT, b"")])
+    return _grant(message, port, OFFER, "the client's only address")
+
+
+def _request(message: Message, datagram: Datagram, port: Port) -> Decision:
+    """RFC 2131 §4.3.2: which of its four states the client is in, and whether what it believes is right."""
+    config = port.config
+    server = message.options.get(SERVER_ID)
+    wanted = message.options.get(REQUESTED_ADDRESS)
+    current = message.client_address
+    if server is not None:  # SELECTING
+        if server != config.server_address:
+            return _silence(message, "other-server", f"selecting: option 54 names {ipv4_text(server)}")
+        if current != ANY:
+            return _silence(message, "contradiction", "selecting: ciaddr must be 0 beside option 54")
+        if wanted is None:
+            return _silence(message, "no-address", "selecting: option 50 is missing")
+        if wanted != config.client_address:
+            return _refuse(message, port, f"selecting: option 50 is {ipv4_text(wanted)}")
+        return _grant(message, port, ACK, "selecting: option 50 is the client's address")
+    if current != ANY:  # RENEWING is unicast, REBINDING broadcast; the answer is the same
+        state = "rebinding" if datagram.destination == BROADCAST else "renewing"
+        if current != config.client_address:
+            return _refuse(message, port, f"{state}: ciaddr is {ipv4_text(current)}")
+        return _grant(message, port, ACK, f"{state}: ciaddr is the client's address")
+    if wanted is None:
+        return _silence(message, "no-address", "none of option 50, option 54 and ciaddr")
+    if wanted != config.client_address:  # INIT-REBOOT
+        return _refuse(message, port, f"init-reboot: option 50 is {ipv4_text(wanted)}")
+    return _grant(message, port, ACK, "init-reboot: option 50 is the client's address")
+
+
+def _inform(message: Message, datagram: Datagram, port: Port) -> Decision:
+    """RFC 2131 §4.3.5: parameters for a client that has its address from elsewhere; never a NAK."""
+    target = message.client_address if message.client_address != ANY else datagram.source
+    if target == ANY:
+        return _silence(message, "no-address", "neither ciaddr nor a source address to answer to")
+    layout = _layout(message, port, ACK)
+    payload = encode_reply(message, layout, ciaddr=message.client_address, **_boot_fields(port))
+    frame = _unicast(message, port, target, payload)
+    return _answered(message, "ACK", f"parameters for {ipv4_text(target)}", (frame,), layout)
+
+
+def _given_back(message: Message, port: Port) -> Decision:
+    """DECLINE and RELEASE (RFC 2131 §4.3.3, §4.3.4) get no answer, and the only lease stays what it is."""
+    config = port.config
+    if message.options.get(SERVER_ID, config.server_address) != config.server_address:
+        return _silence(message, "other-server", "option 54 names another server")
+    if message.kind == RELEASE:
+        return _silence(message, "release", "noted; the address stays the client's")
+    if message.options.get(REQUESTED_ADDRESS) != config.client_address:
+        return _silence(message, "decline-other", "option 50 is not the client's address")
+    return Decision(
+        f"the client found {ipv4_text(config.client_address)} in use by another host",
+        message=NAMES[DECLINE],
+        cause="decline",
+        client=config.client_mac,
+        xid=message.xid,
+        warning=True,
+    )
+
+
+def _grant(message: Message, port: Port, kind: int, reason: str, extra: Sequence[tuple[int, bytes]] = ()) -> Decision:
+    """An OFFER or ACK of the client's address, sent as RFC 2131 §4.1 has it for a client without a relay."""
+    layout = _layout(message, port, kind, extra)
+    address = port.config.client_address
+    ciaddr = message.client_address if kind == ACK else ANY
+    payload = encode_reply(message, layout, ciaddr=ciaddr, yiaddr=address, **_boot_fields(port))
+    if message.client_address != ANY:
+        frame = _unicast(message, port, message.client_address, payload)
+    elif message.flags & BROADCAST_FLAG:
+        frame = _broadcast(port, payload)
+    else:  # the client has no address that ARP could find, but its MAC is known
+        frame = _unicast(message, port, address, payload)
+    return _answered(message, NAMES[kind], reason, (frame,), layout)
+
+
+def _refuse(message: Message, port: Port, reason: str) -> Decision:
+    """A NAK, which carries options 53, 54 and 61 only (RFC 2131 table 3) and is broadcast whatever the flag.
+
+    A renewing client has an address and may listen to nothing but unicast until T2 (systemd-networkd,
+    NetworkManager, dhcpcd), so there it is sent to `ciaddr` as well.
+    """
+    options = [(MESSAGE_TYPE, bytes((NAK,))), (SERVER_ID, port.config.server_address), *_client_id(message)]
+    layout = lay_out(options, _room(message, port), ())
+    payload = encode_reply(message, layout)
+    frames: tuple[bytes, ...] = (_broadcast(port, payload),)
+    if message.client_address != ANY:
+        frames = (_unicast(message, port, message.client_address, payload), *frames)
+    return _answered(message, NAMES[NAK], f"{reason}, not {ipv4_text(port.config.client_address)}", frames, layout)
+
+
+def _layout(message: Message, port: Port, kind: int, extra: Sequence[tuple[int, bytes]] = ()) -> Layout:
+    """The options of an OFFER or ACK: 53 first, then as asked for in option 55, then what always goes out."""
+    asked = message.options.get(PARAMETER_LIST, b"")
+    withheld = _NOT_FOR_INFORM if message.kind == INFORM else frozenset()
+    if MS_CLASSLESS_ROUTES in asked and CLASSLESS_ROUTES not in asked:
+        withheld |= {CLASSLESS_ROUTES}  # the same octets under the number that this client knows
+    codes = [code for code in dict.fromkeys((*asked, SERVER_ID, *_UNASKED)) if code not in withheld]
+    if ROUTER in codes and SUBNET_MASK in codes[codes.index(ROUTER) :]:
+        codes.remove(SUBNET_MASK)  # RFC 2132 §3.3: the mask comes first when both are sent
+        codes.insert(codes.index(ROUTER), SUBNET_MASK)
+    options = [(MESSAGE_TYPE, bytes((kind,)))]
+    options += [(code, port.options[code]) for code in codes if code in port.options]
+    options += extra
+    if _is_ipxe(message) and IPXE not in port.options:
+        options.append((IPXE, _IPXE_NO_PROXY))
+    if CLIENT_FQDN in message.options and CLIENT_FQDN not in port.options:
+        options += _fqdn(message.options[CLIENT_FQDN])
+    options += _client_id(message)
+    present = [code for code, _ in options]
+    expendable = [code for code in reversed(present) if code not in _PRECEDENCE]
+    expendable += [code for code in reversed(_PRECEDENCE) if code not in _INDISPENSABLE]
+    return lay_out(options, _room(message, port), expendable, port.config.search)
+
+
+def _room(message: Message, port: Port) -> int:
+    """Octets for options: the client's option 57, else what every host takes, within the link's MTU."""
+    maximum = int.from_bytes(message.options.get(MAX_MESSAGE_SIZE, b"")[:2], "big")
+    mtu = max(port.config.mtu or ETHERNET_MTU, SMALLEST_MAXIMUM)
+    return min(max(maximum, SMALLEST_MAXIMUM), mtu) - IPV4_UDP_OCTETS - HEADER_OCTETS
+
+
+def _client_id(message: Message) -> list[tuple[int, bytes]]:
+    """Option 61 as the client sent it (RFC 6842 §3), if it is one (RFC 2132 §9.14: at least two octets)."""
+    value = message.options.get(CLIENT_ID, b"")
+    return [(CLIENT_ID, value)] if 2 <= len(value) <= _LONGEST_CLIENT_ID else []
+
+
+def _is_ipxe(message: Message) -> bool:
+    return b"iPXE" in message.options.get(USER_CLASS, b"")
+
+
+def _fqdn(value: bytes) -> list[tuple[int, bytes]]:
+    """Option 81 as the client sent it, saying that nobody updates the DNS here (RFC 4702 §4: N=1, S=0)."""
+    if len(value) < 3 or len(value) > 255:
+        return []
+    flags = value[0]
+    overridden = 0b0010 if flags & 0b0001 else 0
+    return [(CLIENT_FQDN, bytes((flags & 0b0100 | 0b1000 | overridden, 255, 255)) + value[3:])]
+
+
+def _boot_fields(port: Port) -> dict[str, bytes]:
+    """`siaddr` and `file` for boot ROMs that read no options: set when the next server is named by address."""
+    config = port.config
+    if not config.boot_file:
+        return {}
+    name = config.boot_file.encode()
+    fields = {"file": name if len(name) < FILE_OCTETS else b""}
+    try:
+        fields["siaddr"] = parse_ipv4(config.tftp_server)
+    except ValueError:
+        return fields  # a name: option 66 alone tells it
+    return fields
+
+
+def _unicast(message: Message, port: Port, address: bytes, payload: bytes) -> bytes:
+    return encode_datagram(port.mac, message.hardware_address[:6], port.config.server_address, address, payload)
+
+
+def _broadcast(port: Port, payload: bytes) -> bytes:
+    return encode_datagram(port.mac, BROADCAST_MAC, port.config.server_address, BROADCAST, payload)
+
+
+def _silence(message: Message, cause: str, reason: str) -> Decision:
+    return Decision(
+        reason,
+        message=NAMES[message.kind],
+        cause=cause,
+        client=message.hardware_address[:6],
+        xid=message.xid,
+    )
+
+
+def _answered(message: Message, answer: str, reason: str, frames: tuple[bytes, ...], layout: Layout) -> Decision:
+    return Decision(
+        reason,
+        frames=frames,
+        message=NAMES[message.kind],
+        answer=answer,
+        client=message.hardware_address[:6],
+        xid=message.xid,
+        dropped=layout.dropped,
+    )
