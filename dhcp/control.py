@@ -1,0 +1,100 @@
+"""Messages between the server and whoever configures it: JSON in datagrams, with file descriptors beside it."""
+
+from __future__ import annotations
+
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_CTRUNC,
+    MSG_TRUNC,
+    SCM_RIGHTS,
+    SO_PEERCRED,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+)
+from os import close
+from struct import calcsize, unpack
+from sys import byteorder
+
+from dhcp.jsontext import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
+ADDRESS = b"\0virt-launcher/dhcp"
+LARGEST_MESSAGE = 128 * 1024
+# One configuration and its sockets; the kernel's own limit is 253 (SCM_MAX_FD).
+MOST_DESCRIPTORS = 64
+
+
+class ControlError(Exception):
+    """A message that is not one of the protocol, or a peer that has gone."""
+
+
+def control_socket() -> socket:
+    """A new socket of the kind that both ends use."""
+    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+
+
+def send_message(sock: socket, message: dict[str, object], descriptors: Sequence[int] = ()) -> None:
+    """Send one message; raises ControlError."""
+    rights = b"".join(fd.to_bytes(4, byteorder) for fd in descriptors)
+    ancillary = [(SOL_SOCKET, SCM_RIGHTS, rights)] if rights else []
+    try:
+        sock.sendmsg([dumps(message).encode()], ancillary)
+    except TimeoutError:
+        raise ControlError("the other end does not read") from None
+    except OSError as error:
+        raise ControlError(error.strerror or str(error)) from None
+
+
+def receive_message(sock: socket) -> tuple[dict[str, object], list[int]] | None:
+    """The next message and its file descriptors, which become the caller's; None when the peer has closed.
+
+    Raises ControlError, and closes the descriptors, for anything that is not a message; BlockingIOError when
+    a non-blocking socket has none.
+    """
+    try:
+        data, ancillary, flags, _ = sock.recvmsg(LARGEST_MESSAGE, CMSG_SPACE(MOST_DESCRIPTORS * 4), MSG_CMSG_CLOEXEC)
+    except BlockingIOError:
+        raise
+    except TimeoutError:
+        raise ControlError("no answer in time") from None
+    except OSError as error:
+        raise ControlError(error.strerror or str(error)) from None
+    descriptors = [
+        int.from_bytes(rights[at : at + 4], byteorder)
+        for level, kind, rights in ancillary
+        if level == SOL_SOCKET and kind == SCM_RIGHTS
+        for at in range(0, len(rights) - 3, 4)
+    ]
+    if not data:
+        close_all(descriptors)
+        return None
+    message: object = None
+    if not flags & (MSG_TRUNC | MSG_CTRUNC):
+        try:
+            message = loads(data.decode())
+        except ValueError:
+            message = None
+    if not isinstance(message, dict):
+        close_all(descriptors)
+        raise ControlError("not a message of this protocol")
+    return message, descriptors
+
+
+def peer(sock: socket) -> tuple[int, int]:
+    """Process id and user id of the other end, as they were when it connected or began to listen."""
+    pid, uid, _ = unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, calcsize("3i")))
+    return pid, uid
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close file descriptors that nobody wants."""
+    for fd in descriptors:
+        close(fd)

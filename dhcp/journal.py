@@ -1,0 +1,149 @@
+"""What the server did: counters, the last transactions, and a bounded log of one structured line each."""
+
+from __future__ import annotations
+
+import os
+from fcntl import F_GETFL, fcntl
+from stat import S_ISREG
+from time import gmtime, monotonic, strftime, time
+
+from dhcp.address import ipv4_text, mac_text
+from dhcp.config import ClientConfig
+from dhcp.decision import Decision
+from dhcp.jsontext import dumps
+from dhcp.message import FOREIGN_MAC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+else:
+    from _collections import deque  # without the rest of collections
+
+LARGEST_LOG = 1024 * 1024
+TRANSACTIONS = 64
+# A guest decides how many messages there are, so it must not decide how long the log is.
+LINES_AT_ONCE = 100
+LINES_PER_SECOND = 20
+STRANGERS = 8
+
+
+class Journal:
+    """Log, counters and recent transactions of one server.
+
+    `fd` is where lines go; `bounded` says that it is a file of the server's own, of which only the newer half
+    is kept whenever it exceeds LARGEST_LOG octets.
+    """
+
+    def __init__(self, fd: int, log_format: str = "text", bounded: bool = False) -> None:
+        self.transactions: deque[dict[str, object]] = deque(maxlen=TRANSACTIONS)
+        self.suppressed = 0
+        self._fd = fd
+        self._json = log_format == "json"
+        self._tokens = float(LINES_AT_ONCE)
+        self._refilled = monotonic()
+        self._owed = 0
+        self._strangers: set[bytes] = set()
+        self._size = -1
+        if bounded and S_ISREG((status := os.fstat(fd)).st_mode):
+            self._size = status.st_size
+            _make_readable(fd)
+
+    def transaction(self, config: ClientConfig, decision: Decision, xid: int) -> None:
+        """Note one message of the client with its answer or silence."""
+        fields: dict[str, object] = {
+            "interface": config.interface,
+            "message": decision.message,
+            "answer": decision.answer or "none",
+            "reason": decision.reason,
+            "client": mac_text(decision.client),
+            "xid": f"{xid:08x}",
+        }
+        if decision.answer in ("OFFER", "ACK"):
+            fields["address"] = f"{ipv4_text(config.client_address)}/{config.prefix_length}"
+        if decision.dropped:
+            fields["dropped_options"] = ",".join(str(code) for code in decision.dropped)
+        self.transactions.append({"time": _timestamp(), **fields})
+        self.write("warning" if decision.warning or decision.dropped else "info", "dhcp", fields)
+
+    def stranger(self, config: ClientConfig, decision: Decision) -> None:
+        """Warn, once for each, about MACs that are not the client's; beyond STRANGERS they are only counted."""
+        mac = decision.client
+        if mac in self._strangers or len(self._strangers) >= STRANGERS:
+            return
+        self._strangers.add(mac)
+        fields: dict[str, object] = {
+            "interface": config.interface,
+            "client": mac_text(mac),
+            "expected": mac_text(config.client_mac),
+            "reason": "the guest asks with another MAC than the one it was given",
+        }
+        self.write("warning", FOREIGN_MAC, fields)
+
+    def lost(self, transactions: int) -> None:
+        """Account for transactions that came too fast to be noted one by one."""
+        self.suppressed += transactions
+        self._owed += transactions
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """One line, unless there were too many of late; how many were left out is said in a line of its own."""
+        now = monotonic()
+        self._tokens = min(self._tokens + (now - self._refilled) * LINES_PER_SECOND, LINES_AT_ONCE)
+        self._refilled = now
+        if self._tokens < 1:
+            self.lost(1)
+            return
+        self._tokens -= 1
+        if self._owed:
+            self._line("warning", "suppressed", {"lines": self._owed})
+            self._owed = 0
+        self._line(level, event, fields)
+
+    def _line(self, level: str, event: str, fields: dict[str, object]) -> None:
+        record = {"time": _timestamp(), "level": level, "event": event, **fields}
+        if self._json:
+            line = dumps(record)
+        else:
+            values = list(record.values())[:3]
+            line = " ".join([*map(str, values), *(f"{key}={_plain(value)}" for key, value in fields.items())])
+        data = f"{line}\n".encode()
+        try:
+            os.write(self._fd, data)
+            if self._size >= 0:
+                self._size += len(data)
+                if self._size > LARGEST_LOG:
+                    self._keep_newer_half()
+        except OSError:
+            pass  # a full disk or a closed pipe must not stop the guest from getting its address
+
+    def _keep_newer_half(self) -> None:
+        try:
+            newer = os.pread(self._fd, LARGEST_LOG // 2, max(self._size - LARGEST_LOG // 2, 0))
+        except OSError:  # opened for writing only
+            newer = b""
+        newer = newer[newer.find(b"\n") + 1 :]
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        os.write(self._fd, newer)
+        self._size = len(newer)
+
+
+def _make_readable(fd: int) -> None:
+    """Reopen a log that was opened for writing only, while there is still the right to."""
+    if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+        return
+    try:
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return
+    os.dup2(readable, fd)
+    os.close(readable)
+
+
+def _timestamp() -> str:
+    now = time()
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return text if text and all("!" <= char <= "~" and char not in '"=' for char in text) else dumps(text)

@@ -1,0 +1,56 @@
+"""JSON through the interpreter's own scanner and encoder: importing `json` takes longer than all of the server."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from json import dumps, loads
+else:
+    try:
+        from _json import encode_basestring_ascii, make_encoder, make_scanner
+    except ImportError:  # an interpreter without the accelerator
+        from json import dumps, loads
+    else:
+        _WHITESPACE = " \t\n\r"
+
+        class _Strict:
+            """What `json.JSONDecoder` hands to the scanner."""
+
+            strict = True
+            object_hook = None
+            object_pairs_hook = None
+            parse_float = float
+            parse_int = int
+            memo = {}  # noqa: RUF012
+
+            @staticmethod
+            def parse_constant(name):
+                raise ValueError(f"{name} is not JSON")
+
+        def _refuse(value):
+            raise TypeError(f"{value!r} has no JSON")
+
+        _scan = make_scanner(_Strict)
+        _encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+
+        def loads(text):
+            """The value of one JSON text; raises ValueError."""
+            if isinstance(text, bytes):
+                text = text.decode()
+            start = len(text) - len(text.lstrip(_WHITESPACE))
+            try:
+                value, end = _scan(text, start)
+            except StopIteration as stop:
+                raise ValueError(f"not JSON at character {stop.value}") from None
+            except RecursionError:
+                raise ValueError("JSON nested too deeply") from None
+            if text[end:].strip(_WHITESPACE):
+                raise ValueError(f"more than one JSON value (character {end})")
+            return value
+
+        def dumps(value):
+            """One line of JSON; raises TypeError or ValueError for what has none."""
+            return "".join(_encode(value, 0))
+
+
+__all__ = ["dumps", "loads"]

@@ -1,0 +1,102 @@
+"""The server's loop: guest ports and control connections, one thread, no timers that wake it for nothing."""
+
+from __future__ import annotations
+
+from _socket import socket
+from select import EPOLLIN, epoll
+from time import monotonic
+
+from dhcp.config import ClientConfig
+from dhcp.journal import Journal
+from dhcp.served import ServedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+# Logging waits for a pause of this many seconds after a message, so that it never delays an answer …
+_PAUSE = 0.02
+# … but not longer than this when there is no pause.
+_LONGEST_WAIT = 0.25
+
+
+class ServerLoop:
+    """Serves ports, and calls back for whatever else becomes readable."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.ports: dict[str, ServedPort] = {}
+        self._epoll = epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._stopping = False
+
+    def watch(self, sock: socket, handler: Callable[[], None]) -> None:
+        """Call `handler` whenever the socket is readable."""
+        self._handlers[sock.fileno()] = handler
+        self._epoll.register(sock.fileno(), EPOLLIN)
+
+    def unwatch(self, sock: socket) -> None:
+        """Forget a socket, which must still be open."""
+        self._epoll.unregister(sock.fileno())
+        del self._handlers[sock.fileno()]
+
+    def configure(self, configs: Sequence[ClientConfig], sockets: Mapping[str, socket]) -> list[socket]:
+        """Serve exactly these configurations, `sockets` being new ones by interface.
+
+        A port that stays keeps its socket, so that no frame is missed. Returns the sockets that are no longer
+        needed, for the caller to close when there is time. Raises LookupError for an interface without a
+        socket, OSError when a socket is unusable; nothing is changed then.
+        """
+        for config in configs:
+            if config.interface not in sockets and config.interface not in self.ports:
+                raise LookupError(f"{config.interface}: no packet socket was passed for this interface")
+        ports: dict[str, ServedPort] = {}
+        for config in configs:
+            if config.interface in sockets:
+                ports[config.interface] = ServedPort(sockets[config.interface], config, self.journal)
+        for port in self.ports.values():
+            port.flush()
+        for config in configs:
+            if config.interface not in ports:
+                ports[config.interface] = self.ports[config.interface]
+                ports[config.interface].configure(config)
+        retired = [port.socket for name, port in self.ports.items() if ports.get(name) is not port]
+        for sock in retired:
+            self.unwatch(sock)
+        for port in ports.values():
+            if port.socket.fileno() not in self._handlers:
+                self.watch(port.socket, port.answer_waiting)
+        self.ports = ports
+        return retired
+
+    def serve(self) -> None:
+        """Serve until `stop` is called from a handler, or an exception comes from a signal."""
+        poll, handlers = self._epoll.poll, self._handlers
+        flushed = monotonic()
+        while not self._stopping:
+            unlogged = [port for port in self.ports.values() if port.unlogged]
+            events = poll(_PAUSE if unlogged else None)
+            for fd, _ in events:
+                if handler := handlers.get(fd):
+                    handler()
+            now = monotonic()
+            if not events or now - flushed > _LONGEST_WAIT:
+                flushed = now
+                for port in unlogged:
+                    port.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Log what is not logged yet."""
+        for port in self.ports.values():
+            port.flush()
+
+    def stop(self) -> None:
+        """Leave `serve` after the current turn."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Close the ports' sockets; each waits for the kernel's grace period."""
+        for port in self.ports.values():
+            port.socket.close()
+        self._epoll.close()

@@ -1,0 +1,148 @@
+"""One guest port in service: its socket, what is served on it, and how often what happened."""
+
+from __future__ import annotations
+
+from _socket import socket
+from errno import ENETDOWN
+
+from dhcp.bpf import frame_filter
+from dhcp.config import ClientConfig
+from dhcp.decision import Decision
+from dhcp.handler import handle
+from dhcp.journal import Journal
+from dhcp.message import FOREIGN_MAC
+from dhcp.port import serve_port
+from dhcp.prepared import MOST_REQUESTS, PreparedReply, is_preparable, request_key
+from dhcp.transport import attach_filter, port_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+else:
+    from _collections import deque  # without the rest of collections
+
+# More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
+_LARGEST_FRAME = 2048
+# Frames taken from one port before the others and the control socket get their turn.
+_TURN = 64
+# Transactions that wait for a quiet moment to be logged; of a burst the last ones are kept.
+_UNLOGGED = 64
+
+
+class ServedPort:
+    """Answers the frames of one guest port. The socket is the port's from now on."""
+
+    def __init__(self, sock: socket, config: ClientConfig, journal: Journal) -> None:
+        self.socket = sock
+        self.answered: dict[str, int] = {}
+        self.ignored: dict[str, int] = {}
+        self.send_errors = 0
+        self._journal = journal
+        self._prepared: dict[bytes, PreparedReply] = {}
+        self._unlogged: deque[tuple[Decision, bytes]] = deque(maxlen=_UNLOGGED)
+        self._happened = 0
+        self.configure(config)
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether `flush` has something to do."""
+        return bool(self._unlogged)
+
+    def configure(self, config: ClientConfig) -> None:
+        """Serve this from the next frame on; frames that wait in the socket are kept. Raises OSError."""
+        self.count()
+        self._prepared = {}
+        self.config = config
+        self.port = serve_port(config, port_mac(self.socket))
+        attach_filter(self.socket, frame_filter(self.port.arp))
+
+    def answer_waiting(self) -> None:
+        """Answer the frames that wait in the socket, at most one turn of them."""
+        receive, send = self.socket.recv, self.socket.send
+        prepared, unlogged = self._prepared, self._unlogged
+        for _ in range(_TURN):
+            try:
+                frame = receive(_LARGEST_FRAME)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._broken("receive", error)
+                return
+            reply = prepared.get(request_key(frame))
+            if reply is None:
+                reply = self._decide(frame)
+                if reply is None:
+                    continue
+            reply.hits += 1
+            xid = frame[46:50]
+            try:
+                for answer in reply.with_xid(xid):
+                    send(answer)
+            except OSError as error:
+                self._broken("send", error)
+            unlogged.append((reply.decision, xid))
+
+    def _decide(self, frame: bytes) -> PreparedReply | None:
+        """Ask the protocol; what comes back is prepared for the next time, or already dealt with (None)."""
+        try:
+            decision = handle(frame, self.port)
+        except Exception as error:  # a defect must cost this frame its answer, not the guest its server
+            decision = Decision(f"defect: {error!r}", cause="defect", warning=True)
+            self._journal.write("error", "defect", {"error": repr(error), "frame": frame.hex()})
+        if is_preparable(frame, decision):
+            if len(self._prepared) >= MOST_REQUESTS:
+                self.count()
+                self._prepared.clear()
+            reply = self._prepared[request_key(frame)] = PreparedReply(decision)
+            return reply
+        self._count(decision, 1)
+        if decision.cause == FOREIGN_MAC:
+            self._journal.stranger(self.config, decision)
+        try:
+            for answer in decision.frames:
+                self.socket.send(answer)
+        except OSError as error:
+            self._broken("send", error)
+        return None
+
+    def _broken(self, doing: str, error: OSError) -> None:
+        """A port that is down or gone may come back, or be replaced by a reconfiguration: keep on."""
+        if doing == "send":
+            self.send_errors += 1
+        if error.errno != ENETDOWN or doing == "send":
+            fields: dict[str, object] = {"interface": self.config.interface, "error": error.strerror}
+            self._journal.write("warning", f"{doing}-failed", fields)
+
+    def count(self) -> None:
+        """Bring the counters up to date with what prepared replies did."""
+        for reply in self._prepared.values():
+            if reply.hits:
+                self._count(reply.decision, reply.hits)
+                self._happened += reply.hits
+                reply.hits = 0
+
+    def _count(self, decision: Decision, times: int) -> None:
+        counters = self.answered if decision.frames else self.ignored
+        name = decision.answer if decision.frames else decision.cause
+        counters[name] = counters.get(name, 0) + times
+
+    def flush(self) -> None:
+        """Log the transactions since the last time."""
+        self.count()
+        lost = self._happened - len(self._unlogged)
+        self._happened = 0
+        if lost > 0:
+            self._journal.lost(lost)
+        while self._unlogged:
+            decision, xid = self._unlogged.popleft()
+            self._journal.transaction(self.config, decision, int.from_bytes(xid, "big"))
+
+    def status(self) -> dict[str, object]:
+        """Counters and addresses, for people and for metrics."""
+        self.count()
+        return {
+            "interface": self.config.interface,
+            "answered": dict(sorted(self.answered.items())),
+            "ignored": dict(sorted(self.ignored.items())),
+            "send_errors": self.send_errors,
+        }

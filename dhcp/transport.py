@@ -1,0 +1,58 @@
+"""Packet sockets on guest ports (packet(7))."""
+
+from __future__ import annotations
+
+from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from array import array
+from struct import pack
+
+from dhcp.bpf import REJECT_ALL
+
+_SO_ATTACH_FILTER = 26
+_SO_RCVBUF = 8
+_SOL_PACKET = 263
+_PACKET_IGNORE_OUTGOING = 23
+_ETH_P_ALL = 3
+# Bounds what a flooding guest can make the kernel hold; some 250 requests.
+_RECEIVE_BUFFER = 256 * 1024
+
+
+class TransportError(OSError):
+    """A packet socket cannot be opened; the message names the interface and the reason."""
+
+
+def open_port(interface: str) -> socket:
+    """A non-blocking packet socket that sees every frame the guest sends, once a filter lets it.
+
+    Opened in the current network namespace. ETH_P_ALL, because a bridge takes the frames of its ports before
+    a protocol's own handler. Outgoing frames are not seen. The caller must not close it on a hot path: that
+    waits for the kernel's grace period, some 20 ms. Raises TransportError.
+    """
+    try:
+        sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+    except PermissionError as error:
+        raise TransportError(error.errno, f"{interface}: a packet socket needs CAP_NET_RAW") from None
+    try:
+        # Before bind: what arrives in between must not queue up unfiltered.
+        attach_filter(sock, REJECT_ALL)
+        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.bind((interface, _ETH_P_ALL))
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise TransportError(error.errno, f"{interface}: {error.strerror or error}") from None
+    return sock
+
+
+def attach_filter(sock: socket, program: bytes) -> None:
+    """Replace the socket's filter by a classic BPF program (`SO_ATTACH_FILTER`), atomically; raises OSError."""
+    code = array("B", program)
+    address, octets = code.buffer_info()
+    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", octets // 8, address))
+
+
+def port_mac(sock: socket) -> bytes:
+    """The present MAC of the interface that the socket is bound to; raises OSError."""
+    mac: bytes = sock.getsockname()[4]
+    return mac
