@@ -57,6 +57,8 @@ class Prepared:
     networks: tuple[BridgeNetwork, ...]
     plan: Plan
     """The steps that were (or, in a dry run, would be) taken; empty on a pod that was set up already."""
+    fresh: bool
+    """Whether the pod was as the CNI left it, rather than set up by an earlier run."""
     discover_ms: float
     plan_ms: float
     apply_ms: float
@@ -104,6 +106,7 @@ def prepare_pod_network_interfaces(
         return Prepared(
             networks=record.networks,
             plan=plan,
+            fresh=fresh,
             discover_ms=(discovered - began) * 1e3,
             plan_ms=(planned - discovered) * 1e3,
             apply_ms=(time.perf_counter() - planned) * 1e3,
@@ -207,13 +210,13 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
         case CreateBridge(name, mac, mtu):
             netlink.create_bridge(name, mac, mtu)
             indexes[name] = netlink.link_index(name)
-        case CreateTap(name, alias):
+        case CreateTap(name, alias, queues):
 
             def mark() -> None:
                 indexes[name] = netlink.link_index(name)
                 netlink.set_alias(indexes[name], name, alias)
 
-            tap.create_tap(name, mark)
+            tap.create_tap(name, queues, mark)
         case DeleteLink(link):
             if link in indexes:
                 netlink.delete_link(indexes.pop(link), link)

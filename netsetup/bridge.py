@@ -74,6 +74,7 @@ class BridgeNetwork:
     mac: str
     """The MAC the VM uses."""
     mtu: int
+    queues: int = 1
     adopted: Link | None = None
     """The guest port as it was found; None when it is a tap of our own."""
     adopted_sysctls: tuple[tuple[str, str], ...] = ()
@@ -169,7 +170,7 @@ def device_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     port = observed.link(network.guest_port)
     adopt(observed, network.guest_port, network.bridge)
     if port is None:
-        steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}"))
+        steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}", network.queues))
     if port is None or port.mtu != network.mtu:
         steps.append(SetMtu(network.guest_port, network.mtu))
     if network.mtu >= IPV6_MIN_MTU and _has_ipv6(observed, network.pod.name):

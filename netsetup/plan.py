@@ -26,6 +26,8 @@ class NetworkRequest:
     """The MAC the VM shall have; None takes the pod interface's."""
     mtu: int = 0
     """The largest MTU the VM shall use; 0 takes what the pod has."""
+    queues: int = 1
+    """Queue pairs of a tap of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def describe_network(observed: Namespace, pod: PodInterface, request: NetworkReq
         bridge=name,
         mac=request.mac or pod.link.mac,
         mtu=bridge.require_mtu(request.mtu, pod),
+        queues=request.queues,
         adopted=adopted,
         adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
     )

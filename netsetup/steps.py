@@ -21,6 +21,7 @@ class CreateBridge:
 class CreateTap:
     name: str
     alias: str
+    queues: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,8 @@ def describe(step: Step) -> str:
     match step:
         case CreateBridge(name, mac, mtu):
             return f"link add {name} type bridge address {mac} mtu {mtu}"
-        case CreateTap(name, _):
-            return f"tuntap add {name} mode tap"
+        case CreateTap(name, _, queues):
+            return f"tuntap add {name} mode tap{' multi_queue' if queues > 1 else ''}"
         case DeleteLink(link):
             return f"link delete {link}"
         case SetAlias(link, alias):

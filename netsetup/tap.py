@@ -13,11 +13,11 @@ DEVICE = "/dev/net/tun"
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x1000, 0x4000, 0x8000
+IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x0100, 0x1000, 0x4000, 0x8000
 
 
-def create_tap(name: str, mark: Callable[[], None]) -> None:
-    """Make a persistent tap device of one queue.
+def create_tap(name: str, queues: int, mark: Callable[[], None]) -> None:
+    """Make a persistent tap device; with more than one queue its opener must ask for as many (IFF_MULTI_QUEUE).
 
     `mark` is called while the device still dies with this process, and must leave on it the sign by which it is known
     as ours: so a kill at any moment leaves either nothing or a device we know. Raises NotPermitted and KernelRefused.
@@ -31,7 +31,7 @@ def create_tap(name: str, mark: Callable[[], None]) -> None:
     except PermissionError:
         raise NotPermitted(f"create tap {name}: open {DEVICE}", "read and write access to that device") from None
     try:
-        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL
+        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL | (IFF_MULTI_QUEUE if queues > 1 else 0)
         fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         mark()
         fcntl.ioctl(descriptor, TUNSETPERSIST, 1)

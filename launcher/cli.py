@@ -1,0 +1,131 @@
+"""The command line: verbs, results on standard output, logs and errors on standard error, exit codes.
+
+0 done; 1 failed, everything undone; 2 bad usage or bad input; 3 failed and not fully undone. `run` adds 4, the VM was
+destroyed after its grace period, and 5, the guest crashed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from launcher import logs
+from launcher.exitcode import exit_code_of
+
+log = logging.getLogger("launcher")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; `arguments` defaults to the command line's."""
+    options = _parser().parse_args(arguments)
+    logs.configure(options.log_format, options.verbose)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    return exit_code_of(lambda: verb(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--log-format", choices=("text", "json"), default="text", help="form of the log")
+    common.add_argument("--verbose", action="store_true", help="log every step")
+    pod = argparse.ArgumentParser(add_help=False)
+    pod.add_argument("--netns", metavar="NAME|PATH", help="enter this network namespace first")
+    pod.add_argument(
+        "--state-dir", metavar="DIR", help="folder of this pod's record (default: below /run/virt-launcher)"
+    )
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--output", choices=("text", "json"), default="text", help="form of the result")
+
+    parser = argparse.ArgumentParser(
+        prog="virt-launcher", description="Hands a pod's network to the virtual machine that lives in it."
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    prestart = verbs.add_parser(
+        "prestart", parents=[common, pod, output], help="set the pod's network up; returns when DHCP is answering"
+    )
+    prestart.add_argument("--vmi", metavar="FILE", help="VirtualMachineInstance manifest (default: one bridged NIC)")
+    prestart.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
+    prestart.set_defaults(verb=_prestart)
+
+    teardown = verbs.add_parser("teardown", parents=[common, pod], help="put everything back and stop the DHCP server")
+    teardown.set_defaults(verb=_teardown)
+
+    run = verbs.add_parser("run", parents=[common, pod], help="container entrypoint: set up, boot, watch, put back")
+    run.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
+    run.add_argument(
+        "--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk of the manifest"
+    )
+    run.add_argument("--connect", metavar="URI", help="libvirt to use (default: one of the launcher's own)")
+    run.set_defaults(verb=_run)
+
+    demo = verbs.add_parser(
+        "demo", parents=[common, output], help="a pod, a node and a real VM on this machine (needs root)"
+    )
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _prestart(options: argparse.Namespace) -> int:
+    resolver_path = _enter(options.netns)
+    from launcher.prestart import setup_pod_network
+    from launcher.vmi import DEFAULT_INTERFACE, load_vmi
+
+    vmi = load_vmi(options.vmi) if options.vmi else None
+    pod = setup_pod_network(
+        vmi.interfaces if vmi else (DEFAULT_INTERFACE,),
+        hostname=vmi.hostname if vmi else None,
+        subdomain=vmi.subdomain if vmi else None,
+        state_dir=options.state_dir,
+        resolver_path=resolver_path,
+        dry_run=options.dry_run,
+    )
+    if options.output == "json":
+        result = pod.as_json()
+        if options.dry_run:
+            result |= {"plan": pod.plan, "configs": pod.configs}
+        print(json.dumps(result))
+        return 0
+    if options.dry_run:
+        print("\n".join(pod.plan) or "nothing to do")
+    for network in pod.networks:
+        print(network.interface_xml)
+    return 0
+
+
+def _teardown(options: argparse.Namespace) -> int:
+    _enter(options.netns)
+    from launcher.prestart import teardown_pod_network
+
+    if not teardown_pod_network(options.state_dir):
+        log.info("nothing was set up in this network namespace")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from launcher.run import run
+
+    return run(
+        options.vmi,
+        disks=options.disk,
+        netns=options.netns,
+        state_dir=options.state_dir,
+        uri=options.connect,
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from launcher.demo import demo
+
+    return demo(options.output)
+
+
+def _enter(netns: str | None) -> str:
+    """Enter a namespace, if one is named; the path of the resolver configuration that holds there."""
+    if netns is None:
+        return "/etc/resolv.conf"
+    from netsetup.netns import enter, resolver_path
+
+    enter(netns)
+    return resolver_path(netns)

@@ -1,0 +1,131 @@
+"""What the VM is told by DHCP: the pod's network → the server's configuration. Pure.
+
+The JSON shape is the DHCP server's own (`dhcp.config`); only addresses, routes and names are decided here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from netsetup.model import AF_INET, RTN_UNICAST, TABLE_MAIN, Address, NetworkSetupError, PodInterface, Route
+
+if TYPE_CHECKING:
+    from launcher.vmi import InterfaceSpec
+    from netsetup.bridge import BridgeNetwork
+
+SERVER_PREFIX = "169.254.75."
+"""Where a server address is looked for when there is no router whose address it can take."""
+
+
+class NoServerAddress(NetworkSetupError):
+    """Every link-local address that the server could use is taken."""
+
+
+def client_config(
+    network: BridgeNetwork, interface: InterfaceSpec, *, hostname: str = "", subdomain: str | None = None
+) -> dict[str, object] | None:
+    """The configuration of the DHCP server for one network; None where the pod has no IPv4 address to hand out.
+
+    `hostname` goes into option 12; a `subdomain` heads the search list, as a pod of that subdomain has it.
+    Raises NoServerAddress.
+    """
+    address = network.address4
+    if address is None:
+        return None
+    pod = network.pod
+    routes = main_routes(pod)
+    default = next((r for r in routes if r.is_default), None)
+    router = default.gateway if default else ""
+    search = search_list(pod.resolver.search, subdomain)
+    config: dict[str, object] = {
+        "interface": network.guest_port,
+        "client_mac": network.mac,
+        "client_address": f"{address.address}/{prefix_length(address, pod.routes)}",
+        "server_address": router or free_server_address(pod),
+        "router": router,
+        "routes": [
+            {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
+            for r in routes
+            if not (r.is_default and r.gateway) and not _is_connected(r, address)
+        ],
+        "dns": [server for server in pod.resolver.nameservers if ":" not in server],
+        "search": list(search),
+        "domain": domain_of(search),
+        "hostname": hostname,
+        "mtu": network.mtu,
+        "neighbours": {n.address: n.mac for n in pod.neighbours if n.family == AF_INET},
+        "ntp": list(interface.dhcp_options.ntp),
+        "tftp_server": interface.dhcp_options.tftp_server,
+        "boot_file": interface.dhcp_options.boot_file,
+        "options": {str(number): text for number, text in interface.dhcp_options.private},
+    }
+    return {key: value for key, value in config.items() if value}
+
+
+def prefix_length(address: Address, routes: tuple[Route, ...]) -> int:
+    """The netmask the VM gets, from the routing table and not from the address.
+
+    Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
+    through the gateway only, and a VM with the wider mask would ask for them in vain.
+    """
+    return address.prefixlen if any(_is_connected(route, address) for route in routes) else 32
+
+
+def main_routes(pod: PodInterface) -> list[Route]:
+    """The IPv4 routes that the VM inherits, the best of each destination, on-link ones first and the default last."""
+    best: dict[str, Route] = {}
+    for route in pod.routes:
+        if route.family != AF_INET or route.table != TABLE_MAIN or route.type != RTN_UNICAST or route.via:
+            continue
+        if route.destination not in best or route.metric < best[route.destination].metric:
+            best[route.destination] = _first_leg(route)
+    return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
+
+
+def search_list(names: tuple[str, ...], subdomain: str | None) -> tuple[str, ...]:
+    """The pod's search list, headed by the subdomain's own entry where the VM has a subdomain."""
+    service = domain_of(names)
+    if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
+        return names
+    return (f"{subdomain}.{service}", *names)
+
+
+def domain_of(search: tuple[str, ...]) -> str:
+    """The one domain of option 15: the longest name of a Kubernetes service domain, else the first of the list."""
+    services = [name for name in search if ".svc." in name]
+    return max(services, key=len) if services else next(iter(search), "")
+
+
+def free_server_address(pod: PodInterface) -> str:
+    """A link-local address that nothing in the pod's network speaks of.
+
+    Raises NoServerAddress when routes or neighbours cover the whole range.
+    """
+    networks = [ipaddress.ip_network(r.destination) for r in pod.routes if r.family == AF_INET and not r.is_default]
+    taken = {n.address for n in pod.neighbours} | {r.gateway for r in pod.routes} | {a.address for a in pod.addresses}
+    for last in range(10, 255):
+        candidate = f"{SERVER_PREFIX}{last}"
+        if candidate not in taken and not any(ipaddress.ip_address(candidate) in network for network in networks):
+            return candidate
+    raise NoServerAddress(f"{pod.name}: no free server address in {SERVER_PREFIX}0/24, the pod's routes cover it")
+
+
+def _is_connected(route: Route, address: Address) -> bool:
+    return (
+        route.family == AF_INET
+        and route.table == TABLE_MAIN
+        and route.type == RTN_UNICAST
+        and not route.gateway
+        and not route.nexthops
+        and route.destination == address.network
+    )
+
+
+def _first_leg(route: Route) -> Route:
+    """DHCP knows no multipath: the first next hop stands for the route."""
+    if not route.nexthops:
+        return route
+    import dataclasses
+
+    return dataclasses.replace(route, gateway=route.nexthops[0].gateway, nexthops=())

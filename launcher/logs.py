@@ -1,0 +1,41 @@
+"""What the launcher says while it works: on standard error, as text for people or JSON lines for machines."""
+
+import json
+import logging
+import time
+from typing import Literal
+
+Format = Literal["text", "json"]
+
+
+class _TextFormatter(logging.Formatter):
+    """``virt-launcher: warning: message``, the level left out of plain information."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"virt-launcher: {level}{record.getMessage()}"
+
+
+class _JSONFormatter(logging.Formatter):
+    """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and `event` with `data` at a milestone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{when}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if event := getattr(record, "event", None):
+            line |= {"event": event, "data": getattr(record, "data", {})}
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(style: Format, verbose: bool) -> None:
+    """Send the log to standard error; `verbose` adds every step."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JSONFormatter() if style == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)

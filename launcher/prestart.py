@@ -1,0 +1,275 @@
+"""The pre-start hook: discover → plan → apply → serve, and the way back.
+
+The DHCP server's process is started first, because starting Python takes as long as all the rest together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhcp.process import ServerConnection, ServerProcess, connect
+
+from launcher.domain import interface_xml
+from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec, ManifestError
+
+if TYPE_CHECKING:
+    from netsetup.bridge import BridgeNetwork
+
+DHCP_LOG = "dhcp.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network of the VM, ready for libvirt."""
+
+    name: str
+    binding: str
+    pod_interface: str
+    bridge: str
+    guest_port: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    """The pod's own addresses in CIDR form, both families."""
+    interface_xml: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """What the hook did: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
+
+    networks: tuple[Network, ...]
+    dhcp_pid: int | None
+    elapsed_ms: dict[str, float]
+    """Of `discover`, `plan`, `apply`, `serve` and `total`."""
+    plan: tuple[str, ...]
+    """The steps taken (in a dry run: to be taken), a line each; none on a pod that was set up already."""
+    configs: tuple[dict[str, object], ...]
+    """What the DHCP server was told, one for each network it serves."""
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of `prestart --output json`."""
+        import dataclasses
+
+        return {
+            "networks": [dataclasses.asdict(network) for network in self.networks],
+            "dhcp": {"pid": self.dhcp_pid},
+            "elapsed_ms": self.elapsed_ms,
+        }
+
+
+def setup_pod_network(
+    interfaces: Sequence[InterfaceSpec] = (DEFAULT_INTERFACE,),
+    *,
+    hostname: str | None = None,
+    subdomain: str | None = None,
+    state_dir: str | os.PathLike[str] | None = None,
+    resolver_path: str = "/etc/resolv.conf",
+    server_log: int | None = None,
+    dry_run: bool = False,
+) -> PodNetwork:
+    """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
+
+    Returns when the server answers. Done again, it finds everything in place, changes nothing and makes sure that the
+    server lives. `hostname` (default: this host's) goes into option 12. The server logs to the descriptor `server_log`,
+    or to dhcp.log in the state directory.
+
+    Raises ManifestError for an interface that cannot be served this way, NetworkSetupError (`netsetup.model`) for what
+    the pod or the kernel refuses, and ServerError (`dhcp.process`); the pod is then as it was before.
+    """
+    began = time.perf_counter()
+    _require_bridge(interfaces)
+    with contextlib.ExitStack() as on_failure:
+        spawned = None
+        if not dry_run and connect() is None:
+            spawned = _spawn(server_log, state_dir, on_failure)
+
+        from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+        from netsetup.plan import NetworkRequest
+
+        prepared = prepare_pod_network_interfaces(
+            [
+                NetworkRequest(
+                    name=interface.name,
+                    binding=interface.binding,
+                    pod_interface=pod_interface,
+                    guest_port=guest_port,
+                    mac=interface.mac,
+                    queues=interface.queues,
+                )
+                for interface, (pod_interface, guest_port) in zip(interfaces, _devices(interfaces), strict=True)
+            ],
+            state_dir=state_dir,
+            resolver_path=resolver_path,
+            dry_run=dry_run,
+        )
+        if prepared.fresh and not dry_run:
+            on_failure.callback(restore_pod_network_interfaces, state_dir)
+        applied = time.perf_counter()
+
+        from launcher.lease import client_config
+
+        name = socket.gethostname() if hostname is None else hostname
+        found = [
+            client_config(network, interface, hostname=name, subdomain=subdomain)
+            for network, interface in zip(prepared.networks, interfaces, strict=True)
+        ]
+        configs = tuple(config for config in found if config is not None)
+        pid = None if dry_run else _serve(spawned, configs)
+        on_failure.pop_all()
+    served = time.perf_counter()
+    return PodNetwork(
+        networks=tuple(_network(n, i) for n, i in zip(prepared.networks, interfaces, strict=True)),
+        dhcp_pid=pid,
+        elapsed_ms={
+            "discover": round(prepared.discover_ms, 3),
+            "plan": round(prepared.plan_ms, 3),
+            "apply": round(prepared.apply_ms, 3),
+            "serve": round((served - applied) * 1e3, 3),
+            "total": round((served - began) * 1e3, 3),
+        },
+        plan=tuple(prepared.plan.lines()),
+        configs=configs,
+    )
+
+
+def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Stop the DHCP server and put the pod back as it was; False when nothing was set up.
+
+    Raises NetworkSetupError, of which NotRestored says what is left.
+    """
+    server = connect()
+    if server is not None:
+        server.stop()
+    from netsetup.apply import restore_pod_network_interfaces
+
+    restored = restore_pod_network_interfaces(state_dir)
+    _remove_if_unused(_state_folder(state_dir))
+    return restored or server is not None
+
+
+def _spawn(
+    server_log: int | None, state_dir: str | os.PathLike[str] | None, on_failure: contextlib.ExitStack
+) -> ServerProcess:
+    if server_log is not None:
+        process = ServerProcess.spawn(server_log)
+    else:
+        folder = _state_folder(state_dir)
+        log = _open_log(folder)
+        on_failure.callback(_remove_if_unused, folder)
+        try:
+            process = ServerProcess.spawn(log)
+        finally:
+            os.close(log)
+    on_failure.callback(process.stop)
+    return process
+
+
+def _serve(spawned: ServerProcess | None, configs: tuple[dict[str, object], ...]) -> int | None:
+    """Give the configuration to the server that lives in this namespace, or to ours if there is none; its pid."""
+    running = connect()
+    server: ServerConnection | ServerProcess | None = spawned
+    if running is not None and (spawned is None or running.pid != spawned.pid):
+        server = running  # of an earlier run, or of a hook that was at work while we waited for it
+        if spawned is not None:
+            spawned.stop()
+    if server is None:
+        return None
+    if not configs:
+        server.stop()
+        return None
+    server.configure(list(configs))
+    if isinstance(server, ServerProcess):
+        server.release()
+    return server.pid
+
+
+def _require_bridge(interfaces: Sequence[InterfaceSpec]) -> None:
+    for index, interface in enumerate(interfaces):
+        if interface.binding != "bridge":
+            raise ManifestError(
+                f"spec.domain.devices.interfaces[{index}].{interface.binding}", "is not supported; use bridge"
+            )
+
+
+def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:
+    """(pod interface, guest port) of each interface, by KubeVirt's naming schemes.
+
+    The pod network's is eth0 with tap0. Others are named by a hash of the network's name, or, in a pod that was made
+    by the older scheme, net1, net2 … in their order.
+    """
+    present = {name for _, name in socket.if_nameindex()}
+    devices = []
+    ordinal = 0
+    for interface in interfaces:
+        if interface.pod_network or interface.multus_default:
+            devices.append(("eth0", "tap0"))
+            continue
+        import hashlib
+
+        ordinal += 1
+        suffix = hashlib.sha256(interface.name.encode()).hexdigest()[:11]
+        if f"pod{suffix}" in present or f"net{ordinal}" not in present:
+            devices.append((f"pod{suffix}", f"tap{suffix}"))
+        else:
+            devices.append((f"net{ordinal}", f"tap{ordinal}"))
+    return devices
+
+
+def _network(network: BridgeNetwork, interface: InterfaceSpec) -> Network:
+    return Network(
+        name=network.name,
+        binding=interface.binding,
+        pod_interface=network.pod.name,
+        bridge=network.bridge,
+        guest_port=network.guest_port,
+        mac=network.mac,
+        mtu=network.mtu,
+        addresses=tuple(a.cidr for a in network.pod.addresses if a.is_global),
+        interface_xml=interface_xml(
+            network.name,
+            network.guest_port,
+            network.mac,
+            network.mtu,
+            model=interface.model,
+            state=interface.state,
+            boot_order=interface.boot_order,
+            acpi_index=interface.acpi_index,
+            pci_address=interface.pci_address,
+            queues=interface.queues,
+        ),
+    )
+
+
+def _state_folder(state_dir: str | os.PathLike[str] | None) -> Path:
+    from netsetup import state
+
+    return state.directory(os.fspath(state_dir) if state_dir else None)
+
+
+def _open_log(folder: Path) -> int:
+    from netsetup.model import RecordError
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(folder / DHCP_LOG, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RecordError(f"{folder}: {error.strerror}; name another --state-dir") from None
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Take the log and the folder away unless a record says that the pod is set up; what else lies there stays."""
+    from netsetup import state
+
+    if (folder / state.FILE).exists():
+        return
+    (folder / DHCP_LOG).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,163 @@
+"""The container's entrypoint: hook, boot, watch, shut down, put back."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from launcher.exitcode import exit_code_of
+from launcher.supervisor import supervise
+
+if TYPE_CHECKING:
+    from launcher.keeper import DHCPKeeper
+    from launcher.manager import Ending
+    from launcher.prestart import PodNetwork
+    from launcher.vmi import VirtualMachineInstance
+
+log = logging.getLogger("launcher")
+
+STDERR = 2
+
+
+class BadArgument(ValueError):
+    """A word of the command line that cannot be used."""
+
+    exit_code = 2
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGINT has come."""
+
+
+def run(
+    vmi: str,
+    *,
+    disks: Sequence[str] = (),
+    netns: str | None = None,
+    state_dir: str | None = None,
+    uri: str | None = None,
+) -> int:
+    """Run the VM of a manifest until it ends, looking after the container's processes meanwhile; the exit code.
+
+    `disks` are NAME=PATH; `uri` is a libvirt to use instead of one of the launcher's own.
+    """
+    images = _images(disks)
+    return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri)))
+
+
+def _images(disks: Sequence[str]) -> dict[str, str]:
+    images: dict[str, str] = {}
+    for word in disks:
+        name, separator, path = word.partition("=")
+        if not (name and separator and path):
+            raise BadArgument(f"--disk {word}: must be NAME=PATH")
+        if name in images:
+            raise BadArgument(f"--disk {word}: {name} is given twice")
+        images[name] = path
+    return images
+
+
+def _launch(path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None) -> int:
+    from launcher.vmi import load_vmi
+    from netsetup import netns as namespaces
+    from netsetup import state
+
+    resolver_path = namespaces.resolver_path(netns)
+    vmi = load_vmi(path)
+    if netns is not None:
+        namespaces.enter(netns)
+    machine = _Machine(vmi, disks, state.directory(state_dir), resolver_path, uri)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _terminate)
+    return machine.live()
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # Once is enough: what follows is the orderly end, and must not be interrupted in its turn.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise _Terminated
+
+
+class _Machine:
+    """One life of one VM in this pod."""
+
+    def __init__(
+        self, vmi: VirtualMachineInstance, disks: Mapping[str, str], folder: Path, resolver_path: str, uri: str | None
+    ) -> None:
+        from launcher.manager import LibvirtDomainManager
+
+        self._vmi = vmi
+        self._resolver_path = resolver_path
+        self._keeper: DHCPKeeper | None = None
+        self._manager = LibvirtDomainManager(
+            vmi, state_dir=folder, disks=disks, uri=uri, setup=self._set_up, teardown=self._put_back
+        )
+
+    def live(self) -> int:
+        """Everything from the hook to the pod as it was before; the exit code that tells how the VM ended."""
+        manager = self._manager
+        ending: Ending | None = None
+        try:
+            with manager:
+                try:
+                    manager.pre_start_hook()
+                    _event(
+                        "accelerator",
+                        f"{manager.accelerator.name.upper()}: {manager.accelerator.reason}",
+                        {"name": manager.accelerator.name},
+                    )
+                    began = time.perf_counter()
+                    manager.start()
+                    took = (time.perf_counter() - began) * 1e3
+                    _event("started", f"{self._vmi.domain_name} runs, console in {manager.console_log}", {"ms": took})
+                    ending = manager.wait()
+                except _Terminated:
+                    log.info("asked to stop, the guest has %d s", self._vmi.grace_seconds)
+                    if manager.started:
+                        ending = manager.stop()
+        finally:
+            if ending is not None:
+                _event("ended", f"{self._vmi.domain_name} {ending.value}", {"how": ending.value})
+        return ending.exit_code if ending is not None else 0
+
+    def _set_up(self, vmi: VirtualMachineInstance, state_dir: Path) -> PodNetwork:
+        from launcher.keeper import DHCPKeeper
+        from launcher.prestart import setup_pod_network
+
+        pod = setup_pod_network(
+            vmi.interfaces,
+            hostname=vmi.hostname,
+            subdomain=vmi.subdomain,
+            state_dir=state_dir,
+            resolver_path=self._resolver_path,
+            server_log=STDERR,
+        )
+        for network in pod.networks:
+            addresses = ", ".join(network.addresses) or "no address"
+            log.info("%s: %s for the VM, MAC %s, MTU %d", network.pod_interface, addresses, network.mac, network.mtu)
+        _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
+        if pod.dhcp_pid is not None:
+            self._keeper = DHCPKeeper(pod.dhcp_pid, pod.configs, STDERR)
+            self._keeper.start()
+        return pod
+
+    def _put_back(self, state_dir: Path) -> None:
+        from launcher.prestart import teardown_pod_network
+
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+        began = time.perf_counter()
+        teardown_pod_network(state_dir)
+        _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})
+
+
+def _event(name: str, message: str, data: dict[str, object]) -> None:
+    """A milestone: text for people, `event` and `data` for machines."""
+    log.info(message, extra={"event": name, "data": data})
