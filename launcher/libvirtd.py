@@ -148,12 +148,14 @@ def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_C
     `cache` is shared by all roots and saves a second start half a second; None keeps it below `root`. Raises
     LibvirtError.
     """
-    libvirt = _load(root)
-    with _event_loop_lock:
-        _event_loop()
+    log = Path(os.devnull)
     if uri is None:
         _prepare_root(root, cache)
         uri = f"qemu:///embed?root={quote(str(root))}"
+        log = root / "libvirt.log"
+    libvirt = _load(log)
+    with _event_loop_lock:
+        _event_loop()
     with _translated(f"connect to {uri}"):
         handle = libvirt.open(uri)
     connection = Connection(handle, uri)
@@ -168,12 +170,12 @@ def _is_embedded(uri: str) -> bool:
     return ":///embed" in uri
 
 
-def _load(root: Path) -> Any:
+def _load(log: Path) -> Any:
     # Read when the library is loaded; it would write what it raises, and more, to standard error.
-    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{root}/libvirt.log")
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{log}")
     try:
         import libvirt
-    except ImportError as error:
+    except (ImportError, SystemError) as error:
         reason = f"libvirt cannot be loaded: {error}; apt-get install libvirt0 libvirt-daemon"
         raise LibvirtError(reason) from None
     # The binding prints every error before it raises it.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _EVENT_STOPPED = 5
 _STOPPED_SHUTDOWN, _STOPPED_DESTROYED, _STOPPED_CRASHED, _STOPPED_FAILED = 0, 1, 2, 5
 
-PRESS_AGAIN_SECONDS = 5.0
+PRESS_AGAIN_SECONDS = 2.0
 """A guest that is still booting does not see its power button; it is pressed again until the grace period ends."""
 
 
@@ -123,6 +123,11 @@ class LibvirtDomainManager:
 
             self._accelerator = choose_accelerator()
         return self._accelerator
+
+    @property
+    def started(self) -> bool:
+        """Whether there is, or was, a machine to stop."""
+        return self._domain is not None
 
     def pre_start_hook(self) -> AttachedNetworks:
         """Set the pod's networks up for the machine. Raises what `launcher.prestart` raises, the pod as before."""
