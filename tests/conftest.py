@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from lab.namespace import sweep
-from lab.pod import Pod
+
+# assertions of the checks explain themselves as those in test files do; to be said before the first import
+pytest.register_assert_rewrite("lab.checks")
+
+from lab.namespace import sweep  # noqa: E402
+from lab.pod import Pod  # noqa: E402
 
 MakePod = Callable[..., Pod]
 

@@ -11,5 +11,6 @@ Nothing here knows the program under test except `lab.agent`, which calls its co
 - `rawclient`  a DHCP client made of single frames, dissected by scapy
 - `clients`    real DHCP clients in the guest's namespace
 - `bridged`    a pod bridged by hand and served by dnsmasq: proves the tests, not the program
+- `checks`     what must be true of a guest that has its lease
 - `agent`      the program's command line, called inside a pod
 """

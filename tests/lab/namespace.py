@@ -139,9 +139,8 @@ class Namespace:
         return child
 
     def processes(self) -> list[int]:
-        """Ids of all processes whose network namespace this is."""
-        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
-        return [int(pid) for pid in listed.stdout.split()]
+        """Ids of all living processes in it, but for this one."""
+        return _pids(self.name)
 
     # Network configuration
 
@@ -149,9 +148,7 @@ class Namespace:
         """Run `ip` command lines (without the word `ip`) in one batch; the first that fails raises
         CommandError."""
         batch = ["ip", "-n", self.name, "-batch", "-"]
-        completed = subprocess.run(
-            batch, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=20
-        )
+        completed = subprocess.run(batch, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=20)
         if completed.returncode != 0:
             completed.stderr += "".join(f"{n:4}: {line}\n" for n, line in enumerate(lines, start=1))
             raise CommandError(completed, self.name)

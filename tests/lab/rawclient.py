@@ -123,9 +123,7 @@ class Reply:
         del fresh[IP].chksum
         del fresh[UDP].chksum
         fresh = Ether(bytes(fresh))
-        return bool(
-            fresh[IP].chksum == self.packet[IP].chksum and self.packet[UDP].chksum in (0, fresh[UDP].chksum)
-        )
+        return bool(fresh[IP].chksum == self.packet[IP].chksum and self.packet[UDP].chksum in (0, fresh[UDP].chksum))
 
 
 class RawClient:
@@ -224,9 +222,7 @@ class RawClient:
 
     def who_has(self, address: str, source: str = "0.0.0.0", timeout: float = 0.3) -> str | None:
         """The MAC that answers an ARP request (with source 0.0.0.0 an RFC 5227 probe), or None."""
-        request = Ether(src=self.mac, dst=BROADCAST_MAC) / ARP(
-            op="who-has", hwsrc=self.mac, psrc=source, pdst=address
-        )
+        request = Ether(src=self.mac, dst=BROADCAST_MAC) / ARP(op="who-has", hwsrc=self.mac, psrc=source, pdst=address)
         self.send(bytes(request))
         for frame in self.receive(timeout):
             packet = Ether(frame)

@@ -107,8 +107,7 @@ def load_shape(name: str) -> Shape:
     pod = table.section("pod")
     first = Nic(interface, pod.take("mac"), pod.take("mtu"), "vethpod")
     others = tuple(
-        Nic(other["name"], other["mac"], other["mtu"], f"veth-{other['name']}")
-        for other in pod.take("others", [])
+        Nic(other["name"], other["mac"], other["mtu"], f"veth-{other['name']}") for other in pod.take("others", [])
     )
     node = table.section("node")
     before = _lines(node.take("before", ""))

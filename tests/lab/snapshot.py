@@ -86,9 +86,7 @@ def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 2
 
 def _permanent_neighbours(namespace: Namespace) -> list[dict[str, Any]]:
     # IPv4 and IPv6 in one list; the order is the hash table's
-    return sorted(
-        namespace.ip_json("neigh show nud permanent"), key=lambda entry: (entry["dev"], entry["dst"])
-    )
+    return sorted(namespace.ip_json("neigh show nud permanent"), key=lambda entry: (entry["dev"], entry["dst"]))
 
 
 def _bridge(namespace: Namespace, arguments: str) -> list[dict[str, Any]]:
@@ -113,9 +111,7 @@ def _sysctls(namespace: Namespace) -> Iterator[str]:
 def _lines(entries: list[dict[str, Any]], indent: int | None = None) -> tuple[str, ...]:
     """One line per entry, or with an indent one per field where entries are long."""
     return tuple(
-        line
-        for entry in entries
-        for line in json.dumps(_canonical(entry), indent=indent, sort_keys=True).splitlines()
+        line for entry in entries for line in json.dumps(_canonical(entry), indent=indent, sort_keys=True).splitlines()
     )
 
 

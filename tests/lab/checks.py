@@ -1,0 +1,83 @@
+"""What must be true of a guest that has its lease. Every check says with what it disagrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Interface
+
+from lab.clients import Client, Observed
+from lab.namespace import Namespace
+from lab.pod import DNS, SEARCH, Pod
+from lab.shape import GuestNetwork
+
+_ICMP_OVERHEAD = 28
+"""IPv4 and ICMP header of a ping, bytes."""
+
+
+def assert_lease(
+    client: Client,
+    observed: Observed,
+    network: GuestNetwork,
+    *,
+    dns: Sequence[str] = DNS,
+    search: Sequence[str] = SEARCH,
+) -> None:
+    """The guest has exactly the address, routes, MTU and resolver that it should, as far as its client can.
+
+    A client without option 121 ends with the default route alone, one without option 119 with the domain of
+    option 15. Host routes to the gateway and to name servers are each client's own affair.
+    """
+    __tracebackhide__ = True
+    assert observed.addresses == (network.address,)
+    own_affair = {f"{address}/32" for address in (network.router, *dns) if address}
+    expected = guest_routes(network, classless=client.classless_routes)
+    surplus = {route for route in observed.routes - expected if route[0] not in own_affair}
+    missing = {route for route in expected - observed.routes if route[0] not in own_affair}
+    assert (surplus, missing) == (set(), set()), f"surplus and missing routes of {client.name}"
+    assert observed.router == network.router or not client.classless_routes or network.router is None
+    assert observed.mtu == network.mtu
+    assert observed.nameservers == tuple(dns)
+    assert observed.search == (tuple(search) if client.search_list else tuple(search[-1:]))
+
+
+def guest_routes(network: GuestNetwork, *, classless: bool) -> set[tuple[str, str]]:
+    """All IPv4 routes that a guest ends with, as (destination, gateway), the connected one included."""
+    routes = {(route.destination, route.gateway) for route in network.routes} if classless else set()
+    subnet = IPv4Interface(network.address).network
+    if subnet.prefixlen < 32:
+        routes.add((str(subnet), "0.0.0.0"))
+    if network.router:
+        routes.add(("0.0.0.0/0", network.router))
+    return routes
+
+
+def assert_traffic(pod: Pod, client: Client) -> None:
+    """The guest reaches what its network reaches, at full MTU too, and is reached by its address."""
+    __tracebackhide__ = True
+    network = pod.shape.guest
+    assert network, f"{pod.shape.name}: no guest network"
+    own = str(IPv4Interface(network.address).ip)
+    targets = {
+        name: address
+        for name, address in network.reaches.items()
+        if name not in network.silent and (client.classless_routes or name not in network.by_classless_route)
+    }
+    unreached = {name: address for name, address in targets.items() if not pings(pod.guest, address)}
+    assert unreached == {}, f"not reached from the guest; of {targets}"
+    for target in list(targets.values())[-1:]:
+        assert pings(pod.guest, target, size=network.mtu), f"no packet of {network.mtu} bytes to {target}"
+    if targets:
+        assert pings(pod.node, own), "the node does not reach the guest"
+    if "neighbour" in targets:
+        assert pings(pod.neighbour, own), "the neighbour does not reach the guest"
+
+
+def pings(namespace: Namespace, address: str, *, size: int | None = None, source: str | None = None) -> bool:
+    """Whether an address answers; `size` is that of the whole IPv4 packet, which must not be fragmented.
+
+    The first request may be lost to the resolution of neighbours on the way, hence two of them.
+    """
+    options = ["-M", "do", "-s", str(size - _ICMP_OVERHEAD)] if size else []
+    options += ["-I", source] if source else []
+    command = ["ping", "-q", "-n", "-c", "1", "-W", "1", *options, address]
+    return any(namespace.run(command, check=False).returncode == 0 for _ in range(2))

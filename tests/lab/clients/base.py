@@ -1,0 +1,232 @@
+"""What all clients have in common: private files, start, stop, and what they made of their lease."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from lab.namespace import Namespace
+
+# The client may write all over /etc and /run: both are its own. $1 is its directory.
+_PRIVATE_FILES = """
+set -e
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc 2>/dev/null || {
+    cp -a /etc "$1/copy" && cp -a "$1/etc/." "$1/copy" && mount --bind "$1/copy" /etc
+}
+mount --bind "$1/run" /run
+"""
+
+_CLEAN_ENVIRONMENT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a client made of its lease, as the kernel and its own files show it."""
+
+    addresses: tuple[str, ...]
+    """IPv4 addresses of the NIC with prefix length."""
+    routes: frozenset[tuple[str, str]]
+    """IPv4 routes as (destination, gateway), as option 121 would tell them: on-link is 0.0.0.0."""
+    mtu: int
+    """What packets may have: the lower of the link's MTU and the default route's."""
+    nameservers: tuple[str, ...]
+    search: tuple[str, ...]
+    lease: str
+    """The client's own record of the lease."""
+    seconds: float
+    """From the start of the client to this state."""
+
+    @property
+    def router(self) -> str | None:
+        """The gateway of the default route."""
+        return next((gateway for network, gateway in self.routes if network == "0.0.0.0/0"), None)
+
+
+class Client(ABC):
+    """One run of a DHCP client on the guest's NIC; a context manager that ends it."""
+
+    name: ClassVar[str]
+    classless_routes: ClassVar[bool] = True
+    """Whether it applies option 121."""
+    search_list: ClassVar[bool] = True
+    """Whether it applies option 119."""
+    probes: ClassVar[bool] = False
+    """Whether it looks for another holder of the address before using it (RFC 5227)."""
+    patience: ClassVar[float] = 5
+    """Seconds within which it has its lease when the server answers at once."""
+
+    def __init__(self, guest: Namespace, nic: str = "eth0") -> None:
+        self.guest = guest
+        self.nic = nic
+        self.directory = Path(tempfile.mkdtemp(prefix="vltest-client-"))
+        self._process: subprocess.Popen[str] | None = None
+        self._started = 0.0
+        for part in ("etc", "work", "run"):
+            (self.directory / part).mkdir()
+        (self.directory / "etc" / "resolv.conf").write_text("")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the client and forget its files. May be called twice."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # To be told by each client
+
+    @abstractmethod
+    def command(self) -> Sequence[str | Path]:
+        """The program in the foreground; it is started with /etc and /run its own."""
+
+    @abstractmethod
+    def is_bound(self) -> bool:
+        """Whether the client itself says that it has applied a lease."""
+
+    @abstractmethod
+    def lease(self) -> str:
+        """The client's own record of its lease."""
+
+    def prepare(self) -> str:
+        """Write what configuration it needs; returns shell commands to run before it, with its files mounted."""
+        return ""
+
+    def renew(self) -> None:
+        """Ask for a renewal now.
+
+        Raises:
+            NotImplementedError: this client renews by its own clock only.
+        """
+        raise NotImplementedError(f"{self.name} renews by its own clock only")
+
+    # The same for all
+
+    def start(self) -> None:
+        """Start the client; what an earlier start remembered on its disk is still there."""
+        self.guest.ip(f"link set {self.nic} up")
+        script = _PRIVATE_FILES + self.prepare() + '\nshift\nexec "$@"'
+        with self.log_path.open("a") as log:
+            self._started = time.monotonic()
+            self._process = self.guest.popen(
+                [*_CLEAN_ENVIRONMENT, "sh", "-c", script, "sh", self.directory, *self.command()],
+                stdout=log,
+                stderr=log,
+            )
+
+    def acquire(self, timeout: float | None = None) -> Observed:
+        """Start the client unless it runs, wait until it has applied a lease, and look.
+
+        Raises:
+            AssertionError: it did not within `timeout` (by default the client's own patience); the message
+                holds its log.
+        """
+        if self._process is None:
+            self.start()
+        self.wait_until_bound(timeout)
+        return self.observe()
+
+    def wait_until_bound(self, timeout: float | None = None) -> None:
+        limit = self.patience if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        while not self.is_bound():
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name} has no lease after {limit:g} s:\n{self.log()}")
+            time.sleep(0.01)
+
+    def observe(self) -> Observed:
+        """The state of NIC and files now."""
+        addresses = self.guest.ip_json(f"-4 addr show dev {self.nic}")
+        routes = self.guest.ip_json(f"-4 route show dev {self.nic}")
+        nameservers, search = self.resolver()
+        limits = [self.guest.link(self.nic)["mtu"]]
+        limits += [
+            metric["mtu"]
+            for route in routes
+            if route["dst"] == "default"
+            for metric in route.get("metrics", [])
+            if "mtu" in metric
+        ]
+        return Observed(
+            addresses=tuple(
+                f"{address['local']}/{address['prefixlen']}" for link in addresses for address in link["addr_info"]
+            ),
+            routes=frozenset(map(_route, routes)),
+            mtu=min(limits),
+            nameservers=nameservers,
+            search=search,
+            lease=self.lease(),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def resolver(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Name servers and search list that programs in the guest would use."""
+        nameservers: list[str] = []
+        search: list[str] = []
+        for line in (self.etc / "resolv.conf").read_text().splitlines():
+            match line.split():
+                case ["nameserver", address]:
+                    nameservers.append(address)
+                case ["search", *domains] | ["domain", *domains]:
+                    search = [domain.rstrip(".") for domain in domains]
+        return tuple(nameservers), tuple(search)
+
+    def stop(self) -> None:
+        """End the client by SIGTERM, as an operating system shutting down does."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process
+
+    @property
+    def etc(self) -> Path:
+        """What the client wrote to /etc: the upper layer, or the copy where the kernel stacks no overlay."""
+        copy = self.directory / "copy"
+        return copy if copy.exists() else self.directory / "etc"
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "log"
+
+    def log(self) -> str:
+        """All it printed, of all its starts."""
+        return self.log_path.read_text(errors="replace")
+
+    def inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program beside the client, with the same files and network."""
+        target = ["nsenter", f"--target={self.process.pid}", "--mount", "--net", *arguments]
+        return subprocess.run(target, capture_output=True, text=True, timeout=20)
+
+
+def _route(route: dict[str, Any]) -> tuple[str, str]:
+    destination = route["dst"]
+    if destination == "default":
+        destination = "0.0.0.0/0"
+    elif "/" not in destination:
+        destination += "/32"
+    return destination, route.get("gateway", "0.0.0.0")

@@ -1,0 +1,54 @@
+"""BusyBox udhcpc with Debian's script: tiny images, initramfs, Cirros of old."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.clients.base import Client
+
+_SCRIPT = """#!/bin/sh
+/etc/udhcpc/default.script "$@"
+case $1 in
+    bound|renew) { echo "event=$1"; env; } >"$VLTEST_LEASE.new" && mv "$VLTEST_LEASE.new" "$VLTEST_LEASE" ;;
+    deconfig) rm -f "$VLTEST_LEASE" ;;
+esac
+"""
+
+
+class Udhcpc(Client):
+    """Its script applies neither option 121 nor 119; the lease record is what the script was told."""
+
+    name = "udhcpc"
+    classless_routes = False
+    search_list = False
+
+    def prepare(self) -> str:
+        script = self.directory / "script"
+        script.write_text(_SCRIPT)
+        script.chmod(0o755)
+        return f"export VLTEST_LEASE={self._lease}"
+
+    def command(self) -> Sequence[str | Path]:
+        retries = ["-t", "5", "-T", "1"]
+        asked = ["-O", "search", "-O", "mtu", "-O", "staticroutes"]
+        return ["udhcpc", "-f", "-i", self.nic, *retries, *asked, "-s", self.directory / "script"]
+
+    def is_bound(self) -> bool:
+        return self._lease.exists()
+
+    def lease(self) -> str:
+        return self._lease.read_text()
+
+    def renew(self) -> None:
+        self._lease.unlink()
+        self.process.send_signal(signal.SIGUSR1)
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self.process.send_signal(signal.SIGUSR2)
+
+    @property
+    def _lease(self) -> Path:
+        return self.directory / "lease"
