@@ -1,0 +1,85 @@
+"""Runs one machine whose tap devices are in place, as the launcher does, without the launcher's network.
+
+    launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--bare]
+
+Prints how the machine ended and exits with its code. SIGTERM stops it. `--bare` runs it without the supervisor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.supervisor import supervise
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("manifest")
+    parser.add_argument("state_dir", type=Path)
+    parser.add_argument("taps", nargs="*")
+    parser.add_argument("--disk", action="append", default=[])
+    parser.add_argument("--bare", action="store_true")
+    arguments = parser.parse_args()
+    return run(arguments) if arguments.bare else supervise(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from launcher.domain import interface_xml
+    from launcher.manager import LibvirtDomainManager
+    from launcher.vmi import VirtualMachineInstance, load_vmi
+
+    @dataclass
+    class Attached:
+        interface_xml: str
+
+    @dataclass
+    class AllAttached:
+        networks: list[Attached]
+
+    def attach(vmi: VirtualMachineInstance, _state_dir: Path) -> AllAttached:
+        networks = []
+        for interface, tap in zip(vmi.interfaces, arguments.taps, strict=True):
+            port, mac, mtu = tap.split("=")
+            text = interface_xml(
+                interface.name,
+                port,
+                mac,
+                int(mtu),
+                model=interface.model,
+                boot_order=interface.boot_order,
+                acpi_index=interface.acpi_index,
+                pci_address=interface.pci_address,
+            )
+            networks.append(Attached(text))
+        return AllAttached(networks)
+
+    stopping = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    manager = LibvirtDomainManager(
+        load_vmi(arguments.manifest),
+        state_dir=arguments.state_dir,
+        disks=dict(disk.split("=", 1) for disk in arguments.disk),
+        setup=attach,
+        teardown=lambda _state_dir: None,
+    )
+    with manager:
+        manager.pre_start_hook()
+        manager.start()
+        ending = None
+        while ending is None:
+            ending = manager.stop() if stopping else manager.wait(0.1)
+    print(ending.value, flush=True)
+    return ending.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
