@@ -108,12 +108,6 @@ class Machine:
     def result(self) -> str:
         return (self.state_dir / "stdout").read_text().strip()
 
-    def send(self, text: str) -> None:
-        """Type a line on the guest's console."""
-        with socket.socket(socket.AF_UNIX) as console:
-            console.connect(str(self.state_dir / "console.sock"))
-            console.sendall(text.encode() + b"\n")
-
     def command(self, text: str) -> str:
         """What a shell command in the guest prints."""
         with socket.socket(socket.AF_UNIX) as console:

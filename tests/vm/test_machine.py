@@ -82,7 +82,7 @@ def test_reboot_of_the_guest_is_none_of_the_machine(boot: Boot) -> None:
     machine = boot()
     machine.await_report("lease")
     emulator = machine.emulator()
-    machine.send("reboot -f")
+    machine.command("(sleep 0.1; reboot -f) >/dev/null 2>&1 &")
     assert machine.await_report("lease", 2).fields["address"] == ADDRESS
     assert machine.emulator() == emulator
     machine.terminate()
