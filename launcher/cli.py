@@ -112,6 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         netns=options.netns,
         state_dir=options.state_dir,
         uri=options.connect,
+        log_format=options.log_format,
     )
 
 

@@ -1,4 +1,4 @@
-"""Keeps the DHCP server of a running launcher alive: its whole state is its configuration, so a restart loses nothing."""
+"""Keeps the DHCP server of a running launcher alive; its state is its configuration, so a restart loses nothing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ RETRY_SECONDS = 0.2
 class DHCPKeeper:
     """Watches one server process from a thread of its own and starts another as soon as it is gone."""
 
-    def __init__(self, pid: int, configs: Sequence[dict[str, object]], server_log: int) -> None:
-        """`pid` is the living server's, `configs` what it was told; a new one logs to `server_log`."""
+    def __init__(self, pid: int, configs: Sequence[dict[str, object]], log: int, log_format: str) -> None:
+        """`pid` is the living server's, `configs` what it was told; a new one logs to the descriptor `log`."""
         self.pid = pid
         self.restarts = 0
         self._configs = list(configs)
-        self._log = server_log
+        self._log, self._log_format = log, log_format
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._watch, name="dhcp-keeper", daemon=True)
 
@@ -66,7 +66,7 @@ class DHCPKeeper:
         return True
 
     def _restart(self) -> bool:
-        process = ServerProcess.spawn(self._log)
+        process = ServerProcess.spawn(self._log, log_format=self._log_format)
         try:
             process.configure(self._configs)
         except (ServerError, OSError) as error:

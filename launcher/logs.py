@@ -17,11 +17,11 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JSONFormatter(logging.Formatter):
-    """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and `event` with `data` at a milestone."""
+    """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`; at a milestone `event` and `data`."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {
+        line: dict[str, object] = {
             "time": f"{when}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerProcess, connect
-
 from launcher.domain import interface_xml
 from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec, ManifestError
 
@@ -73,6 +72,7 @@ def setup_pod_network(
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     server_log: int | None = None,
+    server_log_format: str = "text",
     dry_run: bool = False,
 ) -> PodNetwork:
     """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
@@ -89,7 +89,7 @@ def setup_pod_network(
     with contextlib.ExitStack() as on_failure:
         spawned = None
         if not dry_run and connect() is None:
-            spawned = _spawn(server_log, state_dir, on_failure)
+            spawned = _spawn(server_log, server_log_format, state_dir, on_failure)
 
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.plan import NetworkRequest
@@ -156,16 +156,16 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
 
 
 def _spawn(
-    server_log: int | None, state_dir: str | os.PathLike[str] | None, on_failure: contextlib.ExitStack
+    server_log: int | None, log_format: str, state_dir: str | os.PathLike[str] | None, on_failure: contextlib.ExitStack
 ) -> ServerProcess:
     if server_log is not None:
-        process = ServerProcess.spawn(server_log)
+        process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
         folder = _state_folder(state_dir)
         log = _open_log(folder)
         on_failure.callback(_remove_if_unused, folder)
         try:
-            process = ServerProcess.spawn(log)
+            process = ServerProcess.spawn(log, log_format=log_format)
         finally:
             os.close(log)
     on_failure.callback(process.stop)
@@ -251,7 +251,7 @@ def _network(network: BridgeNetwork, interface: InterfaceSpec) -> Network:
 def _state_folder(state_dir: str | os.PathLike[str] | None) -> Path:
     from netsetup import state
 
-    return state.directory(os.fspath(state_dir) if state_dir else None)
+    return state.directory(state_dir)
 
 
 def _open_log(folder: Path) -> int:

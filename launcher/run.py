@@ -41,13 +41,14 @@ def run(
     netns: str | None = None,
     state_dir: str | None = None,
     uri: str | None = None,
+    log_format: str = "text",
 ) -> int:
     """Run the VM of a manifest until it ends, looking after the container's processes meanwhile; the exit code.
 
     `disks` are NAME=PATH; `uri` is a libvirt to use instead of one of the launcher's own.
     """
     images = _images(disks)
-    return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri)))
+    return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format)))
 
 
 def _images(disks: Sequence[str]) -> dict[str, str]:
@@ -62,7 +63,9 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
     return images
 
 
-def _launch(path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None) -> int:
+def _launch(
+    path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
+) -> int:
     from launcher.vmi import load_vmi
     from netsetup import netns as namespaces
     from netsetup import state
@@ -71,7 +74,7 @@ def _launch(path: str, disks: Mapping[str, str], netns: str | None, state_dir: s
     vmi = load_vmi(path)
     if netns is not None:
         namespaces.enter(netns)
-    machine = _Machine(vmi, disks, state.directory(state_dir), resolver_path, uri)
+    machine = _Machine(vmi, disks, state.directory(state_dir), resolver_path, uri, log_format)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _terminate)
     return machine.live()
@@ -88,12 +91,19 @@ class _Machine:
     """One life of one VM in this pod."""
 
     def __init__(
-        self, vmi: VirtualMachineInstance, disks: Mapping[str, str], folder: Path, resolver_path: str, uri: str | None
+        self,
+        vmi: VirtualMachineInstance,
+        disks: Mapping[str, str],
+        folder: Path,
+        resolver_path: str,
+        uri: str | None,
+        log_format: str,
     ) -> None:
         from launcher.manager import LibvirtDomainManager
 
         self._vmi = vmi
         self._resolver_path = resolver_path
+        self._log_format = log_format
         self._keeper: DHCPKeeper | None = None
         self._manager = LibvirtDomainManager(
             vmi, state_dir=folder, disks=disks, uri=uri, setup=self._set_up, teardown=self._put_back
@@ -137,13 +147,14 @@ class _Machine:
             state_dir=state_dir,
             resolver_path=self._resolver_path,
             server_log=STDERR,
+            server_log_format=self._log_format,
         )
         for network in pod.networks:
             addresses = ", ".join(network.addresses) or "no address"
             log.info("%s: %s for the VM, MAC %s, MTU %d", network.pod_interface, addresses, network.mac, network.mtu)
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
         if pod.dhcp_pid is not None:
-            self._keeper = DHCPKeeper(pod.dhcp_pid, pod.configs, STDERR)
+            self._keeper = DHCPKeeper(pod.dhcp_pid, pod.configs, STDERR, self._log_format)
             self._keeper.start()
         return pod
 

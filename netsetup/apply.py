@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Prepared:
 def prepare_pod_network_interfaces(
     requests: Sequence[NetworkRequest] = (NetworkRequest(),),
     *,
-    state_dir: str | Path | None = None,
+    state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     dry_run: bool = False,
     before_change: Callable[[], None] = lambda: None,
@@ -113,7 +114,7 @@ def prepare_pod_network_interfaces(
         )
 
 
-def restore_pod_network_interfaces(state_dir: str | Path | None = None) -> bool:
+def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = None) -> bool:
     """Put the pod of the current network namespace back as the record has it; False when there is nothing to put back.
 
     Raises NotRestored when something could not be put back, with what is left to do.

@@ -1,7 +1,7 @@
 """rtnetlink, thin: pyroute2's message classes over one socket of our own, and errno turned into typed errors.
 
 pyroute2 knows every message and attribute. Its own socket stack brings asyncio along and takes 100 ms to import, most
-of what the hook would take then. A request here costs 0.05 ms. See rtnetlink(7) and Documentation/userspace-api/netlink.
+of what the hook would take then. A request here costs 0.05 ms. See rtnetlink(7).
 """
 
 import errno

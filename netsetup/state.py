@@ -30,7 +30,7 @@ def boot_id() -> str:
     return BOOT_ID.read_text().strip()
 
 
-def directory(state_dir: str | Path | None = None) -> Path:
+def directory(state_dir: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the current network namespace; `state_dir`, where given, is that folder itself."""
     return Path(state_dir) if state_dir else DEFAULT_ROOT / f"net-{netns.inode()}"
 

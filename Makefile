@@ -1,0 +1,75 @@
+# virt-launcher on Debian 12, as root:
+#
+#   make demo    a pod, a node and a real virtual machine, shown step by step
+#   make test    the linters, the type checker and every test
+#
+# Both install what they need the first time (the packages below, and .venv with the versions of constraints.txt) and
+# nothing afterwards; they may be run again at no cost, and then need no network.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit venv demo-packages test-packages libvirt-user bench clean
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := dhcp launcher netsetup
+
+# To build libvirt's Python binding, and to run a VM in a pod.
+DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
+    libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 seabios ipxe-qemu \
+    iproute2 nftables busybox-static containernetworking-plugins iputils-ping
+# The DHCP clients and servers that the tests talk to, and what they look at the network with.
+TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
+    wide-dhcpv6-client ndisc6 tcpdump ethtool arping kmod procps
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: demo-packages venv
+	$(BIN)/virt-launcher demo
+
+test: test-packages venv check
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: venv
+	$(BIN)/python -m pytest tests/unit
+
+venv: $(VENV)/installed
+	@$(BIN)/python -m compileall -q $(PACKAGES)
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@echo "Making $(VENV) with the versions of constraints.txt"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[probe,test]'
+	@$(BIN)/python -m compileall -q $(VENV)/lib
+	@touch $@
+
+# Only what is missing is installed, so an up-to-date machine needs neither network nor time.
+define install
+	@missing=$$(for p in $(1); do \
+	    dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    echo "Installing Debian packages:" $$missing; \
+	    apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; \
+	fi
+endef
+
+demo-packages: libvirt-user
+	$(call install,$(DEMO_PACKAGES))
+
+test-packages: libvirt-user
+	$(call install,$(TEST_PACKAGES))
+
+# Debian's libvirt asks for this user even when QEMU runs as another one.
+libvirt-user:
+	@getent passwd libvirt-qemu >/dev/null || \
+	    { echo "Adding the system user libvirt-qemu"; useradd --system --user-group --no-create-home libvirt-qemu; }
+	@getent group kvm >/dev/null || { echo "Adding the system group kvm"; groupadd --system kvm; }
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
