@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<exponent>[-+]?\d{1,2})|(?P<suffix>\w*))")
 
@@ -36,5 +36,4 @@ def parse_quantity(text: str | int | float) -> int:
     if match is None or (match["suffix"] or "") not in _SUFFIXES:
         raise ValueError(f"`{text}` is not a quantity such as 128Mi, 1G or 1500m")
     scale = Decimal(10) ** int(match["exponent"]) if match["exponent"] else _SUFFIXES[match["suffix"] or ""]
-    value = Decimal(match["number"]) * scale
-    return -int(-value // 1)
+    return int((Decimal(match["number"]) * scale).to_integral_value(ROUND_CEILING))

@@ -1,0 +1,47 @@
+"""Images and kernels that are given by path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.images import DiskImage, check_kernel, find_images
+from launcher.vmi import Disk, Firmware, KernelBoot, ManifestError, VirtualMachineInstance
+
+UUID = "3f2a6b52-7a07-4f64-9d6c-0e5f7b1c2d3e"
+VMI = VirtualMachineInstance("testvm", "default", 128 << 20, Firmware(UUID), disks=(Disk("root"),))
+
+
+def test_format_is_told_by_the_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root.qcow2").write_bytes(b"")
+    # What looks like qcow2 inside of a raw image was written by a guest.
+    (tmp_path / "root.img").write_bytes(b"QFI\xfb\0\0\0\3")
+    assert find_images(VMI, {"root": "root.qcow2"}) == {"root": DiskImage(str(tmp_path / "root.qcow2"), "qcow2")}
+    assert find_images(VMI, {"root": "root.img"}) == {"root": DiskImage(str(tmp_path / "root.img"))}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "spec.volumes: `root` has no image: give --disk root=PATH"),
+        ({"root": "/proc/self/exe", "other": "/x"}, "--disk other: the manifest has no volume `other`"),
+        ({"root": "/nowhere"}, "--disk root: /nowhere: No such file or directory"),
+        ({"root": "/dev"}, "--disk root: /dev is neither a file nor a block device"),
+    ],
+)
+def test_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        find_images(VMI, given)
+    assert str(refusal.value) == message
+
+
+def test_kernel_must_be_there(tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinuz"
+    kernel.write_bytes(b"")
+    check_kernel(VMI)
+    check_kernel(replace(VMI, firmware=Firmware(UUID, kernel_boot=KernelBoot(str(kernel)))))
+    with pytest.raises(ManifestError, match=r"container\.initrdPath: /nowhere: No such file"):
+        check_kernel(replace(VMI, firmware=Firmware(UUID, kernel_boot=KernelBoot(str(kernel), "/nowhere"))))

@@ -1,0 +1,168 @@
+"""The first process: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+PROLOGUE = """
+import os, signal, subprocess, sys, time
+from launcher.supervisor import supervise
+"""
+
+
+def start(body: str) -> subprocess.Popen[str]:
+    """A process that supervises `main`, which `body` defines."""
+    script = PROLOGUE + textwrap.dedent(body) + "\nsys.exit(supervise(main))\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def is_gone(pid: int, seconds: float) -> bool:
+    """Whether the process, zombies included, is gone within that time."""
+    deadline = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return 0", 0),
+        ("return 4", 4),
+        ("sys.exit(7)", 7),
+        ("sys.exit()", 0),
+        ("sys.exit('a reason')", 1),
+        ("raise ValueError('unforeseen')", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 139),
+    ],
+)
+def test_exit_code(body: str, code: int) -> None:
+    process = start(f"def main():\n    {body}")
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert ("unforeseen" in errors) is ("unforeseen" in body)
+
+
+def test_output_is_not_lost() -> None:
+    process = start("def main():\n    sys.stdout.write('a result')\n    return 0")
+    assert process.communicate(timeout=10)[0] == "a result"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_are_handed_on(number: signal.Signals) -> None:
+    process = start(
+        f"""
+        def main():
+            received = []
+            signal.signal({int(number)}, lambda number, frame: received.append(number))
+            print("ready", flush=True)
+            while not received:
+                time.sleep(0.01)
+            return 40 + received[0]
+        """
+    )
+    assert line(process) == "ready"
+    process.send_signal(number)
+    assert process.wait(5) == 40 + number
+
+
+def test_signal_that_nobody_handles_ends_both() -> None:
+    process = start("def main():\n    print('ready', flush=True)\n    time.sleep(60)")
+    assert line(process) == "ready"
+    process.terminate()
+    assert process.wait(5) == 128 + signal.SIGTERM
+
+
+def test_orphans_are_reaped_at_once() -> None:
+    """As QEMU is, which libvirt starts as a daemon and which ends later."""
+    process = start(
+        """
+        def main():
+            orphan = "import os,sys; p = os.fork(); print(p, flush=True) if p else sys.stdin.read()"
+            child = subprocess.Popen(
+                [sys.executable, "-c", orphan], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            print(child.stdout.readline().strip(), flush=True)
+            child.wait()
+            signal.sigwait({signal.SIGUSR1})
+            return 0
+        """
+    )
+    orphan = int(line(process))
+    while Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1] != str(process.pid):
+        time.sleep(0.002)
+    os.kill(orphan, signal.SIGKILL)
+    assert is_gone(orphan, 0.1)
+    process.kill()
+    process.wait()
+
+
+def test_children_of_the_launcher_stay_its_own() -> None:
+    process = start(
+        """
+        def main():
+            return sum(subprocess.run(["sh", "-c", "exit 1"]).returncode for _ in range(20))
+        """
+    )
+    assert process.wait(10) == 20
+
+
+def test_what_a_killed_launcher_leaves_is_ended() -> None:
+    process = start(
+        """
+        def main():
+            child = subprocess.Popen(["setsid", "sleep", "60"])
+            print(child.pid, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    left = int(line(process))
+    assert process.wait(5) == 137
+    assert is_gone(left, 0)
+
+
+def test_launcher_is_told_when_the_first_process_dies() -> None:
+    process = start(
+        """
+        def main():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            print(os.getpid(), flush=True)
+            time.sleep(60)
+        """
+    )
+    launcher = int(line(process))
+    process.kill()
+    process.wait()
+    # Who inherits it may be slow to wait for it; that it has ended is what counts.
+    deadline = time.monotonic() + 5
+    while not _is_dead(launcher):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
