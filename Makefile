@@ -45,7 +45,8 @@ venv: $(VENV)/installed
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "Making $(VENV) with the versions of constraints.txt"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[probe,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	    --config-settings editable_mode=compat --editable '.[probe,test]'
 	@$(BIN)/python -m compileall -q $(VENV)/lib
 	@touch $@
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dhcp.process import ServerConnection, ServerProcess, connect
 from launcher.domain import interface_xml
 from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec, ManifestError
+from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
     from netsetup.bridge import BridgeNetwork
@@ -151,7 +152,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
     from netsetup.apply import restore_pod_network_interfaces
 
     restored = restore_pod_network_interfaces(state_dir)
-    _remove_if_unused(_state_folder(state_dir))
+    _remove_if_unused(state_directory(state_dir))
     return restored or server is not None
 
 
@@ -161,7 +162,7 @@ def _spawn(
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
-        folder = _state_folder(state_dir)
+        folder = state_directory(state_dir)
         log = _open_log(folder)
         on_failure.callback(_remove_if_unused, folder)
         try:
@@ -248,19 +249,13 @@ def _network(network: BridgeNetwork, interface: InterfaceSpec) -> Network:
     )
 
 
-def _state_folder(state_dir: str | os.PathLike[str] | None) -> Path:
-    from netsetup import state
-
-    return state.directory(state_dir)
-
-
 def _open_log(folder: Path) -> int:
-    from netsetup.model import RecordError
-
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(folder / DHCP_LOG, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        from netsetup.model import RecordError
+
         raise RecordError(f"{folder}: {error.strerror}; name another --state-dir") from None
 
 

@@ -68,13 +68,12 @@ def _launch(
 ) -> int:
     from launcher.vmi import load_vmi
     from netsetup import netns as namespaces
-    from netsetup import state
 
     resolver_path = namespaces.resolver_path(netns)
     vmi = load_vmi(path)
     if netns is not None:
         namespaces.enter(netns)
-    machine = _Machine(vmi, disks, state.directory(state_dir), resolver_path, uri, log_format)
+    machine = _Machine(vmi, disks, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _terminate)
     return machine.live()

@@ -14,6 +14,7 @@ from netsetup.discover import PROC_SYS, observe, pod_interface
 from netsetup.lock import NamespaceLock
 from netsetup.model import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.netlink import Netlink
+from netsetup.netns import state_directory
 from netsetup.plan import NetworkRequest, Plan, describe_network, other_sysctls, plan_setup, plan_teardown
 from netsetup.resolver import read_resolver
 from netsetup.state import Record
@@ -78,7 +79,7 @@ def prepare_pod_network_interfaces(
     When a step fails, what was done is undone and the step's error raised: a NetworkSetupError, as model.py has them;
     NotRestored when undoing failed too. `before_change` runs once the plan is known to be possible.
     """
-    folder = state.directory(state_dir)
+    folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
         began = time.perf_counter()
         observed = observe(netlink)
@@ -119,7 +120,7 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
 
     Raises NotRestored when something could not be put back, with what is left to do.
     """
-    folder = state.directory(state_dir)
+    folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
         record = state.load(folder, netlink.namespace_cookie)
         if record is None:

@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-from netsetup.model import InvalidRequest, NotPermitted
-
 CLONE_NEWNET = 0x40000000
 NAMED = Path("/run/netns")
+STATE_ROOT = Path("/run/virt-launcher")
 SELF = "/proc/thread-self/ns/net"
 
 
@@ -15,6 +14,8 @@ def enter(namespace: str) -> None:
 
     Only the network changes: mounts, and with them /sys, stay the caller's. Raises InvalidRequest and NotPermitted.
     """
+    from netsetup.model import InvalidRequest, NotPermitted
+
     path = Path(namespace) if "/" in namespace else NAMED / namespace
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -42,6 +43,7 @@ def resolver_path(namespace: str | None) -> str:
     return "/etc/resolv.conf"
 
 
-def inode() -> int:
-    """The inode of the caller's network namespace, unique among those alive."""
-    return os.stat(SELF).st_ino
+def state_directory(state_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder for what belongs to the caller's network namespace: `state_dir` itself, where it is given."""
+    # A namespace's inode is unique among those alive.
+    return Path(state_dir) if state_dir else STATE_ROOT / f"net-{os.stat(SELF).st_ino}"

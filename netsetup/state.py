@@ -1,15 +1,15 @@
 """The saved record: what the pod was before we changed it. Atomic, versioned, bound to one namespace of one boot."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from netsetup import netns
 from netsetup.bridge import BridgeNetwork
 from netsetup.model import RecordError
 
 VERSION = 1
-DEFAULT_ROOT = Path("/run/virt-launcher")
 FILE = "network.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -30,24 +30,17 @@ def boot_id() -> str:
     return BOOT_ID.read_text().strip()
 
 
-def directory(state_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the current network namespace; `state_dir`, where given, is that folder itself."""
-    return Path(state_dir) if state_dir else DEFAULT_ROOT / f"net-{netns.inode()}"
-
-
 def save(folder: Path, record: Record) -> None:
     """Write the record so that it is there whole or not at all, whenever the power goes (write, fsync, rename, fsync).
 
     Raises RecordError when the folder cannot be written.
     """
-    import msgspec
-
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = folder / f"{FILE}.new"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(record))
+            file.write(json.dumps(record, default=_fields).encode())
             file.flush()
             os.fsync(file.fileno())
         new.rename(folder / FILE)
@@ -87,6 +80,11 @@ def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir():
         _sync_directory(folder)
+
+
+def _fields(data: Any) -> dict[str, object]:
+    """A dataclass as the JSON object that msgspec reads back; writing alone is not worth the time to import it."""
+    return {name: getattr(data, name) for name in data.__slots__}
 
 
 def _sync_directory(folder: Path) -> None:
