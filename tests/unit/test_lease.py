@@ -1,0 +1,166 @@
+"""What the VM is told, for the shapes that CNIs give a pod."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhcp.config import parse_configs
+from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list
+from launcher.vmi import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec
+from netsetup.bridge import BridgeNetwork
+from netsetup.model import AF_INET, IFF_UP, SCOPE_LINK, Address, Link, Neighbour, NextHop, PodInterface, Resolver, Route
+
+MAC = "0a:58:0a:f4:01:05"
+CLUSTER = Resolver(
+    nameservers=("10.96.0.10", "fd00::a"), search=("default.svc.cluster.local", "svc.cluster.local", "cluster.local")
+)
+
+
+def network(
+    cidr: str, *routes: Route, neighbours: tuple[Neighbour, ...] = (), resolver: Resolver = CLUSTER
+) -> BridgeNetwork:
+    link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
+    address, length = cidr.split("/")
+    pod = PodInterface(link, (Address(AF_INET, address, int(length)),), routes, neighbours, resolver=resolver)
+    return BridgeNetwork("default", pod, "tap0", "k6t-eth0", MAC, 1450)
+
+
+def route(destination: str, gateway: str = "", **more: object) -> Route:
+    return Route(AF_INET, destination, interface=2, gateway=gateway, scope=0 if gateway else SCOPE_LINK, **more)
+
+
+def told(net: BridgeNetwork, **options: object) -> dict[str, object]:
+    config = client_config(net, DEFAULT_INTERFACE, **options)
+    assert config is not None
+    parse_configs([config])
+    return config
+
+
+def routes_of(config: dict[str, object]) -> list[tuple[str, str]]:
+    return [(r["destination"], r["gateway"]) for r in config.get("routes", ())]  # type: ignore[attr-defined]
+
+
+def test_flannel() -> None:
+    config = told(
+        network(
+            "10.244.1.5/24",
+            route("0.0.0.0/0", "10.244.1.1"),
+            route("10.244.0.0/16", "10.244.1.1"),
+            route("10.244.1.0/24", proto=2),
+        ),
+        hostname="vm",
+    )
+    assert config["client_address"] == "10.244.1.5/24"
+    assert config["router"] == config["server_address"] == "10.244.1.1"
+    assert routes_of(config) == [("10.244.0.0/16", "10.244.1.1")]
+    assert config["dns"] == ["10.96.0.10"]
+    assert config["domain"] == "default.svc.cluster.local"
+    assert (config["hostname"], config["mtu"], config["client_mac"]) == ("vm", 1450, MAC)
+
+
+def test_calico() -> None:
+    config = told(network("192.168.103.70/32", route("0.0.0.0/0", "169.254.1.1"), route("169.254.1.1/32")))
+    assert config["client_address"] == "192.168.103.70/32"
+    assert config["router"] == config["server_address"] == "169.254.1.1"
+    assert routes_of(config) == [("169.254.1.1/32", "0.0.0.0")]
+
+
+def test_ptp_has_no_connected_route_so_the_vm_gets_a_32() -> None:
+    config = told(
+        network(
+            "10.84.1.16/24",
+            route("0.0.0.0/0", "10.84.1.1"),
+            route("10.84.1.0/24", "10.84.1.1"),
+            route("10.84.1.1/32"),
+        )
+    )
+    assert config["client_address"] == "10.84.1.16/32"
+    assert routes_of(config) == [("10.84.1.1/32", "0.0.0.0"), ("10.84.1.0/24", "10.84.1.1")]
+
+
+def test_without_a_default_route_there_is_no_router_and_the_server_takes_a_free_address() -> None:
+    config = told(network("192.168.10.118/24", route("192.168.10.0/24", proto=2)))
+    assert "router" not in config
+    assert config["server_address"] == "169.254.75.10"
+    assert "routes" not in config
+
+
+def test_the_server_address_avoids_what_the_pod_speaks_of() -> None:
+    taken = (Neighbour(AF_INET, "169.254.75.10", "ee:ee:ee:ee:ee:ee"),)
+    net = network("10.0.0.5/24", route("169.254.75.11/32"), route("10.9.0.0/16", "169.254.75.12"), neighbours=taken)
+    assert free_server_address(net.pod) == "169.254.75.13"
+    with pytest.raises(NoServerAddress, match="eth0: no free server address"):
+        free_server_address(network("10.0.0.5/24", route("169.254.0.0/16")).pod)
+
+
+def test_permanent_neighbours_are_answered_for() -> None:
+    neighbour = Neighbour(AF_INET, "169.254.1.1", "2a:09:74:cd:c4:62")
+    net = network("10.0.97.30/32", route("0.0.0.0/0", "169.254.1.1"), route("169.254.1.1/32"), neighbours=(neighbour,))
+    assert told(net)["neighbours"] == {"169.254.1.1": "2a:09:74:cd:c4:62"}
+
+
+def test_the_best_default_wins_and_other_kinds_of_route_do_not_disturb() -> None:
+    config = told(
+        network(
+            "10.0.0.5/24",
+            route("0.0.0.0/0", "10.0.0.2", metric=200),
+            route("0.0.0.0/0", "10.0.0.1", metric=100),
+            route("10.9.0.0/16", type=6),
+            route("10.8.0.0/16", "10.0.0.9", table=100),
+            Route(
+                AF_INET, "10.7.0.0/16", nexthops=(NextHop(2, 1, gateway="10.0.0.3"), NextHop(2, 1, gateway="10.0.0.4"))
+            ),
+            route("10.0.0.0/24", proto=2),
+        )
+    )
+    assert config["router"] == "10.0.0.1"
+    assert routes_of(config) == [("10.7.0.0/16", "10.0.0.3")]
+
+
+def test_a_default_route_without_gateway_is_handed_on_as_on_link() -> None:
+    config = told(network("10.0.0.5/32", route("0.0.0.0/0")))
+    assert "router" not in config
+    assert routes_of(config) == [("0.0.0.0/0", "0.0.0.0")]
+
+
+def test_an_interface_without_address_is_not_served() -> None:
+    link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
+    assert (
+        client_config(BridgeNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450), DEFAULT_INTERFACE) is None
+    )
+
+
+def test_options_of_the_manifest() -> None:
+    wanted = DHCPOptions(boot_file="boot.ipxe", tftp_server="tftp", ntp=("192.0.2.1",), private=((240, "value"),))
+    config = client_config(network("10.0.0.5/24"), InterfaceSpec("default", dhcp_options=wanted))
+    assert config is not None
+    assert (config["boot_file"], config["tftp_server"], config["ntp"]) == ("boot.ipxe", "tftp", ["192.0.2.1"])
+    assert config["options"] == {"240": "value"}
+
+
+@pytest.mark.parametrize(
+    ("search", "subdomain", "expected"),
+    [
+        (CLUSTER.search, "sub", ("sub.default.svc.cluster.local", *CLUSTER.search)),
+        (("sub.default.svc.cluster.local", "x"), "sub", ("sub.default.svc.cluster.local", "x")),
+        (("example.com",), "sub", ("example.com",)),
+        (CLUSTER.search, None, CLUSTER.search),
+        ((), "sub", ()),
+    ],
+)
+def test_a_subdomain_heads_the_search_list(
+    search: tuple[str, ...], subdomain: str | None, expected: tuple[str, ...]
+) -> None:
+    assert search_list(search, subdomain) == expected
+
+
+@pytest.mark.parametrize(
+    ("search", "domain"),
+    [
+        (("svc.cluster.local", "default.svc.cluster.local"), "default.svc.cluster.local"),
+        (("example.com", "a.very.long.example.com"), "example.com"),
+        ((), ""),
+    ],
+)
+def test_the_one_domain(search: tuple[str, ...], domain: str) -> None:
+    assert domain_of(search) == domain
