@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -11,10 +11,9 @@ import pytest
 # assertions of the checks explain themselves as those in test files do; to be said before the first import
 pytest.register_assert_rewrite("lab.checks")
 
+from lab.agent import Agent  # noqa: E402
 from lab.namespace import sweep  # noqa: E402
-from lab.pod import Pod  # noqa: E402
-
-MakePod = Callable[..., Pod]
+from lab.pod import MakePod, Pod  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,3 +48,10 @@ def make_pod() -> Iterator[MakePod]:
 def pod(make_pod: MakePod) -> Pod:
     """A pod of the plain shape (flannel) with a guest at `tap0`."""
     return make_pod()
+
+
+@pytest.fixture
+def agent(pod: Pod) -> Iterator[Agent]:
+    """`virt-launcher` in that pod."""
+    with Agent(pod) as agent:
+        yield agent

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakePod
 from lab.bridged import BridgedPod
 from lab.checks import assert_lease, assert_traffic
 from lab.clients import Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
+from lab.pod import MakePod
 from lab.shape import load_shape, shape_names
 
 pytestmark = pytest.mark.root

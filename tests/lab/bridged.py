@@ -90,7 +90,7 @@ class BridgedPod:
 def dnsmasq_arguments(network: GuestNetwork, mac: str, interface: str, lease_seconds: int) -> list[str]:
     """A dnsmasq in the foreground that serves DHCP, and nothing else, to one client."""
     address = IPv4Interface(network.address)
-    options = [f"6,{','.join(DNS)}", f"119,{','.join(SEARCH)}", f"26,{network.mtu}", f"15,{SEARCH[-1]}"]
+    options = [f"6,{','.join(DNS)}", f"119,{','.join(SEARCH)}", f"26,{network.mtu}", f"15,{SEARCH[0]}"]
     # gateway host routes first: some clients refuse a default route through what they cannot reach yet
     routes = [(route.destination, route.gateway) for route in network.routes]
     if network.router:

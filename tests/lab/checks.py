@@ -25,11 +25,12 @@ def assert_lease(
     """The guest has exactly the address, routes, MTU and resolver that it should, as far as its client can.
 
     A client without option 121 ends with the default route alone, one without option 119 with the domain of
-    option 15. Host routes to the gateway and to name servers are each client's own affair.
+    option 15, the first of the list. Host routes to gateways and name servers are each client's own affair.
     """
     __tracebackhide__ = True
     assert observed.addresses == (network.address,)
-    own_affair = {f"{address}/32" for address in (network.router, *dns) if address}
+    gateways = [network.router, *(route.gateway for route in network.routes)]
+    own_affair = {f"{address}/32" for address in (*gateways, *dns) if address}
     expected = guest_routes(network, classless=client.classless_routes)
     surplus = {route for route in observed.routes - expected if route[0] not in own_affair}
     missing = {route for route in expected - observed.routes if route[0] not in own_affair}
@@ -37,7 +38,7 @@ def assert_lease(
     assert observed.router == network.router or not client.classless_routes or network.router is None
     assert observed.mtu == network.mtu
     assert observed.nameservers == tuple(dns)
-    assert observed.search == (tuple(search) if client.search_list else tuple(search[-1:]))
+    assert observed.search == (tuple(search) if client.search_list else tuple(search[:1]))
 
 
 def guest_routes(network: GuestNetwork, *, classless: bool) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ pod's NIC has.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -98,6 +99,8 @@ class Pod:
     def plug_guest(self, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
         """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a fresh tap is."""
         self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")
+        # a device keeps the queueing discipline that its first activation gives it: no undo brings that back
+        self.pod.ip(f"link set {port} up", f"link set {port} down")
 
     def _build_node(self) -> None:
         self.node.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
@@ -116,6 +119,10 @@ class Pod:
             f"link set {nic.name} up",
         )
         self.node.ip(f"link set {nic.node_port} up")
+
+
+MakePod = Callable[..., Pod]
+"""What the fixture `make_pod` is: `Pod`'s arguments in, a pod that the test need not close out."""
 
 
 def _configure(namespace: Namespace, side: Side) -> None:

@@ -52,7 +52,7 @@ def take_snapshot(namespace: Namespace) -> Snapshot:
     sections = {
         "ip -d addr": _lines(namespace.ip_json("-d addr show"), indent=1),
         "ip -4 route show table all": _lines(namespace.ip_json("-4 -d route show table all")),
-        "ip -6 route show table all": _lines(namespace.ip_json("-6 -d route show table all")),
+        "ip -6 route show table all": _lines(_routes6(namespace)),
         "ip -4 rule": _lines(namespace.ip_json("-4 rule show")),
         "ip -6 rule": _lines(namespace.ip_json("-6 rule show")),
         "ip neigh show nud permanent": _lines(_permanent_neighbours(namespace)),
@@ -82,6 +82,20 @@ def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 2
         if time.monotonic() > deadline:
             raise AssertionError(f"{namespace.name} is not as it was before:\n{difference}")
         time.sleep(0.05)
+
+
+def _routes6(namespace: Namespace) -> list[dict[str, Any]]:
+    """All IPv6 routes; of the kernel's own (fe80::/64, ff00::/8) those of several interfaces in the order of names.
+
+    Their order is that in which the interfaces last came up, and nothing but an interface's going down and up again
+    changes it.
+    """
+    routes = namespace.ip_json("-6 -d route show table all")
+    places = [at for at, route in enumerate(routes) if route["protocol"] == "kernel"]
+    ordered = sorted((routes[at] for at in places), key=lambda r: (r["table"], r["type"], r["dst"], r.get("dev", "")))
+    for at, route in zip(places, ordered, strict=True):
+        routes[at] = route
+    return routes
 
 
 def _permanent_neighbours(namespace: Namespace) -> list[dict[str, Any]]:

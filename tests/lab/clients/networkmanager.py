@@ -21,6 +21,7 @@ type=ethernet
 interface-name={nic}
 [ipv4]
 method=auto
+may-fail=no
 [ipv6]
 method=disabled
 """

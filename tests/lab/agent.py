@@ -1,0 +1,66 @@
+"""The program under test, called by its command line inside a pod as a container would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lab.pod import Pod
+
+
+class Agent:
+    """`virt-launcher` in one pod, with a state directory of its own; a context manager that forgets the latter.
+
+    It does not tear down what it set up: the pod's namespaces go, and all that is in them.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        self._directory = tempfile.TemporaryDirectory(prefix="vltest-state-")
+        self.state_directory = Path(self._directory.name, "state")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._directory.cleanup()
+
+    def run(
+        self, verb: str, *arguments: str | Path, prefix: Sequence[str] = (), check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """One verb, whatever comes of it. `prefix` is a program that runs it, e.g. to take capabilities away.
+
+        Returns when the program has ended *and* nobody holds its output open any more.
+        """
+        return self.pod.pod.run([*prefix, *self.command(verb), *arguments], check=check)
+
+    def command(self, verb: str) -> list[str]:
+        """The beginning of a command line: program, verb and this agent's state directory."""
+        return [self.program(), verb, "--state-dir", str(self.state_directory)]
+
+    @staticmethod
+    def program() -> str:
+        """Path of `virt-launcher`, installed beside the Python that runs the tests."""
+        return str(Path(sys.executable).with_name("virt-launcher"))
+
+    def prestart(self, *arguments: str | Path) -> dict[str, Any]:
+        """`prestart --output json`, which must succeed; what it printed."""
+        completed = self.run("prestart", "--output", "json", *arguments, check=True)
+        printed: dict[str, Any] = json.loads(completed.stdout)
+        return printed
+
+    def teardown(self) -> None:
+        """`teardown`, which must succeed."""
+        self.run("teardown", check=True)
+
+    def log(self) -> str:
+        """What the DHCP server wrote."""
+        return (self.state_directory / "dhcp.log").read_text()
