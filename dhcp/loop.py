@@ -72,18 +72,17 @@ class ServerLoop:
     def serve(self) -> None:
         """Serve until `stop` is called from a handler, or an exception comes from a signal."""
         poll, handlers = self._epoll.poll, self._handlers
-        flushed = monotonic()
+        flushed = 0.0
+        events: list[tuple[int, int]] = []
         while not self._stopping:
-            unlogged = [port for port in self.ports.values() if port.unlogged]
-            events = poll(_PAUSE if unlogged else None)
+            events = poll(_PAUSE if events else None)
             for fd, _ in events:
                 if handler := handlers.get(fd):
                     handler()
             now = monotonic()
             if not events or now - flushed > _LONGEST_WAIT:
                 flushed = now
-                for port in unlogged:
-                    port.flush()
+                self.flush()
         self.flush()
 
     def flush(self) -> None:

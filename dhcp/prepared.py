@@ -7,18 +7,34 @@ reply's UDP checksum) and fields that are never read: IP identification, both ch
 
 from __future__ import annotations
 
+from struct import Struct
+
 from dhcp.decision import Decision
 
-# Offsets in a frame with a plain IPv4 header.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    RequestKey = tuple[bytes, bytes, bytes, bytes, bytes]
+
+# No shorter frame is a request: Ethernet, IPv4 without options, UDP, BOOTP and the magic cookie.
+SHORTEST_REQUEST = 282
+# The beginning of a request as what decides about its answer, four parts, and its transaction id. Left out
+# between them are IP identification, IP checksum, UDP checksum and `secs`. A key is these parts and the rest.
+REQUEST = Struct("!18s2x4s2x14s2x4sI2x")
+# The UDP checksum of a reply; `op`, `htype`, `hlen`, `hops`, the same in all replies; the transaction id.
+REPLY = Struct("!HII")
+REPLY_OFFSET = 40
+REPLY_HEAD = 0x02010600
+
 _PLAIN_IPV4 = b"\x08\x00\x45"
-_UDP_CHECKSUM = 40
-_XID = 46
-# A guest that varies its requests only empties the store more often.
-MOST_REQUESTS = 64
 
 
 class PreparedReply:
-    """The decision about one request, and its frames as templates whose transaction id can be replaced."""
+    """The decision about one request, and its frames as templates whose transaction id is replaced.
+
+    `frames` are pairs of a template and what its UDP checksum is made of besides the transaction id. With
+    transaction id x the checksum is `-(rest + x) % 0xFFFF or 0xFFFF`: ones' complement arithmetic is arithmetic
+    modulo 0xFFFF (RFC 1071), and 0 is sent as 0xFFFF (RFC 768).
+    """
 
     __slots__ = ("decision", "frames", "hits")
 
@@ -27,20 +43,6 @@ class PreparedReply:
         self.hits = 0
         self.frames = [(bytearray(frame), _sum_without_xid(frame)) for frame in decision.frames]
 
-    def with_xid(self, xid: bytes) -> list[bytearray]:
-        """The frames as an answer to transaction `xid`; they are valid until the next call."""
-        number = int.from_bytes(xid, "big")
-        for frame, rest in self.frames:
-            frame[46:50] = xid
-            # Ones' complement arithmetic is arithmetic modulo 0xFFFF (RFC 1071); 0 is sent as 0xFFFF (RFC 768).
-            frame[40:42] = (-(rest + number) % 0xFFFF or 0xFFFF).to_bytes(2, "big")
-        return [frame for frame, _ in self.frames]
-
-
-def request_key(frame: bytes) -> bytes:
-    """What of a request decides about its answer; equal keys of preparable frames mean equal answers."""
-    return frame[:18] + frame[20:24] + frame[26:40] + frame[42:46] + frame[52:]
-
 
 def is_preparable(frame: bytes, decision: Decision) -> bool:
     """Whether the decision was reached over a DHCP message behind a plain IPv4 header."""
@@ -48,6 +50,6 @@ def is_preparable(frame: bytes, decision: Decision) -> bool:
 
 
 def _sum_without_xid(frame: bytes) -> int:
-    checksum = int.from_bytes(frame[_UDP_CHECKSUM : _UDP_CHECKSUM + 2], "big")
-    xid = int.from_bytes(frame[_XID : _XID + 4], "big")
-    return (-checksum - xid) % 0xFFFF
+    checksum, _, xid = REPLY.unpack_from(frame, REPLY_OFFSET)
+    rest: int = (-checksum - xid) % 0xFFFF
+    return rest
