@@ -1,5 +1,6 @@
 """Plans carried out: a set-up that is whole or not at all, and the way back that ends in exactly the original."""
 
+import dataclasses
 import errno
 import logging
 import os
@@ -9,13 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netsetup import nftables, state, tap
-from netsetup.bridge import BridgeNetwork
+from netsetup.bridge import ALIAS, BridgeNetwork
 from netsetup.discover import PROC_SYS, observe, pod_interface
 from netsetup.lock import NamespaceLock
-from netsetup.model import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
+from netsetup.model import InvalidRequest, KernelRefused, Namespace, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
-from netsetup.plan import NetworkRequest, Plan, describe_network, other_sysctls, plan_setup, plan_teardown
+from netsetup.plan import (
+    NetworkRequest,
+    Plan,
+    describe_network,
+    is_untouched,
+    other_sysctls,
+    plan_setup,
+    plan_teardown,
+    with_news,
+)
 from netsetup.resolver import read_resolver
 from netsetup.state import Record
 from netsetup.steps import (
@@ -83,11 +93,11 @@ def prepare_pod_network_interfaces(
     with Netlink() as netlink, NamespaceLock():
         began = time.perf_counter()
         observed = observe(netlink)
-        record = state.load(folder, netlink.namespace_cookie)
+        record = state.find(folder, netlink.namespace_cookie, observed.copy)
         resolver = read_resolver(resolver_path)
         discovered = time.perf_counter()
-        fresh = record is None
-        if record is None:
+        recorded, fresh = record, record is None or all(is_untouched(observed, n) for n in record.networks)
+        if record is None or fresh:
             pods = [pod_interface(observed, request.pod_interface, resolver) for request in requests]
             networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
             record = Record(
@@ -98,11 +108,13 @@ def prepare_pod_network_interfaces(
             )
         else:
             _require_same(record, requests)
-        plan = plan_setup(observed, record.networks)
+            networks = tuple(with_news(observed, network, resolver) for network in record.networks)
+            record = dataclasses.replace(record, networks=networks)
+        plan = plan_setup(observed, networks, state.copy_of(record))
         planned = time.perf_counter()
         if not dry_run:
             before_change()
-            if fresh:
+            if record != recorded or not state.is_saved(folder):
                 state.save(folder, record)
             _carry_out(netlink, plan, record, folder if fresh else None)
         return Prepared(
@@ -122,12 +134,21 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
     """
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
-        record = state.load(folder, netlink.namespace_cookie)
+        observed = observe(netlink)
+        record = state.find(folder, netlink.namespace_cookie, observed.copy)
         if record is None:
+            _require_nothing_ours(observed)
             return False
         _restore(netlink, record)
         state.forget(folder)
         return True
+
+
+def _require_nothing_ours(observed: Namespace) -> None:
+    """Raises NotRestored when a set-up of ours is there and no record tells what was before."""
+    for link in observed.links:
+        if link.kind == "bridge" and link.alias.startswith(ALIAS):
+            raise NotRestored(f"{link.name} is ours, but no record tells what the pod was before; left as it is")
 
 
 def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None) -> None:

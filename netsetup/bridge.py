@@ -334,6 +334,47 @@ def _route_steps(observed: Namespace, nic: Link, pod: PodInterface, settled: boo
     return [*(DeleteRoute(r) for r in extra), *(AddRoute(r) for r in missing)]
 
 
+# --- what changes behind our back -------------------------------------------------------------------------------------
+
+
+def missing_addresses(observed: Namespace, nic: Link, pod: PodInterface) -> list[Address]:
+    """The pod's addresses that the interface does not have now."""
+    present = {_key(a) for a in observed.addresses_of(nic.index)}
+    return [a for a in pod.addresses if _restorable(a) and _key(a) not in present]
+
+
+def news(observed: Namespace, pod: PodInterface) -> PodInterface:
+    """The pod interface with addresses, routes and neighbours that have appeared on it since.
+
+    A route of the kernel's own is news only if it comes with a new address: putting back, when it is interrupted, may
+    have left some behind.
+    """
+    nic = observed.link(pod.name)
+    if nic is None:
+        return pod
+    known = {_key(a) for a in pod.addresses}
+    addresses = [
+        a for a in observed.addresses_of(nic.index) if _restorable(a) and a.scope != SCOPE_LINK and _key(a) not in known
+    ]
+    own = {a.address for a in addresses} | {a.network for a in addresses}
+    routes_known = {_route_key(r) for r in pod.routes}
+    routes = [
+        r
+        for r in observed.routes_of(nic.index)
+        if _route_key(r) not in routes_known
+        and (r.proto != PROTO_KERNEL or r.preferred_source in own or r.destination in own)
+    ]
+    neighbours = [n for n in observed.neighbours_of(nic.index) if n not in pod.neighbours]
+    if not (addresses or routes or neighbours):
+        return pod
+    return dataclasses.replace(
+        pod,
+        addresses=(*pod.addresses, *addresses),
+        routes=(*pod.routes, *routes),
+        neighbours=(*pod.neighbours, *neighbours),
+    )
+
+
 # --- small judgements -------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from netsetup.model import (
@@ -35,9 +36,9 @@ def observe(netlink: Netlink) -> Namespace:
 
     Raises NotPermitted, KernelRefused and RulesetRefused.
     """
-    table = TableReading()  # runs while we read the rest
+    reading = TableReading()  # runs while we read the rest
     links = netlink.links()
-    return Namespace(
+    observed = Namespace(
         links=links,
         addresses=netlink.addresses(),
         routes=netlink.routes(),
@@ -45,8 +46,9 @@ def observe(netlink: Netlink) -> Namespace:
         rules=netlink.rules(),
         forwarding_entries=netlink.forwarding_entries(),
         sysctls=_sysctls(links),
-        table=table.result(),
     )
+    table = reading.result()
+    return replace(observed, table=table.digest, copy=table.copy)
 
 
 def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:

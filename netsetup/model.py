@@ -291,6 +291,8 @@ class Namespace:
     sysctls: tuple[tuple[str, str], ...] = ()
     table: str = ""
     """The digest our nftables table carries; empty when there is no such table."""
+    copy: str = ""
+    """The copy of the record that our nftables table carries."""
 
     def link(self, name: str) -> Link | None:
         return next((link for link in self.links if link.name == name), None)

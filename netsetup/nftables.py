@@ -1,11 +1,13 @@
 """Our own nftables table, loaded and removed as a whole; no other table is ever touched.
 
 One transaction a change (nft(8)), so that no half of a ruleset is ever in force. The table's comment carries a digest
-of its text: comparing that tells whether the rules are in place without comparing rules.
+of its text: comparing that tells whether the rules are in place without comparing rules. A set of comments carries a
+copy of the record, so that the pod can be put back when every file is lost.
 """
 
 import binascii
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,8 +27,22 @@ class Barrier:
     """Whether we serve DHCPv4 on the guest port: then none of it crosses."""
 
 
-def ruleset(barriers: Iterable[Barrier]) -> str:
-    """The text of the table, ready for `nft -f`.
+COPY_CHUNK = 120
+"""Characters of the copy in one comment; the kernel's tools take 128."""
+
+_COPY_ELEMENT = re.compile(r'0x([0-9a-f]{8}) comment "([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What our table in the kernel says; empty texts when there is no such table."""
+
+    digest: str = ""
+    copy: str = ""
+
+
+def ruleset(barriers: Iterable[Barrier], copy: str = "") -> str:
+    """The text of the table, ready for `nft -f`, with a `copy` of the record (printable ASCII) in it.
 
     The bridge device itself hears nothing and says nothing (it only keeps the pod's addresses), and what we serve to
     the guest does not cross between guest and network. A family we do not serve passes: some networks serve it.
@@ -47,6 +63,10 @@ def ruleset(barriers: Iterable[Barrier]) -> str:
         lines += [f"  chain {hook} {{", f"    type filter hook {hook} priority filter; policy accept;"]
         lines += [f"    {rule}" for rule in rules]
         lines += ["  }"]
+    chunks = [copy[start : start + COPY_CHUNK] for start in range(0, len(copy), COPY_CHUNK)]
+    if chunks:
+        elements = ", ".join(f'{number} comment "{chunk}"' for number, chunk in enumerate(chunks))
+        lines += ["  set record {", "    type mark", f"    elements = {{ {elements} }}", "  }"]
     body = "\n".join(lines)
     return f'table {FAMILY} {TABLE} {{\n  comment "{digest(body)}"\n{body}\n}}\n'
 
@@ -55,13 +75,14 @@ def digest(text: str) -> str:
     return f"{binascii.crc32(text.encode()):08x}"
 
 
-def digest_of(ruleset_text: str) -> str:
-    """The digest a table loaded from this text carries."""
-    return ruleset_text.split('comment "', 1)[1].split('"', 1)[0]
+def digest_of(text: str) -> str:
+    """The digest that a table of this text carries."""
+    found = re.search(r'^\s*comment "([^"]*)"', text, re.MULTILINE)
+    return found[1] if found else "none"
 
 
 class TableReading:
-    """A read of our table's digest that runs while other things are read.
+    """A read of our table that runs while other things are read.
 
     Starting nft costs 3–4 ms, most of what discovery takes; `result` waits for it.
     """
@@ -69,16 +90,14 @@ class TableReading:
     def __init__(self) -> None:
         self._process = _Nft(["list", "table", FAMILY, TABLE])
 
-    def result(self) -> str:
-        """The digest of the table in the kernel; empty when there is no such table.
-
-        Raises NotPermitted and RulesetRefused.
-        """
+    def result(self) -> Table:
+        """Raises NotPermitted and RulesetRefused."""
         status, output, error = self._process.wait()
         if status == 0:
-            return digest_of(output) if 'comment "' in output else "unknown"
+            chunks = sorted((int(number, 16), chunk) for number, chunk in _COPY_ELEMENT.findall(output))
+            return Table(digest_of(output), "".join(chunk for _, chunk in chunks))
         if "No such file or directory" in error:
-            return ""
+            return Table()
         raise _failure("nft list", error)
 
 

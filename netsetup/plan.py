@@ -1,11 +1,12 @@
 """PodInterface + binding → Plan, pure. A plan is what is logged, shown by --dry-run, tested, and carried out."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netsetup import bridge
 from netsetup.bridge import BridgeNetwork
-from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface
+from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
 from netsetup.nftables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 
@@ -71,14 +72,17 @@ def describe_network(observed: Namespace, pod: PodInterface, request: NetworkReq
     )
 
 
-def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork]) -> Plan:
-    """The way from what is there to a pod whose interfaces belong to the VM."""
+def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork], copy: str = "") -> Plan:
+    """The way from what is there to a pod whose interfaces belong to the VM; `copy` is the record, for the kernel.
+
+    The table comes first: what must not cross never does, and the copy is there before anything can be lost.
+    """
     steps: list[Step] = []
-    for network in networks:
-        steps += bridge.device_steps(observed, network)
-    text = ruleset(network.barrier for network in networks)
+    text = ruleset((network.barrier for network in networks), copy)
     if observed.table != digest_of(text):
         steps.append(LoadTable(text, replace=bool(observed.table)))
+    for network in networks:
+        steps += bridge.device_steps(observed, network)
     if any(network.address4 for network in networks):
         steps += _arp_ignore_steps(observed, networks)
     for network in networks:
@@ -89,16 +93,38 @@ def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork]) -> Plan:
 def plan_teardown(observed: Namespace, networks: Sequence[BridgeNetwork], sysctls: Sequence[tuple[str, str]]) -> Plan:
     """The way from what is there to the pod of the record. `sysctls` are settings of other interfaces as they were.
 
-    The kernel adds routes of its own on the way: plan and apply again until the plan is empty.
+    The kernel adds routes of its own on the way: plan and apply again until the plan is empty. The table, which carries
+    the copy of the record, goes when nothing else is left to do.
     """
     steps: list[Step] = []
     for network in reversed(networks):
         steps += bridge.release_steps(observed, network)
         steps += bridge.restore_steps(observed, network)
     steps += [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
-    if observed.table:
+    if observed.table and not steps:
         steps.append(DeleteTable())
     return Plan(tuple(steps))
+
+
+def is_untouched(observed: Namespace, network: BridgeNetwork) -> bool:
+    """Whether nothing of a recorded set-up has been done, so that the pod is to be read anew."""
+    nic = observed.link(network.pod.name)
+    return (
+        not observed.table
+        and observed.link(network.bridge) is None
+        and nic is not None
+        and nic.mac == network.pod.link.mac
+        and not bridge.missing_addresses(observed, nic, network.pod)
+    )
+
+
+def with_news(observed: Namespace, network: BridgeNetwork, resolver: Resolver) -> BridgeNetwork:
+    """The network with what its interface was given since it was recorded, and with the resolver of today.
+
+    New addresses, routes and neighbours come behind what was there, so the VM's own address stays what it is.
+    """
+    pod = dataclasses.replace(bridge.news(observed, network.pod), resolver=resolver)
+    return dataclasses.replace(network, pod=pod)
 
 
 def other_sysctls(observed: Namespace, networks: Sequence[BridgeNetwork]) -> tuple[tuple[str, str], ...]:

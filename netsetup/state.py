@@ -1,13 +1,21 @@
-"""The saved record: what the pod was before we changed it. Atomic, versioned, bound to one namespace of one boot."""
+"""The saved record: what the pod was before we changed it. Atomic, versioned, bound to one namespace of one boot.
 
+It is kept twice: in a file, and as a copy in the kernel (in our nftables table) for the day when the files are gone.
+"""
+
+import binascii
 import json
+import logging
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from netsetup.bridge import BridgeNetwork
 from netsetup.model import RecordError
+
+log = logging.getLogger("netsetup")
 
 VERSION = 1
 FILE = "network.json"
@@ -40,7 +48,7 @@ def save(folder: Path, record: Record) -> None:
         new = folder / f"{FILE}.new"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(record, default=_fields).encode())
+            file.write(_encode(record))
             file.flush()
             os.fsync(file.fileno())
         new.rename(folder / FILE)
@@ -49,30 +57,37 @@ def save(folder: Path, record: Record) -> None:
         raise RecordError(f"{folder}: cannot save the record: {error.strerror}; name another --state-dir") from None
 
 
-def load(folder: Path, namespace_cookie: int) -> Record | None:
-    """The record of this namespace, or None when there is none.
+def copy_of(record: Record) -> str:
+    """The record as text for the kernel to keep: compressed, and in base64."""
+    return binascii.b2a_base64(zlib.compress(_encode(record)), newline=False).decode()
 
-    A record of another boot or namespace is not ours and counts as none. Raises RecordError for one that cannot be
-    read: corrupt, or of a newer version.
+
+def find(folder: Path, namespace_cookie: int, copy: str) -> Record | None:
+    """The record of this namespace, from its file or else from the kernel's copy; None when there is neither.
+
+    A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read: corrupt,
+    or of another version. That is said in the log.
     """
-    path = folder / FILE
     try:
-        data = path.read_bytes()
+        record = _decode((folder / FILE).read_bytes())
+        if _is_of(record, namespace_cookie):
+            return record
     except FileNotFoundError:
+        pass
+    except (OSError, RecordError) as error:
+        log.warning("%s cannot be used: %s", folder / FILE, error)
+    if not copy:
         return None
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
-    import msgspec
-
     try:
-        record = msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RecordError(f"{path}: not a record of version {VERSION}: {error}") from None
-    if record.version != VERSION:
-        raise RecordError(f"{path}: version {record.version}, but this program knows {VERSION}")
-    if (record.boot_id, record.namespace_cookie) != (boot_id(), namespace_cookie):
+        record = _decode(zlib.decompress(binascii.a2b_base64(copy)))
+    except (RecordError, ValueError, zlib.error) as error:
+        log.warning("the copy of the record in nftables cannot be used: %s", error)
         return None
-    return record
+    return record if _is_of(record, namespace_cookie) else None
+
+
+def is_saved(folder: Path) -> bool:
+    return (folder / FILE).exists()
 
 
 def forget(folder: Path) -> None:
@@ -80,6 +95,26 @@ def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir():
         _sync_directory(folder)
+
+
+def _encode(record: Record) -> bytes:
+    return json.dumps(record, default=_fields).encode()
+
+
+def _decode(data: bytes) -> Record:
+    import msgspec
+
+    try:
+        record = msgspec.json.decode(data, type=Record)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordError(f"not a record of version {VERSION}: {error}") from None
+    if record.version != VERSION:
+        raise RecordError(f"version {record.version}, but this program knows {VERSION}")
+    return record
+
+
+def _is_of(record: Record, namespace_cookie: int) -> bool:
+    return (record.boot_id, record.namespace_cookie) == (boot_id(), namespace_cookie)
 
 
 def _fields(data: Any) -> dict[str, object]:
