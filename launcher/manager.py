@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class LibvirtDomainManager:
         self._events: queue.SimpleQueue[LifecycleEvent | _Lost] = queue.SimpleQueue()
         self._ending: Ending | None = None
         self._asked_to_stop = False
+        self._lost = False
 
     def __enter__(self) -> LibvirtDomainManager:
         return self
@@ -161,7 +163,13 @@ class LibvirtDomainManager:
         self._connection.on_lifecycle(self._on_lifecycle)
         self._connection.on_close(lambda: self._events.put(_Lost()))
         self._console.start()
-        self._domain = self._connection.create(self.domain_xml())
+        try:
+            self._domain = self._connection.create(self.domain_xml())
+        except BaseException:
+            # What a signal handler raised while libvirt was at work: the machine may run all the same.
+            with contextlib.suppress(LibvirtError):
+                self._domain = self._connection.find(name)
+            raise
 
     def wait(self, timeout: float | None = None) -> Ending | None:
         """How the machine ended, or None if it still runs after `timeout` seconds.
@@ -178,6 +186,7 @@ class LibvirtDomainManager:
             except queue.Empty:
                 return None
             if isinstance(event, _Lost):
+                self._lost = True
                 raise LibvirtError("the connection to libvirt is lost, and with it the machine")
             self._ending = _ending(event, self._asked_to_stop)
         return self._ending
@@ -202,7 +211,7 @@ class LibvirtDomainManager:
         if self._connection is None:
             return
         try:
-            if self._domain is not None and self._ending is None:
+            if self._domain is not None and self._ending is None and not self._lost:
                 self._domain.destroy()
         finally:
             self._connection.close()
@@ -244,7 +253,7 @@ def _ending(event: LifecycleEvent, asked_to_stop: bool) -> Ending:
 def _setup_pod_network(vmi: VirtualMachineInstance, state_dir: Path) -> AttachedNetworks:
     from launcher.prestart import setup_pod_network
 
-    return setup_pod_network(vmi.interfaces, hostname=vmi.hostname, state_dir=state_dir)
+    return setup_pod_network(vmi.interfaces, hostname=vmi.hostname, subdomain=vmi.subdomain, state_dir=state_dir)
 
 
 def _teardown_pod_network(state_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs one machine whose tap devices are in place, as the launcher does, without the launcher's network.
 
-    launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--bare]
+    launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--connect URI] [--bare]
 
 Prints how the machine ended and exits with its code. SIGTERM stops it. `--bare` runs it without the supervisor.
 """
@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.exitcode import exit_code_of
 from launcher.supervisor import supervise
 
 
@@ -22,9 +23,10 @@ def main() -> int:
     parser.add_argument("state_dir", type=Path)
     parser.add_argument("taps", nargs="*")
     parser.add_argument("--disk", action="append", default=[])
+    parser.add_argument("--connect")
     parser.add_argument("--bare", action="store_true")
     arguments = parser.parse_args()
-    return run(arguments) if arguments.bare else supervise(lambda: run(arguments))
+    return run(arguments) if arguments.bare else supervise(lambda: exit_code_of(lambda: run(arguments)))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         load_vmi(arguments.manifest),
         state_dir=arguments.state_dir,
         disks=dict(disk.split("=", 1) for disk in arguments.disk),
+        uri=arguments.connect,
         setup=attach,
         teardown=lambda _state_dir: None,
     )
