@@ -1,0 +1,41 @@
+"""What is said when libvirt cannot be had. Each in a process of its own: libvirt is loaded once per process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def failure(root: Path, prologue: str = "") -> str:
+    script = f"""
+import sys
+from pathlib import Path
+from launcher.libvirtd import LibvirtError, connect
+{prologue}
+try:
+    connect(root=Path({str(root)!r}), cache=None)
+except LibvirtError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_no_binding() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        message = failure(Path(directory), "sys.modules['libvirt'] = None")
+    assert message.startswith("libvirt cannot be loaded: ")
+    assert message.endswith("apt-get install libvirt0 libvirt-daemon")
+
+
+def test_directory_that_is_too_long_for_sockets() -> None:
+    message = failure(Path("/tmp/" + "x" * 60))
+    assert message.startswith("/tmp/xxx")
+    assert "too long for the sockets" in message
+
+
+def test_directory_that_cannot_be_made() -> None:
+    assert failure(Path("/proc/virt-launcher")).startswith("libvirt's directory /proc/virt-launcher cannot be made: ")
