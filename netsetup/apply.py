@@ -13,7 +13,15 @@ from netsetup import nftables, state, tap
 from netsetup.bridge import ALIAS, BridgeNetwork
 from netsetup.discover import PROC_SYS, observe, pod_interface
 from netsetup.lock import NamespaceLock
-from netsetup.model import InvalidRequest, KernelRefused, Namespace, NetworkSetupError, NotPermitted, NotRestored
+from netsetup.model import (
+    IFA_F_TENTATIVE,
+    InvalidRequest,
+    KernelRefused,
+    Namespace,
+    NetworkSetupError,
+    NotPermitted,
+    NotRestored,
+)
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 from netsetup.plan import (
@@ -32,6 +40,7 @@ from netsetup.steps import (
     AddAddress,
     AddNeighbour,
     AddRoute,
+    AwaitAddresses,
     CreateBridge,
     CreateTap,
     DeleteAddress,
@@ -57,6 +66,9 @@ log = logging.getLogger("netsetup")
 
 TEARDOWN_ROUNDS = 5
 """Putting back takes two rounds, the second for what the kernel added by itself; more means that it does not settle."""
+
+SETTLE_SECONDS = 1.0
+"""How long an address without duplicate-address detection may stay tentative; the kernel takes microseconds."""
 
 ALREADY_THERE = {errno.EEXIST}
 ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
@@ -265,6 +277,8 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             netlink.add_address(indexes[link], link, address)
         case DeleteAddress(link, address):
             netlink.delete_address(indexes[link], link, address)
+        case AwaitAddresses(link):
+            _await_addresses(netlink, indexes[link])
         case AddRoute(route):
             netlink.add_route(route)
         case DeleteRoute(route):
@@ -289,6 +303,14 @@ def _set_mac(netlink: Netlink, index: int, name: str, mac: str) -> None:
         netlink.set_up(index, name, False)
         netlink.set_mac(index, name, mac)
         netlink.set_up(index, name, True)
+
+
+def _await_addresses(netlink: Netlink, index: int) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while any(owner == index and a.flags & IFA_F_TENTATIVE for owner, a in netlink.addresses()):
+        if time.monotonic() > deadline:
+            return  # it is not ours to wait for ever; the address is there, and its detection goes on
+        time.sleep(0.001)
 
 
 def _write_sysctl(key: str, value: str) -> None:

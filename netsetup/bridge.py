@@ -32,6 +32,7 @@ from netsetup.steps import (
     AddAddress,
     AddNeighbour,
     AddRoute,
+    AwaitAddresses,
     CreateBridge,
     CreateTap,
     DeleteAddress,
@@ -271,9 +272,11 @@ def restore_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     if nic is None:
         return []  # the CNI has taken the interface away, and with it all it had
     addresses = _address_steps(observed, nic, network.pod)
-    settings = [s for key, value in network.pod.sysctls for s in _sysctl(observed, key, value)]
+    settings: list[Step] = [s for key, value in network.pod.sysctls for s in _sysctl(observed, key, value)]
     if addresses:
-        settings = [SetSysctl(key, value) for key, value in network.pod.sysctls if _changed_for_addresses(key)]
+        # The kernel looks at these settings only when it comes to the address, after our request is done.
+        settings = [AwaitAddresses(nic.name)]
+        settings += [SetSysctl(key, value) for key, value in network.pod.sysctls if _changed_for_addresses(key)]
         mode = network.pod.link.addr_gen_mode
         if mode is not None and any(isinstance(step, SetAddrGenMode) for step in addresses):
             settings.append(SetAddrGenMode(nic.name, mode))

@@ -27,6 +27,8 @@ PROTO_KERNEL: Final = 2
 RTN_UNICAST: Final = 1
 RTNH_F_ONLINK: Final = 4
 
+IFA_F_TENTATIVE: Final = 0x40
+
 IFF_UP: Final = 1
 IFF_LOOPBACK: Final = 8
 IFF_LOWER_UP: Final = 0x10000

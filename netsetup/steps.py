@@ -100,6 +100,13 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitAddresses:
+    """Wait until no address of the link is tentative: the kernel comes to that a little later, by itself."""
+
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddRoute:
     route: Route
 
@@ -150,6 +157,7 @@ Step = (
     | SetSysctl
     | AddAddress
     | DeleteAddress
+    | AwaitAddresses
     | AddRoute
     | DeleteRoute
     | AddNeighbour
@@ -190,6 +198,8 @@ def describe(step: Step) -> str:
             return f"address add {address.cidr} dev {link}"
         case DeleteAddress(link, address):
             return f"address delete {address.cidr} dev {link}"
+        case AwaitAddresses(link):
+            return f"wait until no address of {link} is tentative"
         case AddRoute(route):
             return f"route add {describe_route(route)}"
         case DeleteRoute(route):
