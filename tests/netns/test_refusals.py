@@ -1,0 +1,164 @@
+"""What cannot be done is refused in one line that names the object and what to do, and the pod stays as it was."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.pod import MakePod, Pod
+from lab.snapshot import assert_restored, take_snapshot
+
+pytestmark = pytest.mark.root
+
+MANIFEST = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: vm}
+spec:
+  domain:
+    memory: {guest: 64Mi}
+    devices: {interfaces: [{name: default, %s}]}
+  networks: [{name: default, pod: {}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (["link set eth0 down", "link set eth0 name net7"], r"eth0: no such interface .*net7"),
+        (["addr add 10.9.9.9/24 dev tap0"], r"tap0: in use, it has the address 10\.9\.9\.9/24"),
+        (["link add br9 type bridge", "link set tap0 master br9"], r"tap0: in use, it is a port of br9"),
+        (["link add k6t-eth0 type veth peer name other"], r"k6t-eth0: a veth of that name is in the way"),
+        (["link add k6t-eth0 type bridge"], r"k6t-eth0: a bridge of that name is in the way"),
+        (["link add br9 type bridge", "link set eth0 master br9"], r"eth0: already a port of br9"),
+        (
+            ["link del eth0", "link add up9 type veth peer name up8", "link add eth0 link up9 type macvlan"],
+            r"eth0: a macvlan device .* use ",
+        ),
+        (["link del eth0", "tuntap add dev eth0 mode tun"], r"eth0: not an Ethernet device"),
+    ],
+    ids=["no interface", "tap address", "tap master", "veth name", "bridge name", "nic master", "macvlan", "tun"],
+)
+def test_what_stands_in_the_way_is_named(pod: Pod, agent: Agent, commands: list[str], message: str) -> None:
+    pod.pod.ip(*commands)
+    assert_refused(agent, 2, message)
+
+
+def test_without_net_admin_the_capability_is_named(pod: Pod, agent: Agent) -> None:
+    drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+    assert_refused(agent, 1, r"not permitted.*CAP_NET_ADMIN", prefix=drop)
+
+
+def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None:
+    """Seen only when the server's sockets are opened, after everything has been set up: all of it is undone."""
+    drop = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
+    assert_refused(agent, 1, r"CAP_NET_RAW", prefix=drop)
+
+
+def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
+    agent.state_directory.mkdir()
+    agent.state_directory.chmod(0o777)
+    agent.state_directory.parent.chmod(0o755)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    assert_refused(agent, 1, r"not permitted.*CAP_NET_ADMIN", prefix=nobody)
+
+
+def test_a_read_only_proc_sys_is_named(pod: Pod, agent: Agent) -> None:
+    """As in a container that is not privileged; found out in the midst of the work, which is undone."""
+    script = ["sh", "-c", 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"]
+    assert_refused(agent, 1, r"sysctl .*: not permitted; .*writable /proc/sys", prefix=script)
+
+
+def test_a_state_directory_that_cannot_be_written_is_named(pod: Pod, agent: Agent) -> None:
+    agent.state_directory.write_text("a file")
+    assert_refused(agent, 1, rf"{agent.state_directory}: .*--state-dir")
+
+
+def test_a_missing_nft_is_named(pod: Pod, agent: Agent) -> None:
+    assert_refused(agent, 1, r"nft: no such program; install", prefix=["env", "PATH=/nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (MANIFEST % "bridge: {}, model: virtio, macAddress: zz", r"spec\.domain\.devices\.interfaces\[0\]\.macAddress"),
+        (MANIFEST % "masquerade: {}", r"spec\.domain\.devices\.interfaces\[0\]\.masquerade"),
+        (MANIFEST % "bridge: {}, colour: red", r"spec\.domain\.devices\.interfaces\[0\].*colour"),
+        ("kind: [", r"manifest\.yaml.*line 1"),
+        ("", r"manifest\.yaml"),
+    ],
+    ids=["mac", "masquerade", "unknown field", "not yaml", "empty"],
+)
+def test_a_broken_manifest_is_named_by_its_field(
+    pod: Pod, agent: Agent, tmp_path: Path, manifest: str, message: str
+) -> None:
+    path = tmp_path / "manifest.yaml"
+    path.write_text(manifest)
+    assert_refused(agent, 2, message, "--vmi", path)
+
+
+def test_a_missing_manifest_is_named(agent: Agent) -> None:
+    assert_refused(agent, 2, r"/no/such/manifest\.yaml: ", "--vmi", "/no/such/manifest.yaml")
+
+
+def test_an_unknown_namespace_is_named(agent: Agent) -> None:
+    assert_refused(agent, 2, r"no-such-namespace", "--netns", "no-such-namespace")
+
+
+def test_another_networks_wishes_after_a_setup_are_refused(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    agent.prestart()
+    path = tmp_path / "manifest.yaml"
+    path.write_text(MANIFEST % "bridge: {}, macAddress: '52:54:00:00:00:09'")
+    assert_refused(agent, 2, rf"set up with MAC {pod.mac}.*run teardown first", "--vmi", path)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["after reading", "before reading"])
+def test_a_failure_in_the_midst_is_undone_whole(make_pod: MakePod, tmp_path: Path, reads: bool) -> None:
+    """nft lists but fails to load: bridge, guest port and sysctls stand by then."""
+    pod = make_pod("ipv6-addresses")
+    nft = tmp_path / "nft"
+    nft.write_text('#!/bin/sh\n[ "$1" = list ] && exec /usr/sbin/nft "$@"\n')
+    with nft.open("a") as script:
+        script.write(f"{'cat >/dev/null' if reads else 'exec <&-'}\necho 'Error: table is full' >&2\nexit 1\n")
+    nft.chmod(0o755)
+    with Agent(pod) as agent:
+        assert_refused(agent, 1, "table is full", prefix=["env", f"PATH={tmp_path}:/usr/sbin:/usr/bin"])
+
+
+def test_an_interrupted_setup_can_be_taken_down(pod: Pod, agent: Agent) -> None:
+    before = take_snapshot(pod.pod)
+    script = ["timeout", "-s", "INT", "0.12"]
+    completed = agent.run("prestart", prefix=script)
+    agent.teardown()
+    assert_restored(pod.pod, before)
+    assert completed.returncode in (0, 124, 130)
+
+
+def assert_refused(
+    agent: Agent, code: int, message: str, *arguments: str | Path, prefix: list[str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Refused with this exit code and one line; the pod, its processes and the state directory are as before."""
+    __tracebackhide__ = True
+    pod = agent.pod.pod
+    before, processes, state = take_snapshot(pod), pod.processes(), listing(agent)
+    completed = agent.run("prestart", *arguments, prefix=prefix or [])
+    assert completed.returncode == code, completed.stderr
+    assert completed.stdout == ""
+    *warnings, line = completed.stderr.splitlines()
+    assert re.search(message, line), completed.stderr
+    assert line.startswith("virt-launcher: error: "), completed.stderr
+    # a failure in the midst may be announced before it is undone; bad input is one line and no more
+    assert all(warning.startswith("virt-launcher: warning: ") for warning in warnings), completed.stderr
+    assert code == 1 or warnings == []
+    assert_restored(pod, before)
+    assert pod.processes() == processes
+    assert listing(agent) == state
+    return completed
+
+
+def listing(agent: Agent) -> list[str]:
+    """What is in the state directory."""
+    return sorted(str(path) for path in agent.state_directory.parent.rglob("*"))

@@ -1,0 +1,132 @@
+"""`virt-launcher teardown`: the pod is exactly what it was, whatever CNI made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+from lab.agent import Agent
+from lab.namespace import Namespace
+from lab.pod import MakePod, Pod
+from lab.shape import shape_names
+from lab.snapshot import assert_restored, take_snapshot
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("name", shape_names())
+def test_every_shape_is_put_back_exactly(make_pod: MakePod, name: str) -> None:
+    pod = make_pod(name)
+    before = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        agent.prestart()
+        assert before.difference(take_snapshot(pod.pod))
+        agent.teardown()
+        assert_restored(pod.pod, before)
+        assert pod.pod.processes() == []
+        assert not agent.state_directory.exists()
+
+
+def test_addresses_and_routes_are_equal_as_printed(make_pod: MakePod) -> None:
+    """The promise word for word: `ip -d -j addr` and `ip -j route show table all` but for counters and lifetimes."""
+    pod = make_pod("ovn-kubernetes")
+    before = printed(pod.pod)
+    with Agent(pod) as agent:
+        agent.prestart()
+        agent.teardown()
+    assert printed(pod.pod) == before
+
+
+@pytest.mark.parametrize("name", ["flannel", "ipv6-addresses", "calico"])
+def test_with_duplicate_address_detection(make_pod: MakePod, name: str) -> None:
+    """The addresses come back usable at once: not tentative, not detected anew, and with the flags they had."""
+    pod = make_pod(name, duplicate_address_detection=True)
+    before = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        agent.prestart()
+        agent.teardown()
+    assert_restored(pod.pod, before, within=0)
+
+
+def test_traffic_flows_again_at_once(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    agent.teardown()
+    for target in ("10.244.1.1", "10.244.1.4", "192.0.2.1"):
+        assert pod.pod.run(["ping", "-q", "-c", "1", "-W", "1", target], check=False).returncode == 0, target
+
+
+def test_an_adopted_guest_port_is_put_back(pod: Pod, agent: Agent) -> None:
+    pod.pod.ip("link set tap0 mtu 1400", "link set tap0 alias somebody's", "link set tap0 up")
+    pod.guest.ip("link set eth0 up")
+    pod.pod.settle()
+    before = take_snapshot(pod.pod)
+    agent.prestart()
+    assert pod.pod.link("tap0")["mtu"] == 1450
+    agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_a_tap_with_an_owner_is_adopted_and_put_back(make_pod: MakePod) -> None:
+    pod = make_pod(guest_port=False)
+    pod.pod.ip("tuntap add dev tap0 mode tap user 65534", "link set tap0 up", "link set tap0 down")
+    before = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        agent.prestart()
+        agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_twice_and_without_a_setup_it_does_nothing(pod: Pod, agent: Agent) -> None:
+    before = take_snapshot(pod.pod)
+    assert agent.run("teardown", check=True).stdout == ""
+    assert_restored(pod.pod, before, within=0)
+    agent.prestart()
+    agent.teardown()
+    agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_back_and_forth(pod: Pod, agent: Agent) -> None:
+    before = take_snapshot(pod.pod)
+    first = agent.prestart()["networks"]
+    agent.teardown()
+    assert agent.prestart()["networks"] == first
+    agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_a_dead_server_is_no_obstacle(pod: Pod, agent: Agent) -> None:
+    before = take_snapshot(pod.pod)
+    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_tables_of_others_are_never_touched(pod: Pod, agent: Agent) -> None:
+    ruleset = """
+        table inet others { chain forward { type filter hook forward priority 5; counter accept; }; }
+        table bridge others { set names { type ifname; elements = { "eth0", "tap0" }; }; }
+    """
+    pod.pod.run(["nft", "-f", "-"], stdin=ruleset)
+    listed = pod.pod.run(["nft", "list", "ruleset"]).stdout
+    agent.prestart()
+    during = pod.pod.run(["nft", "list", "ruleset"]).stdout
+    assert during.startswith(listed.rstrip())
+    agent.teardown()
+    assert pod.pod.run(["nft", "list", "ruleset"]).stdout == listed
+
+
+def test_offloads_are_never_switched_off(pod: Pod, agent: Agent) -> None:
+    before = {name: pod.pod.run(["ethtool", "-k", name]).stdout for name in ("eth0", "tap0")}
+    agent.prestart()
+    assert {name: pod.pod.run(["ethtool", "-k", name]).stdout for name in ("eth0", "tap0")} == before
+
+
+def printed(namespace: Namespace) -> tuple[Any, ...]:
+    addresses = namespace.run(["ip", "-d", "-j", "addr"]).stdout
+    routes = namespace.run(["ip", "-j", "route", "show", "table", "all"]).stdout
+    routes6 = namespace.run(["ip", "-6", "-j", "route", "show", "table", "all"]).stdout
+    return json.loads(addresses), json.loads(routes), json.loads(routes6)

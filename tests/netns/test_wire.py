@@ -1,0 +1,112 @@
+"""What the node sees while a VM is set up, configured by DHCP and taken down: nothing but the VM."""
+
+from __future__ import annotations
+
+import pytest
+from lab.agent import Agent
+from lab.checks import pings
+from lab.clients import Udhcpc
+from lab.monitor import LinkMonitor
+from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
+from lab.sniffer import Frame, Sniffer
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP
+
+pytestmark = pytest.mark.root
+
+# a bridge of the node between: what it sends itself must not be taken for the pod's
+SHAPES = ["flannel", "calico", "aws", "ptp", "ovn-kubernetes"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str) -> None:
+    pod = make_pod(shape)
+    network = pod.shape.guest
+    assert network
+    with LinkMonitor(pod.node) as monitor, Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
+        agent.prestart()
+        with Udhcpc(pod.guest) as client:
+            client.acquire()
+            client.renew()
+            client.wait_until_bound()
+            assert pings(pod.guest, network.reaches["outside"])
+        agent.teardown()
+        sniffer.close()
+        assert monitor.events("vethpod") == []
+    sent = [frame for frame in sniffer.frames if not frame.outgoing]
+    assert sent, "the ping at least must have passed"
+    assert [str(frame) for frame in sniffer.frames if frame.is_dhcp()] == []
+    assert {frame.source for frame in sent} == {pod.mac}, listing(sent, pod)
+    addresses = {frame.packet()[IP].src for frame in sent if IP in frame.packet()}
+    assert addresses == {network.address.partition("/")[0]}
+
+
+@pytest.mark.parametrize("shape", ["flannel", "calico", "ipv6-addresses"])
+def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None:
+    """With DAD on: moving addresses must not announce them, neither there nor back."""
+    pod = make_pod(shape, duplicate_address_detection=True)
+    with Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        pod.guest.settle()
+        sniffer.close()
+    sent = [frame for frame in sniffer.frames if not frame.outgoing]
+    assert {frame.source for frame in sent} <= {pod.mac}, listing(sent, pod)
+    link_local = {a["local"] for link in pod.guest.ip_json("-6 addr show") for a in link["addr_info"]} | {"::"}
+    assert {frame.packet()[IPv6].src for frame in sent if IPv6 in frame.packet()} <= link_local
+
+
+def test_dhcp_of_the_network_does_not_reach_the_guest(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    with Sniffer(pod.guest, "eth0") as sniffer, RawClient(pod.node, "cni0") as node:
+        node.send(node.message(1))  # another client's DISCOVER, broadcast
+        offer = bytearray(node.message(2))
+        offer[34:38] = b"\0\x43\0\x44"  # a foreign server's OFFER
+        node.send(bytes(offer))
+        assert pings(pod.node, "192.0.2.1")
+        node.send(bytes.fromhex("ffffffffffff") + bytes.fromhex("020000000009") + b"\x88\xb5" + bytes(50))
+        sniffer.wait_for(lambda frame: frame.data[12:14] == b"\x88\xb5")
+        received = [frame for frame in sniffer.frames if not frame.outgoing]
+    assert [str(frame) for frame in received if frame.is_dhcp()] == []
+
+
+def test_a_frame_with_the_vms_mac_from_the_node_does_not_deafen_the_guest(pod: Pod, agent: Agent) -> None:
+    """A node whose bridge port reflects (hairpin) must not teach the pod's bridge that the VM is out there."""
+    agent.prestart()
+    pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
+    assert pings(pod.node, "10.244.1.3")
+    with RawClient(pod.node, "vethpod", mac=pod.mac) as node:
+        node.send(bytes.fromhex("ffffffffffff") + bytes.fromhex(pod.mac.replace(":", "")) + b"\x88\xb5" + bytes(50))
+    command = ["ping", "-q", "-n", "-c", "1", "-W", "1", "10.244.1.3"]
+    assert pod.node.run(command, check=False).returncode == 0
+
+
+def test_nobody_in_the_pod_answers_arp_for_the_guests_neighbours(make_pod: MakePod) -> None:
+    """But for the permanent neighbours of the pod: those answer with the MAC the CNI gave them."""
+    pod = make_pod("aws")
+    network = pod.shape.guest
+    assert network
+    with Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        with RawClient(pod.guest) as guest:
+            assert guest.who_has("169.254.1.1", source="10.0.97.30") == network.neighbours["169.254.1.1"]
+            assert guest.who_has("10.0.97.30", timeout=0.2) is None
+            assert guest.who_has("10.0.97.99", source="10.0.97.30", timeout=0.2) is None
+
+
+def test_arp_of_the_guest_passes_unchanged(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    with RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+        assert guest.who_has("10.244.1.1", source="10.244.1.3") == pod.node.link("cni0")["address"]
+        request = sniffer.wait_for(lambda frame: not frame.outgoing and ARP in frame.packet())
+    assert (request.packet()[ARP].hwsrc, request.packet()[ARP].psrc) == (pod.mac, "10.244.1.3")
+
+
+def listing(frames: list[Frame], pod: Pod) -> str:
+    """The frames of others, for a failure's message."""
+    return "\n".join(f"{frame.source} {frame}" for frame in frames if frame.source != pod.mac)
