@@ -52,9 +52,7 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
         raise ManifestError("apiVersion", f"must be kubevirt.io/v1, is {manifest.api_version}")
     metadata, spec, domain = manifest.metadata, manifest.spec, manifest.spec.domain
     namespace = metadata.namespace or "default"
-    check_match(
-        "metadata.name", metadata.name, _OBJECT_NAME, "must be lower-case letters, digits, `-` and `.`"
-    )
+    check_match("metadata.name", metadata.name, _OBJECT_NAME, "must be lower-case letters, digits, `-` and `.`")
     check_match("metadata.namespace", namespace, _LABEL, "must be a DNS label")
     if spec.architecture not in (None, "", "amd64"):
         raise ManifestError("spec.architecture", f"must be amd64, is {spec.architecture}")
@@ -69,9 +67,7 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
 
     devices = domain.devices or source.Devices()
     if devices.autoattach_graphics_device:
-        raise ManifestError(
-            "spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial"
-        )
+        raise ManifestError("spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial")
     cpu = _cpu(domain)
     interfaces = admit_interfaces(spec, devices, cpu.count)
     disks = _disks(devices.disks or [], spec.volumes or [])
@@ -167,9 +163,7 @@ def _firmware(wanted: source.FirmwareSource, metadata: source.Metadata, namespac
     if bootloader.efi is not None:
         raise ManifestError(f"{path}.bootloader.efi", "is not supported: the machine boots with SeaBIOS")
     if wanted.serial:
-        check_match(
-            f"{path}.serial", wanted.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`"
-        )
+        check_match(f"{path}.serial", wanted.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
     try:
         identity = uuid.UUID(wanted.uuid) if wanted.uuid else _derived_uuid(metadata, namespace)
     except ValueError:
@@ -266,9 +260,7 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         raise ManifestError(f"{path}.{device}.pciAddress", f"is for virtio disks, the bus is {bus}")
     check_positive(f"{path}.bootOrder", disk.boot_order)
     if disk.serial:
-        check_match(
-            f"{path}.serial", disk.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`"
-        )
+        check_match(f"{path}.serial", disk.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
     check_pci_address(f"{path}.{device}.pciAddress", target.pci_address)
     return Disk(
         name=disk.name,

@@ -164,9 +164,7 @@ def _kernel_package(cache: Path) -> Path:
     kept = sorted(cache.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
     if kept:
         return kept[-1]
-    depends = _run(
-        ["apt-cache", "depends", KERNEL_PACKAGE], f"{KERNEL_PACKAGE} is not known to apt: apt-get update"
-    )
+    depends = _run(["apt-cache", "depends", KERNEL_PACKAGE], f"{KERNEL_PACKAGE} is not known to apt: apt-get update")
     names = re.findall(r"Depends: (linux-image-\S+)", depends)
     if not names:
         raise GuestError(f"{KERNEL_PACKAGE} is not known to apt: run apt-get update")

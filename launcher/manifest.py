@@ -267,9 +267,7 @@ class _Loader(yaml.SafeLoader):
             # The key `<<` may be repeated: it merges what aliases point to.
             if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"`{key.value}` is given twice", key.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
