@@ -72,7 +72,8 @@ def lay_out(
     """Lay options out, in order, in `room` octets after the magic cookie, END included.
 
     When they do not fit, `file` and `sname` take some of them (option 52). When that does not help, the
-    options named in `expendable` are dropped one by one, the first first; 119 loses its last names first.
+    options named in `expendable` are dropped one by one, the first first, and after them the last of the
+    others; 119 loses its last names first.
     """
     kept = list(options)
     names = list(search)
@@ -83,16 +84,14 @@ def lay_out(
             return Layout(plain[0], b"", b"", tuple(dropped))
         if (split := _pack(kept, [room - 3, FILE_OCTETS, SNAME_OCTETS])) is not None:
             return _overloaded(split, dropped)
-        if not sacrifice:
-            return _overloaded(_pack_what_fits(kept, room), dropped)
-        code = sacrifice[0]
+        code = sacrifice[0] if sacrifice else kept[-1][0]
         if code == DOMAIN_SEARCH and len(names) > 1:
             names.pop()
             value = encode_search(names)
             kept = [(number, value if number == code else old) for number, old in kept]
         else:
-            del sacrifice[0]
             kept = [item for item in kept if item[0] != code]
+            sacrifice = sacrifice[1:]
         if code not in dropped:
             dropped.append(code)
 
@@ -109,15 +108,6 @@ def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes]
         else:
             return None
     return fields if len(rooms) > 1 else [fields[0] + bytes((END,))]
-
-
-def _pack_what_fits(options: Sequence[tuple[int, bytes]], room: int) -> list[bytes]:
-    kept: list[tuple[int, bytes]] = []
-    rooms = [room - 3, FILE_OCTETS, SNAME_OCTETS]
-    for option in options:
-        if _pack([*kept, option], rooms) is not None:
-            kept.append(option)
-    return _pack(kept, rooms) or [b"", b"", b""]
 
 
 def _overloaded(fields: list[bytes], dropped: list[int]) -> Layout:

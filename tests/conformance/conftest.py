@@ -1,0 +1,30 @@
+"""Every case of the RFC checklist is put to the server twice: as a function, and over a wire."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from exchange import Exchange, Function, Wire
+from lab.namespace import Namespace
+
+
+@pytest.fixture(scope="session")
+def wire() -> Iterator[Wire]:
+    with Namespace("pod") as pod, Namespace("guest") as guest:
+        wire = Wire(pod, guest)
+        yield wire
+        wire.close()
+
+
+@pytest.fixture(params=["function", pytest.param("wire", marks=pytest.mark.root)])
+def server(request: pytest.FixtureRequest) -> Exchange:
+    """The server as a function and as a process, with the configuration CONFIG."""
+    if request.param == "function":
+        return Exchange(Function())
+    if os.geteuid() != 0:
+        pytest.skip("needs root: network namespaces")
+    wire: Wire = request.getfixturevalue("wire")
+    wire.serve()
+    return Exchange(wire)

@@ -1,0 +1,147 @@
+"""The server under test, asked with whole frames: as a function, or as a process at the end of a wire."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Protocol
+
+from lab.namespace import Namespace
+from lab.rawclient import Reply, decode_reply
+from lab.requests import CLIENT, CLIENT_MAC, SERVER, discover, mac_octets
+from scapy.layers.dhcp import BOOTP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from dhcp.config import parse_configs
+from dhcp.handler import handle
+from dhcp.port import serve_port
+from dhcp.process import ServerProcess
+
+PORT_MAC = "02:00:00:00:00:0a"
+CONFIG = {
+    "client_mac": CLIENT_MAC,
+    "client_address": f"{CLIENT}/24",
+    "server_address": SERVER,
+    "router": SERVER,
+    "dns": ["10.0.0.53"],
+    "mtu": 1400,
+}
+_SENTINEL = 0xFFFFFFFE
+
+
+class Server(Protocol):
+    """A server to be asked with whole frames."""
+
+    def serve(self, **fields: Any) -> None:
+        """Serve CONFIG with these fields changed; None takes a field out."""
+
+    def frames(self, request: bytes) -> list[bytes]:
+        """All that comes back for one frame; nothing means that the server has dealt with it and is alive."""
+
+    def restart(self) -> None:
+        """Lose everything but the configuration."""
+
+
+class Exchange:
+    """Asks a server, and looks at every reply with scapy's eyes first."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.serve = server.serve
+        self.frames = server.frames
+        self.restart = server.restart
+
+    def replies(self, request: bytes) -> list[Reply]:
+        return [well_formed(frame) for frame in self.frames(request)]
+
+    def reply(self, request: bytes) -> Reply:
+        """The one reply to a frame."""
+        (reply,) = self.replies(request)
+        return reply
+
+    def silent(self, request: bytes) -> bool:
+        return self.frames(request) == []
+
+
+def well_formed(frame: bytes) -> Reply:
+    """A reply that is right in all that holds for every reply."""
+    reply = decode_reply(frame)
+    assert reply is not None
+    packet = reply.packet
+    assert packet[Ether].src == PORT_MAC
+    assert packet[IP].src == SERVER
+    assert (packet[UDP].sport, packet[UDP].dport) == (67, 68)
+    assert packet[IP].len == len(frame) - 14
+    assert packet[UDP].len == len(frame) - 34
+    assert packet[UDP].chksum != 0
+    assert reply.checksums_are_valid()
+    assert isinstance(reply.bootp, BOOTP)
+    assert reply.codes[0] == 53
+    return reply
+
+
+class Function:
+    """`handle`, asked directly."""
+
+    def __init__(self) -> None:
+        self.serve()
+
+    def serve(self, **fields: Any) -> None:
+        data = {name: value for name, value in {**CONFIG, **fields}.items() if value is not None}
+        self._port = serve_port(parse_configs(data)[0], mac_octets(PORT_MAC))
+
+    def frames(self, request: bytes) -> list[bytes]:
+        return list(handle(request, self._port).frames)
+
+    def restart(self) -> None:
+        pass
+
+
+class Wire:
+    """The server's process on one end of a veth, a packet socket on the other."""
+
+    def __init__(self, pod: Namespace, guest: Namespace) -> None:
+        pod.ip(f"link add tap0 address {PORT_MAC} type veth peer name eth0 address {CLIENT_MAC} netns {guest.name}")
+        for namespace, link in ((pod, "tap0"), (guest, "eth0")):
+            namespace.write_sysctl(f"ipv6/conf/{link}/disable_ipv6", 1)  # no frames but ours
+        pod.ip("link set tap0 up")
+        guest.ip("link set eth0 up")
+        self._pod = pod
+        with guest.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+        self._socket.bind(("eth0", 3))  # ETH_P_ALL
+        self._socket.settimeout(5)
+        self._configs: list[dict[str, object]] = []
+        self._start()
+
+    def _start(self) -> None:
+        with self._pod.entered():
+            self._process = ServerProcess.spawn(None)
+            if self._configs:
+                self._process.configure(self._configs)
+
+    def serve(self, **fields: Any) -> None:
+        data = {"interface": "tap0", **CONFIG, **fields}
+        self._configs = [{name: value for name, value in data.items() if value is not None}]
+        with self._pod.entered():
+            self._process.configure(self._configs)
+
+    def frames(self, request: bytes) -> list[bytes]:
+        """The server answers in order, so the answer to a DISCOVER sent afterwards ends the wait."""
+        self._socket.send(request)
+        self._socket.send(discover(xid=_SENTINEL))
+        received = []
+        while True:
+            frame = self._socket.recv(65536)
+            if frame[12:14] == b"\x08\x00" and frame[46:50] == _SENTINEL.to_bytes(4):
+                return received
+            received.append(frame)
+
+    def restart(self) -> None:
+        self._process.stop()
+        self._start()
+
+    def close(self) -> None:
+        self._process.stop()
+        self._socket.close()

@@ -1,0 +1,156 @@
+"""RFC checklist V4-01 … V4-13: which frames are messages at all (RFC 2131 §3, §4.1; RFC 951, RFC 1542)."""
+
+from __future__ import annotations
+
+import pytest
+from exchange import Exchange
+from lab.requests import (
+    ACK,
+    CLIENT,
+    DISCOVER,
+    OFFER,
+    REQUEST,
+    SERVER,
+    discover,
+    frame,
+    packed,
+    payload,
+    selecting,
+    tlv,
+)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"op": 2}, {"op": 0}, {"op": 255}, {"cookie": b"\x63\x82\x53\x64"}, {"cookie": bytes(4)}],
+    ids=str,
+)
+def test_v4_01_op_and_cookie(server: Exchange, fields: dict[str, object]) -> None:
+    assert server.silent(discover(**fields))
+
+
+@pytest.mark.parametrize("options", [[], [(53, b"")], [(53, b"\1\1")], [(53, b"\1"), (53, b"\1")]], ids=str)
+def test_v4_02_message_type_is_one_octet(server: Exchange, options: list[tuple[int, bytes]]) -> None:
+    assert server.silent(frame(payload(None, options)))
+
+
+@pytest.mark.parametrize("kind", [0, 2, 5, 6, *range(9, 19), 255])
+def test_v4_03_not_a_message_of_a_client(server: Exchange, kind: int) -> None:
+    assert server.silent(frame(payload(kind)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 27, 28, 236, 239])
+def test_v4_04_too_short(server: Exchange, size: int) -> None:
+    assert server.silent(frame(payload(DISCOVER)[:size]))
+
+
+@pytest.mark.parametrize("size", [244, 280, 300, 548, 1472])
+def test_v4_04_every_size_is_served(server: Exchange, size: int) -> None:
+    message = payload(DISCOVER, parameters=None, size=size)
+    assert server.reply(frame(message)).message_type == OFFER
+
+
+@pytest.mark.parametrize(
+    "fields", [*({"hlen": n} for n in (0, 5, 7, 16, 17, 255)), {"htype": 0}, {"htype": 6}], ids=str
+)
+def test_v4_05_hardware_is_ethernet(server: Exchange, fields: dict[str, object]) -> None:
+    """Choice: only htype 1 with hlen 6 can be behind a guest's port."""
+    assert server.silent(discover(**fields))
+
+
+def test_v4_06_foreign_chaddr(server: Exchange) -> None:
+    """Choice: the one client is served and nobody else, so that a nested guest cannot take its address."""
+    assert server.silent(discover(chaddr="52:54:00:0a:00:03"))
+
+
+@pytest.mark.parametrize("tail", [b"\x37\xff\1\3", b"\x37", b"\x0c\x20abc"], ids=bytes.hex)
+def test_v4_07_option_past_the_end(server: Exchange, tail: bytes) -> None:
+    """Choice: what came before it is used."""
+    message = payload(None, field=b"\x35\1\1" + tail, size=0)
+    assert server.reply(frame(message)).message_type == OFFER
+
+
+def test_v4_08_padding_anywhere(server: Exchange) -> None:
+    field = b"\0\0\x35\1\1\0\0\0\x37\2\1\3\0\xff"
+    assert server.reply(frame(payload(None, field=field))).message_type == OFFER
+
+
+def test_v4_08_nothing_after_end(server: Exchange) -> None:
+    field = tlv([(53, bytes((REQUEST,))), (50, packed(CLIENT))]) + b"\xff" + tlv([(54, packed("10.0.0.9"))])
+    assert server.reply(frame(payload(None, field=field))).message_type == ACK
+
+
+@pytest.mark.parametrize("code", [50, 54])
+@pytest.mark.parametrize("length", [0, 1, 3, 5, 8])
+def test_v4_09_address_of_another_length(server: Exchange, code: int, length: int) -> None:
+    assert server.silent(discover([(code, bytes(length))]))
+
+
+def test_v4_09_empty_and_unknown_options_are_skipped(server: Exchange) -> None:
+    options = [(12, b""), (55, b""), (57, b""), (61, b""), (60, b""), (43, b""), (201, b""), (223, b"x" * 9)]
+    assert server.reply(discover(options)).message_type == OFFER
+
+
+@pytest.mark.parametrize("code", [61, 81])
+def test_v4_10_repeated_options_are_joined(server: Exchange, code: int) -> None:
+    """RFC 3396 §7; seen in what comes back of them."""
+    reply = server.reply(discover([(code, b"\0ab"), (12, b"h"), (code, b"cd")]))
+    value = reply.option(code)
+    assert value is not None
+    assert value.endswith(b"cd")
+    assert len(value) == 5
+
+
+def test_v4_10_a_repeated_parameter_list_is_joined(server: Exchange) -> None:
+    server.serve(hostname="vm", domain="example")
+    reply = server.reply(discover([(55, b"\x0c"), (55, b"\x0f")], parameters=None))
+    assert reply.option(12) == b"vm"
+    assert reply.option(15) == b"example"
+
+
+@pytest.mark.parametrize("overload", [1, 2, 3])
+def test_v4_11_options_continue_in_file_and_sname(server: Exchange, overload: int) -> None:
+    wrong, right = tlv([(50, packed("10.0.0.9"))]) + b"\xff", tlv([(50, packed(CLIENT))]) + b"\xff"
+    message = payload(
+        REQUEST,
+        [(54, packed(SERVER)), (52, bytes((overload,)))],
+        file=right if overload & 1 else wrong,
+        sname=(b"\xff" if overload & 1 else right) if overload & 2 else wrong,
+    )
+    assert server.reply(frame(message)).message_type == ACK
+
+
+def test_v4_12_missing_end(server: Exchange) -> None:
+    """Choice: tolerated, as systemd does."""
+    field = tlv([(53, b"\1"), (55, b"\1\3")])
+    assert server.reply(frame(payload(None, field=field, size=0))).message_type == OFFER
+
+
+@pytest.mark.parametrize("message", [discover(giaddr="10.0.0.7"), selecting(giaddr="10.0.0.7")], ids=["d", "r"])
+def test_v4_13_relayed(server: Exchange, message: bytes) -> None:
+    """Choice: no relay is behind a guest's port, and a reply must not be steered elsewhere."""
+    assert server.silent(message)
+
+
+@pytest.mark.parametrize(
+    "request_frame",
+    [
+        frame(payload(DISCOVER), fragment=0x2000),
+        frame(payload(DISCOVER), fragment=0x0001),
+        frame(payload(DISCOVER), protocol=6),
+        frame(payload(DISCOVER), port=68),
+        frame(payload(DISCOVER), ip_options=b"\x01\x01\x01\x00"),
+        frame(payload(DISCOVER), ethertype=0x8100),
+        frame(payload(DISCOVER), ethertype=0x88A8),
+        frame(payload(DISCOVER))[:60],
+    ],
+    ids=["more-fragments", "fragment", "tcp", "port", "ip-options", "vlan", "qinq", "cut"],
+)
+def test_other_frames_are_not_requests(server: Exchange, request_frame: bytes) -> None:
+    assert server.silent(request_frame)
+
+
+@pytest.mark.parametrize("checksum", [0, 1, 0xFFFF])
+def test_udp_checksum_is_never_looked_at(server: Exchange, checksum: int) -> None:
+    """The one of a frame from a kernel's own socket is partial until hardware completes it."""
+    assert server.reply(frame(payload(DISCOVER), udp_checksum=checksum)).message_type == OFFER

@@ -1,0 +1,175 @@
+"""RFC checklist V4-14 … V4-28: header, size and destination of replies (RFC 2131 §4.1, table 3)."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from exchange import Exchange
+from lab.rawclient import Reply
+from lab.requests import (
+    ACK,
+    CLIENT,
+    CLIENT_MAC,
+    COOKIE,
+    DISCOVER,
+    NAK,
+    OFFER,
+    REQUEST,
+    SERVER,
+    discover,
+    frame,
+    inform,
+    mac_octets,
+    packed,
+    payload,
+    reboot,
+    renewing,
+    selecting,
+)
+from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
+
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
+OTHER = "10.0.0.9"
+MANY_NAMES = [f"domain-number-{i}.with-a-long-name.example" for i in range(40)]
+
+
+def destination(reply: Reply) -> tuple[str, str]:
+    return reply.packet[Ether].dst, reply.packet[IP].dst
+
+
+def field(reply: Reply, name: str) -> bytes:
+    at = {"ciaddr": 12, "yiaddr": 16, "siaddr": 20, "giaddr": 24}[name]
+    return reply.payload[at : at + 4]
+
+
+@pytest.mark.parametrize("flags", [0, 0x8000, 0x8001, 0x7FFF])
+def test_v4_14_header_is_copied(server: Exchange, flags: int) -> None:
+    chaddr = mac_octets(CLIENT_MAC) + b"0123456789"
+    reply = server.reply(discover(xid=0xDEADBEEF, secs=77, hops=3, flags=flags, chaddr=chaddr))
+    assert reply.payload[:12] == struct.pack("!4BIHH", 2, 1, 6, 0, 0xDEADBEEF, 0, flags)
+    assert field(reply, "giaddr") == bytes(4)
+    assert reply.payload[28:44] == chaddr
+
+
+def test_v4_15_addresses_in_the_header(server: Exchange) -> None:
+    offer, ack = server.reply(discover()), server.reply(selecting())
+    for reply in (offer, ack):
+        assert (field(reply, "ciaddr"), field(reply, "yiaddr")) == (bytes(4), packed(CLIENT))
+    renewed = server.reply(renewing(CLIENT))
+    assert (field(renewed, "ciaddr"), field(renewed, "yiaddr")) == (packed(CLIENT), packed(CLIENT))
+    for nak in (server.reply(reboot(OTHER)), *server.replies(renewing(OTHER))):
+        assert nak.message_type == NAK
+        assert [field(nak, name) for name in ("ciaddr", "yiaddr", "siaddr")] == [bytes(4)] * 3
+
+
+def test_v4_16_no_next_server_unless_configured(server: Exchange) -> None:
+    server.serve(boot_file="linux.0", tftp_server="boot.example")
+    assert field(server.reply(discover()), "siaddr") == bytes(4)
+
+
+def test_v4_16_next_server(server: Exchange) -> None:
+    """Choice: boot ROMs that read no options find the file and an address in the header too."""
+    server.serve(boot_file="linux.0", tftp_server="10.0.0.8")
+    reply = server.reply(discover())
+    assert field(reply, "siaddr") == packed("10.0.0.8")
+    assert reply.payload[108:236] == b"linux.0".ljust(128, b"\0")
+
+
+@pytest.mark.parametrize("message", [discover(), selecting(), reboot(OTHER)], ids=["offer", "ack", "nak"])
+def test_v4_17_cookie_first_end_last(server: Exchange, message: bytes) -> None:
+    reply = server.reply(message)
+    assert reply.payload[236:240] == COOKIE
+    assert reply.payload.rstrip(b"\0")[-1] == 255
+    assert reply.address(54) == SERVER
+
+
+def test_v4_18_lease_time_where_it_belongs(server: Exchange) -> None:
+    asked = (50, 51, 55, 57, 1)
+    for message in (discover(parameters=asked), selecting(parameters=asked)):
+        assert server.reply(message).number(51) == 86_400
+    for message in (inform(CLIENT, parameters=asked), reboot(OTHER, parameters=asked)):
+        assert server.reply(message).option(51) is None
+    for message in (discover(parameters=asked), inform(CLIENT, parameters=asked), reboot(OTHER, parameters=asked)):
+        assert not {50, 55, 57} & set(server.reply(message).codes)
+
+
+def test_v4_19_options_of_a_nak(server: Exchange) -> None:
+    reply = server.reply(reboot(OTHER, [(61, b"\1abc"), (60, b"x"), (82, b"\1\1a")]))
+    assert reply.codes == (53, 54, 61)
+
+
+@pytest.mark.parametrize("message", [discover(), reboot(OTHER), inform(CLIENT, parameters=None)])
+def test_v4_20_at_least_a_bootp_message(server: Exchange, message: bytes) -> None:
+    """Choice: padded, because some clients and relays drop what is shorter."""
+    assert len(server.reply(message).payload) >= 300
+
+
+def test_v4_21_ports_source_and_checksums(server: Exchange) -> None:
+    """All asserted for every reply in `exchange.well_formed`; an odd payload length makes the checksum pad."""
+    server.serve(hostname="x" * 69)
+    assert len(server.reply(discover()).payload) % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("maximum", "allowed"), [(None, 576), (0, 576), (575, 576), (576, 576), (577, 577), (1000, 1000), (65535, 1400)]
+)
+def test_v4_22_size(server: Exchange, maximum: int | None, allowed: int) -> None:
+    """A larger maximum than the link's MTU (1400 here) is the MTU: replies are never fragmented."""
+    server.serve(search=MANY_NAMES, options={"224": "x" * 400})
+    options = [] if maximum is None else [(57, struct.pack("!H", maximum))]
+    reply = server.reply(discover(options, parameters=(119, 224)))
+    assert allowed - 450 < reply.packet[IP].len <= allowed
+
+
+@pytest.mark.parametrize("flags", [0, 0x8000])
+def test_v4_23_unicast_to_ciaddr(server: Exchange, flags: int) -> None:
+    for message in (renewing(CLIENT, flags=flags), inform(CLIENT, flags=flags)):
+        assert destination(server.reply(message)) == (CLIENT_MAC, CLIENT)
+    assert destination(server.reply(inform("10.0.0.77", flags=flags))) == (CLIENT_MAC, "10.0.0.77")
+
+
+def test_v4_24_broadcast_flag(server: Exchange) -> None:
+    for message in (discover(flags=0x8000), selecting(flags=0x8000), reboot(CLIENT, flags=0x8000)):
+        assert destination(server.reply(message)) == (BROADCAST_MAC, "255.255.255.255")
+
+
+def test_v4_25_unicast_to_an_address_not_yet_configured(server: Exchange) -> None:
+    for message in (discover(), selecting(), reboot(CLIENT)):
+        assert destination(server.reply(message)) == (CLIENT_MAC, CLIENT)
+
+
+@pytest.mark.parametrize("flags", [0, 0x8000])
+def test_v4_26_nak_is_broadcast(server: Exchange, flags: int) -> None:
+    for message in (reboot(OTHER, flags=flags), selecting(OTHER, flags=flags)):
+        reply = server.reply(message)
+        assert reply.message_type == NAK
+        assert destination(reply) == (BROADCAST_MAC, "255.255.255.255")
+
+
+@pytest.mark.parametrize("to", [SERVER, "255.255.255.255"], ids=["renewing", "rebinding"])
+def test_v4_26_nak_for_a_client_with_an_address_is_unicast_as_well(server: Exchange, to: str) -> None:
+    """Choice: networkd, NetworkManager and dhcpcd overhear a broadcast NAK while renewing."""
+    replies = server.replies(renewing(OTHER, server=to))
+    assert [reply.message_type for reply in replies] == [NAK, NAK]
+    assert [destination(reply) for reply in replies] == [
+        (CLIENT_MAC, OTHER),
+        (BROADCAST_MAC, "255.255.255.255"),
+    ]
+
+
+@pytest.mark.parametrize("port", [67, 1024, 0])
+def test_v4_28_replies_go_to_port_68(server: Exchange, port: int) -> None:
+    assert server.reply(frame(payload(DISCOVER), source_port=port)).message_type == OFFER
+
+
+def test_v4_28_whatever_the_addresses_of_the_frame(server: Exchange) -> None:
+    """A client that has its address sends to the router's MAC, or to a server it knew elsewhere."""
+    message = frame(
+        payload(REQUEST, ciaddr=CLIENT),
+        source=CLIENT,
+        destination="192.0.2.1",
+        destination_mac="02:11:22:33:44:55",
+    )
+    assert server.reply(message).message_type == ACK
