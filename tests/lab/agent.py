@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lab.namespace import Namespace
 from lab.pod import Pod
 
 
@@ -18,10 +19,15 @@ class Agent:
     """`virt-launcher` in one pod, with a state directory of its own; a context manager that forgets the latter.
 
     It does not tear down what it set up: the pod's namespaces go, and all that is in them.
+
+    Args:
+        pod: where it runs.
+        namespace: one of the pod's other namespaces instead, e.g. the neighbour as a second VM's pod.
     """
 
-    def __init__(self, pod: Pod) -> None:
+    def __init__(self, pod: Pod, namespace: Namespace | None = None) -> None:
         self.pod = pod
+        self.namespace = namespace or pod.pod
         self._directory = tempfile.TemporaryDirectory(prefix="vltest-state-")
         self.state_directory = Path(self._directory.name, "state")
 
@@ -40,7 +46,7 @@ class Agent:
 
         Returns when the program has ended *and* nobody holds its output open any more.
         """
-        return self.pod.pod.run([*prefix, *self.command(verb), *arguments], check=check)
+        return self.namespace.run([*prefix, *self.command(verb), *arguments], check=check)
 
     def command(self, verb: str) -> list[str]:
         """The beginning of a command line: program, verb and this agent's state directory."""

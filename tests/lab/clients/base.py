@@ -69,6 +69,7 @@ class Client(ABC):
         self.directory = Path(tempfile.mkdtemp(prefix="vltest-client-"))
         self._process: subprocess.Popen[str] | None = None
         self._started = 0.0
+        self.starts = 0
         for part in ("etc", "work", "run"):
             (self.directory / part).mkdir()
         (self.directory / "etc" / "resolv.conf").write_text("")
@@ -120,6 +121,7 @@ class Client(ABC):
         script = _PRIVATE_FILES + self.prepare() + '\nshift\nexec "$@"'
         with self.log_path.open("a") as log:
             self._started = time.monotonic()
+            self.starts += 1
             self._process = self.guest.popen(
                 [*_CLEAN_ENVIRONMENT, "sh", "-c", script, "sh", self.directory, *self.command()],
                 stdout=log,

@@ -21,7 +21,7 @@ type=ethernet
 interface-name={nic}
 [ipv4]
 method=auto
-may-fail=no
+may-fail=false
 [ipv6]
 method=disabled
 """
@@ -56,7 +56,7 @@ class NetworkManager(Client):
         return ["NetworkManager", "--debug"]  # in the foreground, log on standard error
 
     def is_bound(self) -> bool:
-        return "Activation: successful, device activated" in self.log()
+        return self.log().count(f"device ({self.nic}): Activation: successful") >= self.starts
 
     def lease(self) -> str:
         return "".join(path.read_text() for path in sorted((self.directory / "lib").glob("*.lease")))

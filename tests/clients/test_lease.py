@@ -1,0 +1,214 @@
+"""Real clients as guests of a pod that the program has set up: what they end with, and that it works."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.checks import assert_lease, assert_traffic, pings
+from lab.clients import Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
+from lab.namespace import Namespace
+from lab.pod import GUEST_PORT, MakePod, Pod
+from lab.shape import load_shape, shape_names
+from lab.sniffer import Sniffer
+
+pytestmark = pytest.mark.root
+
+# the VM's interface is the pod's eth0 in all but ovn-udn, where a manifest would have to name another
+SERVED = [name for name in shape_names() if load_shape(name).guest and load_shape(name).interface == "eth0"]
+SMALL = pytest.mark.parametrize("client", [Udhcpc, Dhclient], ids=lambda client: client.name)
+
+
+@SMALL
+@pytest.mark.parametrize("shape", SERVED)
+def test_small_clients_in_every_shape(make_pod: MakePod, shape: str, client: type[Client]) -> None:
+    check(make_pod(shape), client)
+
+
+@pytest.mark.parametrize("client", [Networkd, NetworkManager], ids=lambda client: client.name)
+@pytest.mark.parametrize("shape", ["flannel", "calico", "aws", "ptp", "routes-only"])
+def test_large_clients(make_pod: MakePod, shape: str, client: type[Client]) -> None:
+    check(make_pod(shape), client)
+
+
+def test_a_client_that_probes_finds_its_address_free(make_pod: MakePod) -> None:
+    """dhcpcd asks thrice whether somebody has the address (RFC 5227); the pod, which had it, keeps silent."""
+    pod = make_pod("calico")
+    with Sniffer(pod.guest, "eth0") as sniffer:
+        check(pod, Dhcpcd)
+        assert any("ARP who has 192.168.103.70" in str(frame) for frame in sniffer.frames if frame.outgoing)
+
+
+def check(pod: Pod, client: type[Client]) -> None:
+    network = pod.shape.guest
+    assert network
+    with Agent(pod) as agent, client(pod.guest) as running:
+        agent.prestart()
+        observed = running.acquire()
+        assert_lease(running, observed, network)
+        assert_traffic(pod, running)
+        assert network.address.partition("/")[0] in observed.lease
+
+
+def test_the_lease_as_dhclient_writes_it_down(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    with Dhclient(pod.guest) as client:
+        lease = client.acquire().lease
+    stated = dict(re.findall(r"^  (?:option )?([\w-]+) (.+);$", lease, re.MULTILINE))
+    for times in ("renew", "rebind", "expire"):
+        del stated[times]
+    assert stated == {
+        "interface": '"eth0"',
+        "fixed-address": "10.244.1.3",
+        "subnet-mask": "255.255.255.0",
+        "broadcast-address": "10.244.1.255",
+        "routers": "10.244.1.1",
+        "rfc3442-classless-static-routes": "16,10,244,10,244,1,1,0,10,244,1,1",
+        "domain-name": '"default.svc.cluster.local"',
+        "domain-name-servers": "10.96.0.10",
+        "domain-search": '"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local."',
+        "host-name": f'"{os.uname().nodename}"',
+        "interface-mtu": "1450",
+        "dhcp-message-type": "5",
+        "dhcp-server-identifier": "10.244.1.1",
+        "dhcp-lease-time": "86400",
+        "dhcp-renewal-time": "3600",
+        "dhcp-rebinding-time": "75600",
+    }
+
+
+def test_the_lease_as_udhcpc_tells_its_script(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        lease = client.acquire().lease
+    told = dict(line.split("=", 1) for line in lease.splitlines() if "=" in line)
+    assert {key: told.get(key) for key in ("ip", "mask", "router", "mtu", "lease", "serverid", "dns", "search")} == {
+        "ip": "10.244.1.3",
+        "mask": "24",
+        "router": "10.244.1.1",
+        "mtu": "1450",
+        "lease": "86400",
+        "serverid": "10.244.1.1",
+        "dns": "10.96.0.10",
+        "search": "default.svc.cluster.local svc.cluster.local cluster.local",
+    }
+    assert told["staticroutes"] == "10.244.0.0/16 10.244.1.1 0.0.0.0/0 10.244.1.1"
+
+
+@pytest.mark.parametrize("client", [Udhcpc, Dhcpcd], ids=lambda client: client.name)
+def test_a_renewal_is_served_and_leaves_nothing_on_the_pod_nic(
+    pod: Pod, agent: Agent, client: type[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renewals are unicast to the gateway's MAC: they would leave through the pod NIC if nobody took them."""
+    monkeypatch.setattr(Dhcpcd, "probing", False)
+    agent.prestart()
+    with Sniffer(pod.node, "vethpod") as node, client(pod.guest) as running:
+        before = running.acquire()
+        with Sniffer(pod.guest, "eth0") as guest:
+            running.renew()
+            running.wait_until_bound()
+            asked = next(frame for frame in guest.frames if frame.is_dhcp() and frame.outgoing)
+        assert running.observe().addresses == before.addresses
+        assert [str(frame) for frame in node.frames if frame.is_dhcp()] == []
+    assert asked.packet()["BOOTP"].ciaddr == "10.244.1.3"
+
+
+def test_a_remembered_address_is_confirmed_at_once(pod: Pod, agent: Agent) -> None:
+    """dhclient with a lease file asks for its old address (INIT-REBOOT), here of a server that knows no leases."""
+    pid = agent.prestart()["dhcp"]["pid"]
+    with Dhclient(pod.guest) as client:
+        client.acquire()
+        client.stop()
+        os.kill(pid, signal.SIGKILL)
+        wait_until_dead(pid)
+        assert agent.prestart()["dhcp"]["pid"] != pid
+        with Sniffer(pod.guest, "eth0") as sniffer:
+            assert client.acquire().addresses == ("10.244.1.3/24",)
+        messages = [frame.packet()["DHCP options"].options[0] for frame in sniffer.frames if frame.is_dhcp()]
+    assert messages == [("message-type", 3), ("message-type", 5)]
+
+
+def test_a_remembered_address_of_another_pod_is_refused_at_once(make_pod: MakePod) -> None:
+    """The same disk in a new pod: NAK, then the new address within two seconds and not after a timeout."""
+    old, new = make_pod("flannel"), make_pod("ovn-kubernetes")
+    with Agent(old) as agent, Dhclient(old.guest) as client:
+        agent.prestart()
+        lease = client.acquire().lease
+    with Agent(new) as agent, Dhclient(new.guest) as client:
+        agent.prestart()
+        client.remember(lease)
+        observed = client.acquire()
+        assert observed.addresses == ("10.244.2.5/24",)
+        assert observed.seconds < 2
+        assert "DHCPNAK" in client.log()
+
+
+def test_a_search_list_beyond_255_bytes_reaches_the_guest(make_pod: MakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Split by RFC 3396. dhcpcd takes messages of 1472 bytes and puts it together again; systemd-networkd 252 would
+    not, and dhclient, udhcpc and NetworkManager take too little: they get as many names as fit."""
+    monkeypatch.setattr(Dhcpcd, "probing", False)
+    search = tuple(f"{letter * 40}.example-{letter}.test" for letter in "abcdefg")
+    pod = make_pod(resolv_conf=f"nameserver 192.0.2.53\nsearch {' '.join(search)}\n")
+    network = pod.shape.guest
+    assert network
+    with Agent(pod) as agent, Dhcpcd(pod.guest) as running:
+        agent.prestart()
+        assert_lease(running, running.acquire(), network, dns=("192.0.2.53",), search=search)
+
+
+def test_odd_resolver_entries_cost_only_themselves(make_pod: MakePod) -> None:
+    resolv_conf = "nameserver nonsense\nnameserver 192.0.2.53\nsearch good.test bad..name -\noptions ndots:5\n"
+    pod = make_pod(resolv_conf=resolv_conf)
+    with Agent(pod) as agent, Dhclient(pod.guest) as client:
+        agent.prestart()
+        observed = client.acquire()
+    assert (observed.nameservers, observed.addresses) == (("192.0.2.53",), ("10.244.1.3/24",))
+    assert observed.search[:1] == ("good.test",)
+
+
+def test_without_a_resolver_none_is_invented(make_pod: MakePod) -> None:
+    pod = make_pod(resolv_conf="")
+    with Agent(pod) as agent, Dhclient(pod.guest) as client:
+        agent.prestart()
+        observed = client.acquire()
+    assert (observed.nameservers, observed.search) == ((), ())
+    assert "domain-name" not in observed.lease
+
+
+def test_two_vms_of_one_node_get_their_own(pod: Pod, agent: Agent) -> None:
+    """Both servers call themselves by the gateway's address; neither hears the other's guest."""
+    agent.prestart()
+    with Namespace("guest", resolv_conf="") as guest, Agent(pod, pod.neighbour) as other:
+        mac = pod.neighbour.link("eth0")["address"]
+        guest.ip(f"link add eth0 address {mac} type veth peer name tap0 netns {pod.neighbour.name}")
+        other.prestart()
+        with Udhcpc(pod.guest) as first, Udhcpc(guest) as second:
+            second.start()
+            assert first.acquire().addresses == ("10.244.1.3/24",)
+            assert second.acquire().addresses == ("10.244.1.4/24",)
+            assert pings(pod.guest, "10.244.1.4")
+            assert pings(guest, "10.244.1.3")
+
+
+def test_a_guest_port_that_goes_down_and_up_is_served_again(pod: Pod, agent: Agent) -> None:
+    """As when a VM is powered off and on: the tap loses its carrier and gets it back."""
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+    pod.guest.ip("link set eth0 down", "addr flush dev eth0")
+    pod.pod.ip(f"link set {GUEST_PORT} down", f"link set {GUEST_PORT} up")
+    with Udhcpc(pod.guest) as client:
+        assert client.acquire().addresses == ("10.244.1.3/24",)
+
+
+def wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + 3
+    status = Path("/proc", str(pid), "status")
+    while status.exists() and "State:\tZ" not in status.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -1,0 +1,76 @@
+"""Set-up and putting back in a forked process of a pod's namespace, with something wrong at one of the steps.
+
+A fork costs a millisecond where a new Python costs a hundred, and there is a test for every step there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import netsetup.apply
+from lab.namespace import Namespace
+from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+from netsetup.netlink import Netlink
+from netsetup.steps import Step
+
+Fault = Callable[[Step], None]
+Action = Callable[[Path], object]
+
+SUCCEEDED, FAILED = 0, 1
+KILLED = -signal.SIGKILL
+
+
+def set_up(state_dir: Path) -> None:
+    prepare_pod_network_interfaces(state_dir=state_dir)
+
+
+def put_back(state_dir: Path) -> None:
+    restore_pod_network_interfaces(state_dir)
+
+
+def run_in(
+    namespace: Namespace, action: Action, state_dir: Path, *, at: int | None = None, fault: Fault | None = None
+) -> int:
+    """Run `action` in the namespace, with `fault` before its step number `at`; SUCCEEDED, FAILED or minus a signal.
+
+    Steps are counted from 0 over all plans of the action. Without a fault for it, step `at` is never reached: `at` may
+    be beyond the last, and then nothing goes wrong.
+    """
+    with namespace.entered():
+        child = os.fork()
+        if child == 0:
+            status = FAILED
+            try:
+                with _fault_at(at, fault) if fault else contextlib.nullcontext():
+                    action(state_dir)
+                status = SUCCEEDED
+            finally:
+                os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill(_step: Step) -> None:
+    """The process is gone at this moment, as with SIGKILL from outside."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
+    request = netsetup.apply._request
+    counter = itertools.count()
+
+    def request_or_fault(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
+        if next(counter) == number:
+            fault(step)
+        request(netlink, step, indexes)
+
+    netsetup.apply._request = request_or_fault
+    try:
+        yield
+    finally:
+        netsetup.apply._request = request
