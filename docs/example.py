@@ -40,9 +40,7 @@ def ask_for_a_lease() -> str:
     os.chmod(script.name, 0o755)
     client = ["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-O", "mtu", "-s", script.name]
     try:
-        done = subprocess.run(
-            ["ip", "netns", "exec", GUEST, *client], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run(["ip", "netns", "exec", GUEST, *client], check=True, capture_output=True, text=True)
     finally:
         os.unlink(script.name)
     return done.stdout.strip()

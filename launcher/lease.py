@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from netsetup.model import AF_INET, RTN_UNICAST, TABLE_MAIN, Address, NetworkSetupError, PodInterface, Route
+from netsetup.model import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
 
 if TYPE_CHECKING:
     from launcher.vmi import InterfaceSpec
@@ -34,20 +34,20 @@ def client_config(
     if address is None:
         return None
     pod = network.pod
-    routes = main_routes(pod)
+    routes = routes_of(pod)
     default = next((r for r in routes if r.is_default), None)
     router = default.gateway if default else ""
     search = search_list(pod.resolver.search, subdomain)
     config: dict[str, object] = {
         "interface": network.guest_port,
         "client_mac": network.mac,
-        "client_address": f"{address.address}/{prefix_length(address, pod.routes)}",
+        "client_address": f"{address.address}/{prefix_length(address, pod)}",
         "server_address": router or free_server_address(pod),
         "router": router,
         "routes": [
             {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
             for r in routes
-            if not (r.is_default and r.gateway) and not _is_connected(r, address)
+            if not (r.is_default and r.gateway) and not _is_connected(r, address, pod)
         ],
         "dns": [server for server in pod.resolver.nameservers if ":" not in server],
         "search": list(search),
@@ -63,22 +63,26 @@ def client_config(
     return {key: value for key, value in config.items() if value}
 
 
-def prefix_length(address: Address, routes: tuple[Route, ...]) -> int:
+def prefix_length(address: Address, pod: PodInterface) -> int:
     """The netmask the VM gets, from the routing table and not from the address.
 
     Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
     through the gateway only, and a VM with the wider mask would ask for them in vain.
     """
-    return address.prefixlen if any(_is_connected(route, address) for route in routes) else 32
+    return address.prefixlen if any(_is_connected(route, address, pod) for route in pod.routes) else 32
 
 
-def main_routes(pod: PodInterface) -> list[Route]:
-    """The IPv4 routes that the VM inherits, the best of each destination, on-link ones first and the default last."""
+def routes_of(pod: PodInterface) -> list[Route]:
+    """The IPv4 routes that the VM inherits, on-link ones first and the default last.
+
+    Of each destination that one which the kernel would take for packets from the VM's address: of the first table that
+    knows the destination the route with the least metric.
+    """
     best: dict[str, Route] = {}
-    for route in pod.routes:
-        if route.family != AF_INET or route.table != TABLE_MAIN or route.type != RTN_UNICAST or route.via:
-            continue
-        if route.destination not in best or route.metric < best[route.destination].metric:
+    for route in sorted(pod.routes, key=lambda route: route.metric):
+        usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.via and route.table in pod.tables
+        known = best.get(route.destination)
+        if usable and (known is None or pod.tables.index(route.table) < pod.tables.index(known.table)):
             best[route.destination] = _first_leg(route)
     return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
 
@@ -111,10 +115,10 @@ def free_server_address(pod: PodInterface) -> str:
     raise NoServerAddress(f"{pod.name}: no free server address in {SERVER_PREFIX}0/24, the pod's routes cover it")
 
 
-def _is_connected(route: Route, address: Address) -> bool:
+def _is_connected(route: Route, address: Address, pod: PodInterface) -> bool:
     return (
         route.family == AF_INET
-        and route.table == TABLE_MAIN
+        and route.table in pod.tables
         and route.type == RTN_UNICAST
         and not route.gateway
         and not route.nexthops

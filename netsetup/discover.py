@@ -1,10 +1,14 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from netsetup.model import (
+    AF_INET,
     IFF_LOOPBACK,
+    TABLE_LOCAL,
+    TABLE_MAIN,
     InterfaceNotFound,
     Link,
     Namespace,
@@ -60,9 +64,11 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInte
     if link is None:
         raise InterfaceNotFound(name, [other.name for other in observed.links])
     _refuse_unsupported(link, observed)
+    addresses = observed.addresses_of(link.index)
     return PodInterface(
         link=link,
-        addresses=observed.addresses_of(link.index),
+        addresses=addresses,
+        tables=lookup_tables(observed, next((a.address for a in addresses if a.family == AF_INET and a.is_global), "")),
         routes=observed.routes_of(link.index),
         neighbours=observed.neighbours_of(link.index),
         sysctls=sysctls_of(observed, name),
@@ -77,6 +83,23 @@ def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/et
     """
     with Netlink() as netlink:
         return pod_interface(observe(netlink), name, read_resolver(resolver_path))
+
+
+def lookup_tables(observed: Namespace, source: str) -> tuple[int, ...]:
+    """The routing tables in which the kernel looks for IPv4 packets from `source`, in order (ip-rule(8)).
+
+    A table with a default route ends the search. Rules that look at more than the source are passed over.
+    """
+    tables: list[int] = []
+    for rule in sorted(observed.rules, key=lambda rule: rule.priority):
+        if rule.family != AF_INET or rule.selective or rule.destination or rule.table in (TABLE_LOCAL, *tables):
+            continue
+        if rule.source and (not source or ip_address(source) not in ip_network(rule.source)):
+            continue
+        tables.append(rule.table)
+        if any(r.is_default for r in observed.routes if r.family == AF_INET and r.table == rule.table):
+            break
+    return tuple(tables) or (TABLE_MAIN,)
 
 
 def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:

@@ -237,7 +237,8 @@ class Rule:
     table: int
     source: str = ""
     destination: str = ""
-    interface: str = ""
+    selective: bool = False
+    """Whether it looks at more than addresses (a mark, an interface, a port …), which a VM's packets never meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,8 @@ class PodInterface:
     """The routes through this interface in every table, the kernel's own included."""
     neighbours: tuple[Neighbour, ...] = ()
     """The permanent ones."""
+    tables: tuple[int, ...] = (TABLE_MAIN,)
+    """The routing tables in which the kernel looks, in this order, for packets from the first IPv4 address."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
     resolver: Resolver = field(default_factory=Resolver)

@@ -81,6 +81,9 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_GETRULE = 34
 RTM_F_CLONED = 0x200
+# linux/fib_rules.h: what a rule may say besides without choosing among a VM's packets
+FR_ACT_TO_TBL = 1
+PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
 # linux/neighbour.h
 NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x04, 0x40, 0x08
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
@@ -530,5 +533,5 @@ def _rule(m: Any) -> Rule:
         table=_get(m, "FRA_TABLE", m["table"]),
         source=prefix("FRA_SRC", "src_len"),
         destination=prefix("FRA_DST", "dst_len"),
-        interface=_get(m, "FRA_IIFNAME", ""),
+        selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),
     )

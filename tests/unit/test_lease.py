@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from dhcp.config import parse_configs
 from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list
 from launcher.vmi import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec
 from netsetup.bridge import BridgeNetwork
-from netsetup.model import AF_INET, IFF_UP, SCOPE_LINK, Address, Link, Neighbour, NextHop, PodInterface, Resolver, Route
+from netsetup.model import (
+    AF_INET,
+    IFF_UP,
+    SCOPE_LINK,
+    TABLE_MAIN,
+    Address,
+    Link,
+    Neighbour,
+    NextHop,
+    PodInterface,
+    Resolver,
+    Route,
+)
 
 MAC = "0a:58:0a:f4:01:05"
 CLUSTER = Resolver(
@@ -115,6 +129,21 @@ def test_the_best_default_wins_and_other_kinds_of_route_do_not_disturb() -> None
     )
     assert config["router"] == "10.0.0.1"
     assert routes_of(config) == [("10.7.0.0/16", "10.0.0.3")]
+
+
+def test_policy_routing_decides_by_the_address_of_the_vm() -> None:
+    """spiderpool: the main table's default belongs to another interface, a rule leads to a table of this one's own."""
+    net = network(
+        "10.7.168.202/16",
+        route("0.0.0.0/0", "10.7.0.1", table=100),
+        route("10.7.0.0/16", table=100),
+        route("10.9.0.0/16", "10.7.0.2"),
+        route("10.8.0.0/16", "10.7.0.3", table=101),
+    )
+    pod = dataclasses.replace(net.pod, tables=(100, TABLE_MAIN))
+    config = told(dataclasses.replace(net, pod=pod))
+    assert (config["client_address"], config["router"]) == ("10.7.168.202/16", "10.7.0.1")
+    assert routes_of(config) == [("10.9.0.0/16", "10.7.0.2")]
 
 
 def test_a_default_route_without_gateway_is_handed_on_as_on_link() -> None:
