@@ -37,7 +37,7 @@ else:
                     raise TypeError(f"{cls.__name__}: {name} is missing")
                 put(self, name, values[name])
 
-        def __setattr__(self, name, value):  # noqa: N807
+        def __setattr__(self, name, value=None):  # noqa: N807
             raise AttributeError(f"{cls.__name__}.{name} is read-only")
 
         def __eq__(self, other):  # noqa: N807

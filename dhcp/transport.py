@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
-from array import array
 from struct import pack
 
 from dhcp.bpf import REJECT_ALL
+from dhcp.native import Octets
 
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUF = 8
@@ -47,9 +47,8 @@ def open_port(interface: str) -> socket:
 
 def attach_filter(sock: socket, program: bytes) -> None:
     """Replace the socket's filter by a classic BPF program (`SO_ATTACH_FILTER`), atomically; raises OSError."""
-    code = array("B", program)
-    address, octets = code.buffer_info()
-    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", octets // 8, address))
+    code = Octets(program)
+    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, code.address))
 
 
 def port_mac(sock: socket) -> bytes:
