@@ -43,6 +43,8 @@ _UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
 _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
+ANNOTATIONS = "virt-launcher.io/"
+
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -91,7 +93,22 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
         hostname=spec.hostname or metadata.name.split(".")[0][:63].rstrip("-"),
         subdomain=spec.subdomain or None,
         grace_seconds=GRACE_SECONDS if grace is None else grace,
+        isolated=_annotation(metadata, "isolation", ("on", "off")) == "on",
+        stable_id=_stable_id(domain, metadata),
     )
+
+
+def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -> str:
+    """The value of an annotation of our own; without it, the first of `values`."""
+    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
+    return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
+
+
+def _stable_id(domain: source.Domain, metadata: source.Metadata) -> str | None:
+    """What stays the same when the VM is stopped and started in another pod, if the manifest tells it."""
+    if _annotation(metadata, "mac", ("stable", "pod")) == "pod":
+        return None
+    return domain.firmware.uuid if domain.firmware else None
 
 
 def _quantity(path: str, value: source.Quantity) -> int:

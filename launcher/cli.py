@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     prestart.add_argument("--vmi", metavar="FILE", help="VirtualMachineInstance manifest (default: one bridged NIC)")
     prestart.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
+    prestart.add_argument(
+        "--no-isolation", action="store_true", help="let the VM send with other addresses than its own"
+    )
     prestart.set_defaults(verb=_prestart)
 
     teardown = verbs.add_parser("teardown", parents=[common, pod], help="put everything back and stop the DHCP server")
@@ -77,6 +80,8 @@ def _prestart(options: argparse.Namespace) -> int:
         vmi.interfaces if vmi else (DEFAULT_INTERFACE,),
         hostname=vmi.hostname if vmi else None,
         subdomain=vmi.subdomain if vmi else None,
+        isolated=(vmi is None or vmi.isolated) and not options.no_isolation,
+        stable_id=vmi.stable_id if vmi else None,
         state_dir=options.state_dir,
         resolver_path=resolver_path,
         dry_run=options.dry_run,

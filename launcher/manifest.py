@@ -28,11 +28,12 @@ class Record(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only
 
 
 class Metadata(msgspec.Struct, kw_only=True):
-    """Labels, annotations, owners and the like are the cluster's."""
+    """Labels, owners and the like are the cluster's, and so are all annotations but a few of our own."""
 
     name: str
     namespace: str | None = None
     uid: str | None = None
+    annotations: dict[str, str] | None = None
 
 
 class Feature(Record):

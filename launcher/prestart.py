@@ -70,6 +70,8 @@ def setup_pod_network(
     *,
     hostname: str | None = None,
     subdomain: str | None = None,
+    isolated: bool = True,
+    stable_id: str | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     server_log: int | None = None,
@@ -79,8 +81,9 @@ def setup_pod_network(
     """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
 
     Returns when the server answers. Done again, it finds everything in place, changes nothing and makes sure that the
-    server lives. `hostname` (default: this host's) goes into option 12. The server logs to the descriptor `server_log`,
-    or to dhcp.log in the state directory.
+    server lives. `hostname` (default: this host's) goes into option 12. An `isolated` guest is held to its addresses.
+    An interface without a MAC of its own gets one derived from `stable_id`, or without that the pod interface's. The
+    server logs to the descriptor `server_log`, or to dhcp.log in the state directory.
 
     Raises ManifestError for an interface that cannot be served this way, NetworkSetupError (`netsetup.model`) for what
     the pod or the kernel refuses, and ServerError (`dhcp.process`); the pod is then as it was before.
@@ -103,7 +106,9 @@ def setup_pod_network(
                     pod_interface=pod_interface,
                     guest_port=guest_port,
                     mac=interface.mac,
+                    stable_id=f"{stable_id} {interface.name}" if stable_id else "",
                     queues=interface.queues,
+                    isolated=isolated,
                 )
                 for interface, (pod_interface, guest_port) in zip(interfaces, _devices(interfaces), strict=True)
             ],

@@ -143,6 +143,8 @@ class _Machine:
             vmi.interfaces,
             hostname=vmi.hostname,
             subdomain=vmi.subdomain,
+            isolated=vmi.isolated,
+            stable_id=vmi.stable_id,
             state_dir=state_dir,
             resolver_path=self._resolver_path,
             server_log=STDERR,

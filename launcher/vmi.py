@@ -193,6 +193,10 @@ class VirtualMachineInstance:
     subdomain: str | None = None
     grace_seconds: int = GRACE_SECONDS
     """How long a shutdown may take before the machine is destroyed."""
+    isolated: bool = True
+    """Whether the guest is held to the addresses of its interfaces (annotation `virt-launcher.io/isolation`)."""
+    stable_id: str | None = None
+    """The firmware's UUID where the manifest gives it: MACs are derived from it, and outlive the pod."""
 
     @property
     def domain_name(self) -> str:

@@ -120,7 +120,11 @@ def prepare_pod_network_interfaces(
             )
         else:
             _require_same(record, requests)
-            networks = tuple(with_news(observed, network, resolver) for network in record.networks)
+            wishes = {request.name: request.isolated for request in requests}
+            networks = tuple(
+                dataclasses.replace(with_news(observed, network, resolver), isolated=wishes[network.name])
+                for network in record.networks
+            )
             record = dataclasses.replace(record, networks=networks)
         plan = plan_setup(observed, networks, state.copy_of(record))
         planned = time.perf_counter()

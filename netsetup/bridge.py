@@ -73,9 +73,13 @@ class BridgeNetwork:
     guest_port: str
     bridge: str
     mac: str
-    """The MAC the VM uses."""
+    """The MAC the VM uses, kept as long as the record is."""
     mtu: int
+    mac_source: str = "pod"
+    """Where the MAC comes from: `spec`, `derived` (from a stable id of the VM) or `pod`."""
     queues: int = 1
+    isolated: bool = True
+    """Whether the guest is held to the pod's addresses and its MAC."""
     adopted: Link | None = None
     """The guest port as it was found; None when it is a tap of our own."""
     adopted_sysctls: tuple[tuple[str, str], ...] = ()
@@ -87,7 +91,15 @@ class BridgeNetwork:
 
     @property
     def barrier(self) -> Barrier:
-        return Barrier(self.pod.name, self.guest_port, dhcp4=self.address4 is not None)
+        return Barrier(
+            self.pod.name,
+            self.guest_port,
+            dhcp4=self.address4 is not None,
+            isolated=self.isolated,
+            mac=self.mac,
+            addresses4=tuple(a.address for a in self.pod.global_addresses(AF_INET)),
+            addresses6=tuple(a.address for a in self.pod.global_addresses(AF_INET6)),
+        )
 
 
 def bridge_name(pod_interface: str) -> str:
@@ -103,7 +115,12 @@ def bridge_name(pod_interface: str) -> str:
 def derived_mac(role: str, pod: PodInterface) -> str:
     """A locally administered unicast MAC of this pod's own; no two pods of one network share it."""
     address = pod.addresses[0].address if pod.addresses else ""
-    seed = f"{role} {pod.link.mac} {address}".encode()
+    return local_mac(f"{role} {pod.link.mac} {address}")
+
+
+def local_mac(name: str) -> str:
+    """A locally administered unicast MAC that is always the same for one name."""
+    seed = name.encode()
     # Checksums tell near inputs apart for certain, and loading OpenSSL for a hash would take 3 ms.
     octets = bytearray(binascii.crc_hqx(seed, 0).to_bytes(2, "big") + binascii.crc32(seed).to_bytes(4, "big"))
     octets[0] = octets[0] & 0xFC | 0x02

@@ -8,6 +8,7 @@ copy of the record, so that the pod can be put back when every file is lost.
 import binascii
 import os
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,7 +26,22 @@ class Barrier:
     guest_port: str
     dhcp4: bool
     """Whether we serve DHCPv4 on the guest port: then none of it crosses."""
+    isolated: bool
+    """Whether the guest is held to its own addresses."""
+    mac: str
+    addresses4: tuple[str, ...] = ()
+    addresses6: tuple[str, ...] = ()
 
+
+COUNTERS = {
+    "mac": "another source MAC",
+    "ethertype": "a VLAN tag, or no IP and no ARP",
+    "arp": "an ARP sender of another MAC or address",
+    "ipv4": "another IPv4 source",
+    "ipv6": "another IPv6 source or neighbour-discovery target",
+    "server": "a DHCP server's message, router advertisement or redirect",
+}
+"""Why a frame of an isolated guest is dropped; a counter of each is kept as ``<guest port>-<name>``."""
 
 COPY_CHUNK = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""
@@ -45,8 +61,10 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "") -> str:
     """The text of the table, ready for `nft -f`, with a `copy` of the record (printable ASCII) in it.
 
     The bridge device itself hears nothing and says nothing (it only keeps the pod's addresses), and what we serve to
-    the guest does not cross between guest and network. A family we do not serve passes: some networks serve it.
+    the guest does not cross between guest and network. A family we do not serve passes: some networks serve it. An
+    isolated guest sends with its own addresses alone.
     """
+    lines: list[str] = []
     forward, local_in, local_out = [], [], []
     for barrier in barriers:
         if barrier.dhcp4:
@@ -58,7 +76,9 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "") -> str:
         ports = f'{{ "{barrier.pod_interface}", "{barrier.guest_port}" }}'
         local_in.append(f"iifname {ports} drop")
         local_out.append(f"oifname {ports} drop")
-    lines: list[str] = []
+        if barrier.isolated:
+            forward.append(f'iifname "{barrier.guest_port}" jump {barrier.guest_port}')
+            lines += _isolation(barrier)
     for hook, rules in (("forward", forward), ("input", local_in), ("output", local_out)):
         lines += [f"  chain {hook} {{", f"    type filter hook {hook} priority filter; policy accept;"]
         lines += [f"    {rule}" for rule in rules]
@@ -69,6 +89,68 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "") -> str:
         lines += ["  set record {", "    type mark", f"    elements = {{ {elements} }}", "  }"]
     body = "\n".join(lines)
     return f'table {FAMILY} {TABLE} {{\n  comment "{digest(body)}"\n{body}\n}}\n'
+
+
+def _isolation(barrier: Barrier) -> list[str]:
+    """Counters and chains that let through what a guest may send, and nothing else.
+
+    The Ethernet type is read from the frame as it was on the wire, where the kernel's own view skips a VLAN tag.
+    """
+    port = barrier.guest_port
+    lines = [f"  counter {port}-{name} {{ }}" for name in COUNTERS]
+
+    def drop(match: str, counter: str) -> str:
+        return f"{match} counter name {port}-{counter} drop".strip()
+
+    own4, own6 = _set(barrier.addresses4), _set((*barrier.addresses6, "fe80::/10"))
+    arp = [drop(f"arp saddr ether != {barrier.mac}", "arp")]
+    ipv4 = [drop("udp sport 67", "server")]
+    if barrier.addresses4:
+        # 0.0.0.0 asks for an address that nobody may have yet (RFC 5227 §2.1.1), or for a lease.
+        arp.append(drop(f"arp saddr ip != {_set((*barrier.addresses4, '0.0.0.0'))}", "arp"))
+        ipv4.insert(0, drop(f"ip saddr != {own4}", "ipv4"))
+    ipv6 = [
+        # RFC 6980: no neighbour discovery in fragments, where its type could hide.
+        drop("frag nexthdr icmpv6", "server"),
+        drop("icmpv6 type { nd-router-advert, nd-redirect }", "server"),
+        drop("udp sport 547", "server"),
+    ]
+    if barrier.addresses4 or barrier.addresses6:
+        unspecified = (
+            "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, mld-listener-report, mld2-listener-report }"
+        )
+        ipv6 += [
+            f"ip6 saddr :: {unspecified} accept",  # RFC 4862 §5.4.2, RFC 3590
+            drop(f"ip6 saddr != {own6}", "ipv6"),
+            # The target address of a neighbour advertisement (RFC 4861 §4.4).
+            drop(f"icmpv6 type nd-neighbor-advert @th,64,128 & {_LINK_LOCAL_MASK} != {_LINK_LOCAL}"
+                 f"{''.join(f' @th,64,128 != {_number(a)}' for a in barrier.addresses6)}", "ipv6"),
+        ]  # fmt: skip
+    kinds = {"0x0806": ("arp", arp), "0x0800": ("ipv4", ipv4), "0x86dd": ("ipv6", ipv6)}
+    for name, rules in kinds.values():
+        lines += [f"  chain {port}-{name} {{", *(f"    {rule}" for rule in rules), "  }"]
+    types = ", ".join(f"{number} : goto {port}-{name}" for number, (name, _) in kinds.items())
+    return [
+        *lines,
+        f"  chain {port} {{",
+        f"    {drop(f'ether saddr != {barrier.mac}', 'mac')}",
+        f"    @ll,96,16 vmap {{ {types} }}",
+        f"    {drop('', 'ethertype')}",
+        "  }",
+    ]
+
+
+_LINK_LOCAL = hex(0xFE80 << 112)
+_LINK_LOCAL_MASK = hex(0xFFC0 << 112)
+
+
+def _number(address: str) -> str:
+    """An IPv6 address as nft compares raw payload."""
+    return f"0x{socket.inet_pton(socket.AF_INET6, address).hex()}"
+
+
+def _set(addresses: Iterable[str]) -> str:
+    return f"{{ {', '.join(addresses)} }}"
 
 
 def digest(text: str) -> str:

@@ -11,6 +11,8 @@ from netsetup.nftables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 
 ARP_IGNORE = "net/ipv4/conf/{}/arp_ignore"
+LIBVIRT_TAP_OCTET = 0xFE
+"""libvirt gives a tap its guest's MAC with this first octet; a guest that has it already would meet itself."""
 NOT_FOR_HOST_SCOPE = "3"
 """arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
 
@@ -24,11 +26,15 @@ class NetworkRequest:
     pod_interface: str = "eth0"
     guest_port: str = "tap0"
     mac: str | None = None
-    """The MAC the VM shall have; None takes the pod interface's."""
+    """The MAC the VM shall have; None derives it from `stable_id`, and without that takes the pod interface's."""
+    stable_id: str = ""
+    """What names this interface of this VM wherever it runs."""
     mtu: int = 0
     """The largest MTU the VM shall use; 0 takes what the pod has."""
     queues: int = 1
     """Queue pairs of a tap of our own."""
+    isolated: bool = True
+    """Whether frames of the VM with other addresses than its own are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +64,38 @@ def describe_network(observed: Namespace, pod: PodInterface, request: NetworkReq
         master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
         raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
     adopted = bridge.adopt(observed, request.guest_port, name)
+    mac, mac_source = guest_mac(request, pod)
     prefixes = tuple(f"net/ipv{v}/conf/{request.guest_port}/" for v in (4, 6))
     return BridgeNetwork(
         name=request.name,
         pod=pod,
         guest_port=request.guest_port,
         bridge=name,
-        mac=request.mac or pod.link.mac,
+        mac=mac,
+        mac_source=mac_source,
         mtu=bridge.require_mtu(request.mtu, pod),
         queues=request.queues,
+        isolated=request.isolated,
         adopted=adopted,
         adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
     )
+
+
+def guest_mac(request: NetworkRequest, pod: PodInterface) -> tuple[str, str]:
+    """The MAC of the VM, and where it comes from: `spec`, `derived` or `pod`.
+
+    Raises InvalidRequest for one that the network or the tap could not use.
+    """
+    if request.mac:
+        first = int(request.mac.split(":")[0], 16)
+        if first & 1 or request.mac == "00:00:00:00:00:00" or first == LIBVIRT_TAP_OCTET:
+            raise InvalidRequest(
+                f"network {request.name}: MAC {request.mac} cannot be a guest's: multicast, zero or fe:…"
+            )
+        return request.mac, "spec"
+    if request.stable_id:
+        return bridge.local_mac(f"guest {request.stable_id}"), "derived"
+    return pod.link.mac, "pod"
 
 
 def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork], copy: str = "") -> Plan:
