@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     teardown = verbs.add_parser("teardown", parents=[common, pod], help="put everything back and stop the DHCP server")
     teardown.set_defaults(verb=_teardown)
 
+    status = verbs.add_parser("status", parents=[common, pod, output], help="what is set up, and how it is used")
+    status.set_defaults(verb=_status)
+
     run = verbs.add_parser("run", parents=[common, pod], help="container entrypoint: set up, boot, watch, put back")
     run.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
     run.add_argument(
@@ -105,6 +108,20 @@ def _teardown(options: argparse.Namespace) -> int:
 
     if not teardown_pod_network(options.state_dir):
         log.info("nothing was set up in this network namespace")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    _enter(options.netns)
+    import dataclasses
+
+    from launcher.status import lines, read_status
+
+    status = read_status(options.state_dir)
+    if options.output == "json":
+        print(json.dumps(dataclasses.asdict(status) if status else {"networks": [], "pending": [], "dhcp": None}))
+    else:
+        print("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
     return 0
 
 

@@ -46,6 +46,7 @@ COUNTERS = {
 COPY_CHUNK = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""
 
+_COUNTER = re.compile(r"counter (\S+) \{\s*packets (\d+)")
 _COPY_ELEMENT = re.compile(r'0x([0-9a-f]{8}) comment "([^"]*)"')
 
 
@@ -185,6 +186,16 @@ class TableReading:
 
 REMOVAL = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 """Declared first, so that removing a table that is not there is no error."""
+
+
+def read_counters() -> dict[str, int]:
+    """How many frames each counter of our table has seen; empty when there is no table. Raises as `result` does."""
+    status, output, error = _Nft(["list", "counters", "table", FAMILY, TABLE]).wait()
+    if status == 0:
+        return {name: int(packets) for name, packets in _COUNTER.findall(output)}
+    if "No such file or directory" in error:
+        return {}
+    raise _failure("nft list", error)
 
 
 def load(text: str, replace: bool) -> None:

@@ -1,0 +1,116 @@
+"""`virt-launcher status`: what is set up in this pod, who serves it, and what the guest has been up to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dhcp.process import ServerError, connect
+from netsetup import nftables, state
+from netsetup.discover import observe
+from netsetup.lock import NamespaceLock
+from netsetup.netlink import Netlink
+from netsetup.netns import state_directory
+from netsetup.nftables import COUNTERS
+from netsetup.plan import plan_setup
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus:
+    """One network of the VM."""
+
+    name: str
+    pod_interface: str
+    bridge: str
+    guest_port: str
+    mac: str
+    mac_source: str
+    """Where the MAC comes from: `spec`, `derived` or `pod`."""
+    mtu: int
+    address: str
+    """The IPv4 address that the VM is served, in CIDR form; empty where none is."""
+    further_addresses: tuple[str, ...]
+    """The pod's other addresses, which nobody hands to the VM."""
+    isolated: bool
+    dropped: dict[str, int]
+    """Frames of the guest that isolation has dropped, by the reason's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status --output json` prints."""
+
+    networks: tuple[NetworkStatus, ...]
+    pending: tuple[str, ...]
+    """The steps that `prestart` would take now; none on a pod that is set up."""
+    dhcp: dict[str, Any] | None
+    """The server's own report; None when no server lives."""
+
+
+def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
+    """The status of the current network namespace; None when nothing is set up. Changes nothing.
+
+    Raises NetworkSetupError when the kernel does not let us look.
+    """
+    with Netlink() as netlink, NamespaceLock():
+        observed = observe(netlink)
+        record = state.find(state_directory(state_dir), netlink.namespace_cookie, observed.copy)
+        if record is None:
+            return None
+        pending = plan_setup(observed, record.networks, state.copy_of(record)).lines()
+    counters = nftables.read_counters()
+    networks = []
+    for network in record.networks:
+        address = network.address4
+        others = [a.cidr for a in network.pod.addresses if a.is_global and a != address]
+        dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS}
+        networks.append(
+            NetworkStatus(
+                name=network.name,
+                pod_interface=network.pod.name,
+                bridge=network.bridge,
+                guest_port=network.guest_port,
+                mac=network.mac,
+                mac_source=network.mac_source,
+                mtu=network.mtu,
+                address=address.cidr if address else "",
+                further_addresses=tuple(others),
+                isolated=network.isolated,
+                dropped=dropped if network.isolated else {},
+            )
+        )
+    return Status(tuple(networks), tuple(pending), _server_status())
+
+
+def _server_status() -> dict[str, Any] | None:
+    try:
+        server = connect()
+        return {"pid": server.pid, **server.status()} if server else None
+    except ServerError:
+        return None
+
+
+def lines(status: Status) -> Iterator[str]:
+    """The status as text, a fact a line."""
+    for network in status.networks:
+        yield f"network {network.name}: {network.pod_interface} ─ {network.bridge} ─ {network.guest_port}"
+        yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
+        yield f"  VM's address {network.address or 'none: the network itself has to serve one'}"
+        if network.further_addresses:
+            yield f"  not handed out: {', '.join(network.further_addresses)}"
+        yield f"  isolation {'on' if network.isolated else 'off'}"
+        for name, count in network.dropped.items():
+            if count:
+                yield f"  dropped {count} frames of the guest: {COUNTERS[name]}"
+    for step in status.pending:
+        yield f"out of place, `prestart` would do: {step}"
+    if status.dhcp is None:
+        yield "DHCP: no server"
+        return
+    yield f"DHCP: server {status.dhcp['pid']}"
+    for port in status.dhcp.get("ports", ()):
+        answered = ", ".join(f"{count} {name}" for name, count in port["answered"].items()) or "nothing yet"
+        ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"
+        yield f"  {port['interface']}: answered {answered}; ignored {ignored}"
