@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -68,5 +69,21 @@ class Agent:
         self.run("teardown", check=True)
 
     def log(self) -> str:
-        """What the DHCP server wrote."""
+        """What the DHCP server wrote. It does so when it has nothing else to do."""
         return (self.state_directory / "dhcp.log").read_text()
+
+    def wait_for_log(self, text: str, timeout: float = 3) -> str:
+        """The first line of the server's log with this text, waiting for it if need be.
+
+        Raises:
+            AssertionError: it did not come; the message is the log.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            log = self.log()
+            for line in log.splitlines():
+                if text in line:
+                    return line
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {text!r} in the server's log:\n{log}")
+            time.sleep(0.01)

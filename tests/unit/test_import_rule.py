@@ -1,0 +1,62 @@
+"""Who may import whom: discover → plan → apply → serve, and nothing points back."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+FORBIDDEN = {
+    "dhcp": {"pyroute2", "libvirt", "netsetup", "launcher", "msgspec", "yaml"},
+    "netsetup": {"scapy", "libvirt", "dhcp", "launcher", "yaml"},
+}
+SOURCES = [path for package in ("dhcp", "netsetup", "launcher") for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Top-level names of all modules that a file imports, wherever in the file, with the line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.partition(".")[0], node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            # a relative import stays within its package
+            yield (node.module or "").partition(".")[0] if node.level == 0 else path.parent.name, node.lineno
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_imports_what_its_package_must_not(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    forbidden = FORBIDDEN.get(package, set())
+    if path.relative_to(ROOT) != Path("dhcp/probe.py"):
+        forbidden = forbidden | {"scapy"}  # GPL-2.0-only, and heavy: a judge, never part of what serves a VM
+    assert [(name, line) for name, line in imported(path) if name in forbidden] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_imports_the_tests(path: Path) -> None:
+    assert [name for name, _ in imported(path) if name in {"tests", "lab", "pytest", "hypothesis"}] == []
+
+
+def test_the_server_needs_the_standard_library_only() -> None:
+    """It runs as `python -I -S`, where site-packages do not exist."""
+    modules = sorted(
+        f"dhcp.{path.stem}"
+        for path in (ROOT / "dhcp").glob("*.py")
+        if path.stem not in {"__init__", "__main__", "probe"}
+    )
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport {', '.join(modules)}"
+    completed = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+
+
+def test_reading_a_manifests_types_costs_no_heavy_import() -> None:
+    """`prestart` imports launcher.vmi on its way to the first OFFER."""
+    program = "import launcher.vmi, launcher.domain, sys; print(*sys.modules)"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert {"yaml", "msgspec", "libvirt", "xml.etree.ElementTree", "pyroute2"}.isdisjoint(completed.stdout.split())
