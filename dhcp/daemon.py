@@ -129,7 +129,7 @@ class Daemon:
             return {"pid": os.getpid()}
         close_all(descriptors)
         if operation == "interfaces":
-            return {"interfaces": {name: _index(name) for name in self._loop.ports}}
+            return {"interfaces": [name for name, port in self._loop.ports.items() if port.attached]}
         if operation == "status":
             self._loop.flush()
             return {
@@ -167,15 +167,6 @@ class Daemon:
         for config in configs:
             self._journal.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
         return retired
-
-
-def _index(interface: str) -> int:
-    from _socket import if_nametoindex
-
-    try:
-        return if_nametoindex(interface)
-    except OSError:
-        return 0
 
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:

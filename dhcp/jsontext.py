@@ -21,7 +21,6 @@ else:
             object_pairs_hook = None
             parse_float = float
             parse_int = int
-            memo = {}  # noqa: RUF012
 
             @staticmethod
             def parse_constant(name):
@@ -40,10 +39,13 @@ else:
             start = len(text) - len(text.lstrip(_WHITESPACE))
             try:
                 value, end = _scan(text, start)
-            except StopIteration as stop:
-                raise ValueError(f"not JSON at character {stop.value}") from None
             except RecursionError:
                 raise ValueError("JSON nested too deeply") from None
+            except (StopIteration, SystemError):
+                # The scanner leaves it to the json module to say what is wrong, and fails when that is not there.
+                from json import loads as explain
+
+                return explain(text)
             if text[end:].strip(_WHITESPACE):
                 raise ValueError(f"more than one JSON value (character {end})")
             return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, if_nametoindex, socket, socketpair
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 
@@ -56,8 +56,8 @@ class _Channel:
         """
         data = list(configs)
         wanted = [config.interface for config in parse_configs(data)]
-        held = self._held_interfaces()
-        sockets = {name: open_port(name) for name in wanted if held.get(name) != if_nametoindex(name)}
+        held = self._request({"op": "interfaces"})["interfaces"]
+        sockets = {name: open_port(name) for name in wanted if not isinstance(held, list) or name not in held}
         text = os.memfd_create("dhcp-configuration", os.MFD_CLOEXEC)
         try:
             os.write(text, dumps(data).encode())
@@ -69,10 +69,6 @@ class _Channel:
             os.close(text)
             for sock in sockets.values():
                 sock.close()  # the server holds it as well, so there is nothing to wait for
-
-    def _held_interfaces(self) -> dict[str, int]:
-        held = self._request({"op": "interfaces"})["interfaces"]
-        return held if isinstance(held, dict) else {}
 
     def status(self) -> dict[str, object]:
         """Counters by interface and cause, and the last transactions; raises ServerError."""
@@ -122,9 +118,6 @@ class ServerProcess(_Channel):
             if spare >= 0:
                 os.close(spare)
         return cls(ours, pid)
-
-    def _held_interfaces(self) -> dict[str, int]:
-        return {}
 
     def stop(self) -> None:
         """End the server and wait until it is gone; no error if it is gone already."""

@@ -52,6 +52,12 @@ class ServedPort:
         """Whether `flush` has something to do."""
         return bool(self._unlogged)
 
+    @property
+    def attached(self) -> bool:
+        """Whether the socket still hangs on an interface of that name: it does not follow one that is made anew."""
+        name: str = self.socket.getsockname()[0]
+        return name == self.config.interface
+
     def configure(self, config: ClientConfig) -> None:
         """Serve this from the next frame on; frames that wait in the socket are kept. Raises OSError."""
         self.count()

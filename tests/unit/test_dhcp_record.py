@@ -83,3 +83,16 @@ def test_only_what_the_server_needs_is_imported() -> None:
     heavy = {"dataclasses", "enum", "typing", "re", "json", "socket", "ctypes", "ipaddress", "collections", "logging"}
     foreign = {"pyroute2", "libvirt", "scapy", "netsetup", "launcher", "msgspec", "yaml"}
     assert not (heavy | foreign) & set(printed)
+
+
+@pytest.mark.parametrize("text", ["{", "[1", '"', "x", "[NaN]"])
+def test_what_is_not_json_is_said_without_the_json_module_too(text: str) -> None:
+    program = (
+        "import sys; sys.path.append(sys.argv[1])\n"
+        "from dhcp.jsontext import loads\n"
+        "try: loads(sys.argv[2])\n"
+        "except ValueError as error: print(error)"
+    )
+    directory = jsontext.__file__.rpartition("/dhcp/")[0]
+    command = [sys.executable, "-I", "-S", "-c", program, directory, text]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

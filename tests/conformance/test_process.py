@@ -1,0 +1,515 @@
+"""The server as a process: started, configured, reloaded, asked, stopped; and what it may still do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from exchange import CONFIG, PORT_MAC
+from lab.namespace import Namespace
+from lab.rawclient import decode_reply
+from lab.requests import (
+    ACK,
+    CLIENT,
+    CLIENT_MAC,
+    DISCOVER,
+    NAK,
+    SERVER,
+    discover,
+    frame,
+    payload,
+    renewing,
+)
+
+import dhcp
+from dhcp.config import ConfigError
+from dhcp.process import ServerError, ServerProcess, connect
+from dhcp.server import SingleClientDHCPServer
+from dhcp.transport import TransportError
+
+pytestmark = pytest.mark.root
+
+TAP0 = {"interface": "tap0", **CONFIG}
+STATUS_FIELDS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
+
+
+class Link:
+    """A pod whose `tap0` is a veth, and the guest's end of it."""
+
+    def __init__(self, pod: Namespace, guest: Namespace) -> None:
+        self.pod, self.guest = pod, guest
+        self.add("tap0", "eth0", CLIENT_MAC)
+        self.socket = self.guest_socket("eth0")
+
+    def add(self, port: str, nic: str, mac: str) -> None:
+        self.pod.ip(
+            f"link add {port} address {PORT_MAC} type veth peer name {nic} address {mac} netns {self.guest.name}"
+        )
+        for namespace, name in ((self.pod, port), (self.guest, nic)):
+            namespace.write_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
+            namespace.ip(f"link set {name} up")
+
+    def guest_socket(self, nic: str) -> socket.socket:
+        with self.guest.entered():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+        sock.bind((nic, 3))
+        sock.settimeout(2)
+        return sock
+
+    def ask(self, request: bytes, timeout: float = 2) -> list[int]:
+        """Message types of what comes back until nothing more does for a moment."""
+        self.socket.settimeout(timeout)
+        self.socket.send(request)
+        kinds: list[int] = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                if reply := decode_reply(self.socket.recv(65536)):
+                    kinds.append(reply.message_type)
+                    self.socket.settimeout(0.05)
+        return kinds
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    with Namespace("pod") as pod, Namespace("guest") as guest:
+        link = Link(pod, guest)
+        yield link
+        link.socket.close()
+
+
+@pytest.fixture
+def process(link: Link) -> Iterator[ServerProcess]:
+    with link.pod.entered():
+        process = ServerProcess.spawn(None)
+        process.configure([TAP0])
+    yield process
+    process.stop()
+
+
+def gone(pid: int, timeout: float = 2) -> bool:
+    """Whether the process ends in time; a zombie has ended."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_answers_once_configured(link: Link, process: ServerProcess) -> None:
+    assert link.ask(discover()) == [2]
+
+
+def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerProcess) -> None:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    assert {name: status[name] for name in STATUS_FIELDS} == {
+        "Uid": ["65534"] * 4,
+        "Gid": ["65534"] * 4,
+        "Groups": [],
+        **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
+        "NoNewPrivs": ["1"],
+    }
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
+    # standard streams; epoll; listener, this connection, the packet socket
+    assert targets == ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 3
+    assert os.getsid(process.pid) == process.pid
+
+
+def test_its_memory_is_bounded(process: ServerProcess) -> None:
+    rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    assert pss < 9 * 1024
+
+
+def test_a_caller_finds_it_by_the_namespace(link: Link, process: ServerProcess) -> None:
+    with link.pod.entered():
+        connection = connect()
+    assert connection is not None
+    assert connection.pid == process.pid
+    connection.release()
+    assert connect() is None  # this namespace has none
+
+
+def test_it_outlives_its_parent_once_configured(link: Link) -> None:
+    program = (
+        "import sys, json; from dhcp.process import ServerProcess\n"
+        "p = ServerProcess.spawn(None); p.configure(json.loads(sys.argv[1])); p.release(); print(p.pid)"
+    )
+    printed = link.pod.run([sys.executable, "-c", program, json.dumps([TAP0])]).stdout
+    assert link.ask(discover()) == [2]
+    with link.pod.entered():
+        connection = connect()
+    assert connection is not None
+    assert connection.pid == int(printed)
+    connection.stop()
+    assert gone(int(printed))
+    with link.pod.entered():
+        assert connect() is None
+
+
+def test_it_ends_when_its_parent_goes_before_configuring(link: Link) -> None:
+    with link.pod.entered():
+        process = ServerProcess.spawn(None)
+    process.release()
+    assert gone(process.pid)
+    os.waitpid(process.pid, 0)
+
+
+def test_stop_waits_until_it_is_gone_and_may_be_repeated(link: Link) -> None:
+    with link.pod.entered():
+        process = ServerProcess.spawn(None)
+        process.configure([TAP0])
+        process.stop()
+        assert not Path(f"/proc/{process.pid}").exists()
+        process.stop()
+        again = ServerProcess.spawn(None)
+        again.configure([TAP0])
+        again.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_cleanly(process: ServerProcess, number: int) -> None:
+    os.kill(process.pid, number)
+    _, status = os.waitpid(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_killed_server_is_noticed(process: ServerProcess) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(ServerError, match="DHCP server"):
+        process.status()
+
+
+def test_two_servers_do_not_share_a_namespace(link: Link, process: ServerProcess) -> None:
+    with link.pod.entered():
+        second = ServerProcess.spawn(None)
+        with pytest.raises(ServerError, match="another server serves this network namespace"):
+            second.configure([TAP0])
+        second.stop()
+    assert link.ask(discover()) == [2]
+
+
+def test_reload_misses_no_frame(link: Link, process: ServerProcess) -> None:
+    """Requests without a pause while the configuration changes a hundred times: each is answered."""
+    wanted, answered = 0, []
+    for number in range(100):
+        for _ in range(5):
+            link.socket.send(discover(xid=wanted))
+            wanted += 1
+        with link.pod.entered():
+            process.configure([{**TAP0, "mtu": 1300 + number}])
+        for _ in range(5):
+            answered.append(int.from_bytes(link.socket.recv(2048)[46:50]))
+    assert answered == list(range(wanted))
+
+
+def test_reload_changes_the_address(link: Link, process: ServerProcess) -> None:
+    assert link.ask(renewing(CLIENT)) == [ACK]
+    with link.pod.entered():
+        connection = connect()
+        assert connection is not None
+        connection.configure([{**TAP0, "client_address": "10.0.0.3/24"}])
+        connection.release()
+    assert link.ask(renewing(CLIENT)) == [NAK, NAK]
+
+
+def test_interfaces_come_and_go(link: Link, process: ServerProcess) -> None:
+    other_mac = "52:54:00:0a:00:22"
+    link.add("tap1", "eth1", other_mac)
+    tap1 = {**TAP0, "interface": "tap1", "client_mac": other_mac, "client_address": "10.0.0.22/24"}
+    second = link.guest_socket("eth1")
+    with link.pod.entered():
+        process.configure([TAP0, tap1])
+        second.send(discover(chaddr=other_mac))
+        reply = decode_reply(second.recv(2048))
+        assert reply is not None
+        assert reply.yiaddr == "10.0.0.22"
+        assert link.ask(discover()) == [2]
+        process.configure([tap1])
+        assert link.ask(discover(), timeout=0.2) == []
+        second.send(discover(chaddr=other_mac))
+        assert decode_reply(second.recv(2048))
+    second.close()
+
+
+def test_a_port_that_was_made_anew_is_served_again(link: Link, process: ServerProcess) -> None:
+    link.pod.ip("link delete tap0")
+    link.socket.close()
+    link.add("tap0", "eth0", CLIENT_MAC)
+    link.socket = link.guest_socket("eth0")
+    with link.pod.entered():
+        process.configure([TAP0])
+    assert link.ask(discover()) == [2]
+
+
+def test_a_port_that_was_down_is_served_when_it_is_up(link: Link, process: ServerProcess) -> None:
+    link.pod.ip("link set tap0 down", "link set tap0 up")
+    link.guest.ip("link set eth0 up")
+    time.sleep(0.05)
+    assert link.ask(discover()) == [2]
+
+
+def test_refusals_change_nothing(link: Link, process: ServerProcess) -> None:
+    with link.pod.entered():
+        with pytest.raises(ConfigError, match=r"^\[0\]\.options\.224: "):
+            process.configure([{**TAP0, "options": {"224": ""}}])
+        with pytest.raises(TransportError, match="tap9: "):
+            process.configure([{**TAP0, "interface": "tap9"}])
+    assert link.ask(discover()) == [2]
+
+
+def test_status_counts_by_cause_and_lists_transactions(link: Link, process: ServerProcess) -> None:
+    link.ask(discover())
+    link.ask(renewing("10.0.0.9"))
+    link.socket.send(discover(chaddr="52:54:00:ff:ff:ff"))
+    link.ask(discover())
+    status = process.status()
+    assert status["pid"] == process.pid
+    assert status["ports"] == [
+        {
+            "interface": "tap0",
+            "answered": {"NAK": 1, "OFFER": 2},
+            "ignored": {"foreign-mac": 1},
+            "send_errors": 0,
+        }
+    ]
+    transactions = status["transactions"]
+    assert isinstance(transactions, list)
+    assert [entry["answer"] for entry in transactions] == ["OFFER", "NAK", "OFFER"]
+    assert transactions[1]["reason"] == "renewing: ciaddr is 10.0.0.9, not 10.0.0.2"
+
+
+def test_the_log_is_a_line_each_in_a_file_of_its_own(link: Link, tmp_path: Path) -> None:
+    log = tmp_path / "dhcp.log"
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with link.pod.entered():
+        process = ServerProcess.spawn(fd, log_format="json")
+        process.configure([TAP0])
+    os.close(fd)
+    link.ask(discover())
+    process.stop()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(event["event"], event.get("answer")) for event in events] == [("configured", None), ("dhcp", "OFFER")]
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"x", b"[]", b'{"op":"fly"}', b'{"op":"configure"}', b'{"op":"configure","interfaces":["tap0"]}']
+)
+def test_nonsense_on_the_control_socket_changes_nothing(link: Link, process: ServerProcess, message: bytes) -> None:
+    with link.pod.entered():
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect("\0virt-launcher/dhcp")
+    sock.settimeout(2)
+    sock.send(message)
+    answer = sock.recv(4096)
+    assert answer == b"" or b'"error"' in answer
+    sock.close()
+    assert link.ask(discover()) == [2]
+
+
+def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess) -> None:
+    program = (
+        "import os, socket; os.setgid(1); os.setuid(1); s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "s.connect('\\0virt-launcher/dhcp'); s.settimeout(2)\n"
+        'try: s.send(b\'{"op":"stop"}\'); print(s.recv(100))\n'
+        "except OSError: print(b'')"
+    )
+    assert link.pod.run(["/usr/bin/python3", "-c", program]).stdout == "b''\n"
+    assert link.ask(discover()) == [2]
+
+
+def test_a_stranger_who_holds_the_name_is_no_server(link: Link) -> None:
+    program = (
+        "import os, socket, time; os.setgid(1); os.setuid(1)\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "s.bind('\\0virt-launcher/dhcp'); s.listen(); print('up', flush=True); time.sleep(20)"
+    )
+    child = link.pod.popen(["/usr/bin/python3", "-c", program], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    with link.pod.entered(), pytest.raises(ServerError, match="user 1 holds"):
+        connect()
+
+
+# On the wire
+
+
+def test_vlan_tagged_frames_meet_silence(link: Link, process: ServerProcess) -> None:
+    """The tag is in the frame as the guest sends it, and in the packet's metadata as the server gets it."""
+    plain = discover()
+    for tag in (b"\x81\0\0\x05", b"\x81\0\0\0", b"\x88\xa8\0\x05", b"\x88\xa8\0\x05\x81\0\0\x06"):
+        assert link.ask(plain[:12] + tag + plain[12:], timeout=0.15) == []
+    assert link.ask(plain) == [2]
+
+
+def test_a_renewal_from_a_kernel_socket_is_served(link: Link, process: ServerProcess) -> None:
+    """Its UDP checksum is partial: no hardware will ever complete it."""
+    link.guest.ip(f"addr add {CLIENT}/24 dev eth0", f"neigh replace {SERVER} lladdr 02:00:00:00:00:01 dev eth0")
+    with link.guest.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((CLIENT, 68))
+    sock.settimeout(2)
+    sock.sendto(payload(3, ciaddr=CLIENT), (SERVER, 67))
+    reply, (address, port) = sock.recvfrom(2048)
+    sock.close()
+    assert (reply[0], reply[16:20], address, port) == (2, bytes((10, 0, 0, 2)), SERVER, 67)
+
+
+def test_v4_27_nothing_crosses_to_or_from_the_uplink(link: Link, process: ServerProcess) -> None:
+    """Choice: only the guest's port is served, and only there do replies leave."""
+    with Namespace("node") as node:
+        link.pod.ip(
+            "link add br0 type bridge forward_delay 0",
+            f"link add eth0 type veth peer name uplink netns {node.name}",
+            "link set eth0 master br0",
+            "link set tap0 master br0",
+            "link set br0 up",
+            "link set eth0 up",
+        )
+        node.ip("link set uplink up")
+        with node.entered():
+            uplink = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        uplink.bind(("uplink", 0x0800))
+        uplink.settimeout(0.2)
+        time.sleep(0.05)
+        uplink.send(frame(payload(DISCOVER, xid=1), source_mac="02:00:00:00:00:77"))
+        assert link.ask(discover(xid=2)) == [2]
+        seen = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                seen.append(uplink.recv(2048))
+        # To keep the guest's own broadcast back is the bridge's business; of the server there is nothing.
+        assert not [packet for packet in seen if decode_reply(packet)]
+        status = process.status()["ports"]
+        assert isinstance(status, list)
+        assert status[0]["answered"] == {"OFFER": 1}
+        uplink.close()
+
+
+def test_a_storm_of_rubbish_does_not_keep_the_client_from_its_answer(link: Link, process: ServerProcess) -> None:
+    """For a second as fast as it goes: foreign MACs, malformed messages, options without end."""
+    before = resident(process.pid)
+    rubbish = [
+        *(discover(chaddr=f"02:00:00:00:00:{n:02x}") for n in range(100)),
+        *(discover([(12, b"%d" % n)], op=2) for n in range(50)),
+        *(frame(payload(None, field=b"\x35\1\1\x37\xff" + bytes((n,)))) for n in range(100)),
+    ]
+    with link.guest.entered():
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sender.bind(("eth0", 0))
+    end = time.monotonic() + 1
+    answered = 0
+    while time.monotonic() < end:
+        for octets in rubbish:
+            sender.send(octets)
+        answered += 2 in link.ask(discover(), timeout=0.5)
+    sender.close()
+    assert answered > 0
+    assert link.ask(discover(), timeout=2)[-1:] == [2]
+    assert resident(process.pid) - before < 1024
+
+
+def resident(pid: int) -> int:
+    """KiB of resident memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+# Alone, and as an object
+
+
+def alone(link: Link, config: str, path: Path, *words: str) -> subprocess.Popen[str]:
+    path.write_text(config)
+    command = [sys.executable, "-m", "dhcp", "--interface", "tap0", "--config", path, *words]
+    return link.pod.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("config", [CONFIG, [TAP0]], ids=["object", "list"])
+def test_alone_it_says_ready_when_it_answers(link: Link, tmp_path: Path, config: object) -> None:
+    child = alone(link, json.dumps(config), tmp_path / "config.json")
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("ready")
+    assert link.ask(discover()) == [2]
+    child.terminate()
+    assert child.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("{", "line 1 column 2"),
+        (json.dumps({**CONFIG, "client_mac": "x"}), "client_mac: "),
+        (json.dumps([{**TAP0, "interface": "other"}]), "'tap0'"),
+        (json.dumps({**CONFIG, "dns6": []}), "dns6: unknown field"),
+    ],
+)
+def test_alone_a_bad_configuration_is_one_line(link: Link, tmp_path: Path, config: str, reason: str) -> None:
+    child = alone(link, config, tmp_path / "config.json")
+    out, err = child.communicate(timeout=5)
+    assert (child.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    assert reason in err
+
+
+@pytest.mark.parametrize("words", [[], ["--interface", "tap0"], ["--interface", "tap0", "--nonsense"]])
+def test_bad_usage(words: list[str]) -> None:
+    completed = subprocess.run([sys.executable, "-m", "dhcp", *words], capture_output=True, text=True)
+    assert completed.returncode == 2
+    assert "usage: " in completed.stderr
+
+
+def test_alone_without_its_interface(link: Link, tmp_path: Path) -> None:
+    link.pod.ip("link delete tap0")
+    child = alone(link, json.dumps(CONFIG), tmp_path / "config.json")
+    out, err = child.communicate(timeout=5)
+    assert (child.returncode, out) == (1, "")
+    assert err == "tap0: No such device\n"
+
+
+def test_as_an_object_in_anothers_test(link: Link) -> None:
+    log = os.open("/dev/null", os.O_WRONLY)
+    with link.pod.entered():
+        server = SingleClientDHCPServer([TAP0], log=log)
+        with server:
+            assert link.ask(discover()) == [2]
+            ports = server.status()["ports"]
+            assert isinstance(ports, list)
+            assert ports[0]["answered"] == {"OFFER": 1}
+    assert link.ask(discover(), timeout=0.1) == []
+    server.stop()
+    os.close(log)
+
+
+def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, tmp_path: Path) -> None:
+    """After it has become nobody nothing more is imported."""
+    package = Path(dhcp.__file__).parent
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    subprocess.run(["cp", "-r", package, private], check=True)
+    program = (
+        "import sys, json; sys.path.insert(0, sys.argv[2]); from dhcp.process import ServerProcess\n"
+        "assert sys.argv[2] in ServerProcess.spawn.__code__.co_filename\n"
+        "p = ServerProcess.spawn(None); p.configure(json.loads(sys.argv[1])); print(p.status()['pid']); p.release()"
+    )
+    link.pod.run([sys.executable, "-c", program, json.dumps([TAP0]), private])
+    assert link.ask(discover()) == [2]
+    assert link.ask(renewing("10.0.0.9")) == [NAK, NAK]
+    with link.pod.entered():
+        connection = connect()
+    assert connection is not None
+    connection.stop()
