@@ -1,0 +1,1 @@
+"""DHCP servers under one load generator: latency, throughput, CPU, memory, start."""

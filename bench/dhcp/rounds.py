@@ -1,0 +1,102 @@
+"""One server in one round: started, measured, stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from bench.dhcp.servers import Server, bare
+from bench.laboratory import PORT, Laboratory, Process, Tools, cpu_ns, pin, pss_mib
+
+WINDOW = 32
+_SETTLE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is asked in one round."""
+
+    exchanges: int = 3000
+    """One after the other, for the latency."""
+    seconds: float = 1.5
+    """Of full load, for the throughput."""
+
+
+QUICK = Effort(exchanges=100, seconds=0.1)
+
+
+def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
+    """Figures by metric; raises BenchError when the server does not answer."""
+    with Laboratory(tools, pod_interface=False) as laboratory:
+        words = server.prepare(laboratory.directory, tools)
+        with laboratory.first_offer() as first, laboratory.start(words) as process:
+            figures = {"start_ms": first.milliseconds_after(process)}
+            time.sleep(_SETTLE_SECONDS)
+            figures["pss_idle_mib"], figures["alone_idle_mib"] = pss_mib(process.pid)
+            figures |= _latency(laboratory, process, effort)
+            figures |= _throughput(laboratory, process, effort)
+            figures["pss_loaded_mib"], figures["alone_loaded_mib"] = pss_mib(process.pid)
+            return figures
+
+
+def start_bare_python(tools: Tools) -> dict[str, float]:
+    """How long a Python takes that opens the same socket and does nothing else."""
+    with Laboratory(tools, pod_interface=False) as laboratory:
+        with laboratory.start(bare(PORT)) as process:
+            process.wait()
+            return {"start_ms": (int(process.output()) - process.started_ns) / 1e6}
+
+
+def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
+    """How a good client fares while broken messages come in by the thousand."""
+    with Laboratory(tools, pod_interface=False) as laboratory:
+        words = server.prepare(laboratory.directory, tools)
+        with laboratory.first_offer() as first, laboratory.start(words) as process:
+            first.milliseconds_after(process)
+            client, its_own = _cpus()
+            pin(process.pid, its_own)
+            answer = laboratory.load("storm", "--cpu", str(client), "--seconds", str(2 * effort.seconds))
+            figures = {
+                "bad_per_second": answer["bad_per_second"],
+                "answered_percent": 100 * answer["answered"] / answer["asked"],
+                "storm_p50_us": answer["p50_us"],
+                "storm_p99_us": answer["p99_us"],
+            }
+            figures["pss_stormed_mib"], figures["alone_stormed_mib"] = pss_mib(process.pid)
+            return figures
+
+
+def _cpus() -> tuple[int, int]:
+    """The client's and the server's; the same where there is but one."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[-1]
+
+
+def _latency(laboratory: Laboratory, process: Process, effort: Effort) -> dict[str, float]:
+    client, its_own = _cpus()
+    pin(process.pid, its_own)
+    figures: dict[str, float] = {}
+    for name, cpu in (("two_cores", client), ("one_core", its_own)):
+        if name == "two_cores" and client == its_own:
+            continue
+        answer = laboratory.load("sequential", "--cpu", str(cpu), "--count", str(effort.exchanges))
+        figures |= {f"{name}_p50_us": answer["p50_us"], f"{name}_p99_us": answer["p99_us"]}
+        figures[f"{name}_lost"] = answer["lost"]
+    return figures
+
+
+def _throughput(laboratory: Laboratory, process: Process, effort: Effort) -> dict[str, float]:
+    options = ["--cpu", str(_cpus()[0]), "--window", str(WINDOW), "--seconds", str(effort.seconds)]
+    before = cpu_ns(process.pid)
+    answer = laboratory.load("window", *options)
+    used = cpu_ns(process.pid) - before
+    varied = laboratory.load("window", *options, "--vary")
+    return {
+        "per_second": answer["per_second"],
+        "lost": answer["lost"],
+        "cpu_us": used / 1e3 / max(answer["answered"], 1),
+        "server_busy_percent": 100 * used / (effort.seconds * 1e9),
+        "client_busy_percent": 100 * answer["client_busy"],
+        "varied_per_second": varied["per_second"],
+    }

@@ -1,0 +1,27 @@
+"""The hook again and again in one process: `python -m bench.hook.warm STATE-DIRECTORY CYCLES`, in a pod's namespace.
+
+Prints the milliseconds of every set-up and every teardown as JSON; the first of each includes the imports.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from launcher.prestart import setup_pod_network, teardown_pod_network
+
+
+def main(state_dir: str, cycles: int) -> None:
+    setups: list[float] = []
+    teardowns: list[float] = []
+    for _ in range(cycles):
+        setups.append(setup_pod_network(state_dir=state_dir).elapsed_ms["total"])
+        began = time.perf_counter()
+        teardown_pod_network(state_dir)
+        teardowns.append((time.perf_counter() - began) * 1e3)
+    print(json.dumps({"setup_ms": setups, "teardown_ms": teardowns}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Measure the DHCP server and the hook, side by side with others: `.venv/bin/python bench/run.py`, as root."""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":  # Python would look for modules beside this file, where `dhcp` is another one
+    sys.path[0] = str(REPOSITORY)
+
+from bench import laboratory, plot, report  # noqa: E402
+from bench.dhcp import rounds as dhcp  # noqa: E402
+from bench.dhcp.servers import BARE, SERVERS, Server  # noqa: E402
+from bench.hook import rounds as hook  # noqa: E402
+from bench.laboratory import BenchError, Tools  # noqa: E402
+from bench.results import Results, origin  # noqa: E402
+from bench.samples import Samples  # noqa: E402
+
+BENCHES = ("dhcp", "hook", "storm")
+WARM_CYCLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One thing that is measured once in each round."""
+
+    bench: str
+    subject: str
+    make: Callable[[Tools], dict[str, float]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 1 when something could not be measured, 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    if options.read:
+        results = Results.read(options.read)
+    else:
+        if problem := _problem(options):
+            print(f"bench: {problem}", file=sys.stderr)
+            return 2
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces are removed
+        try:
+            results = measure(options.benches or ["dhcp", "hook"], options.rounds, options.servers, quick=options.quick)
+        except BenchError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+    if options.json:
+        results.write(options.json)
+    if options.plots:
+        plot.write(results, options.plots)
+    print(report.markdown(results), end="")
+    return 1 if results.failures else 0
+
+
+def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quick: bool) -> Results:
+    """Run the benches; raises BenchError when the tools cannot be made."""
+    chosen = [server for server in SERVERS if not servers or server.name in servers]
+    present = [server for server in chosen if not server.missing]
+    results = Results(
+        origin(REPOSITORY, [server.package for server in present if server.package]),
+        rounds,
+        missing={server.name: server.missing for server in chosen if server.missing},
+    )
+    laboratory.sweep()
+    for package in ("dhcp", "launcher", "netsetup"):
+        compileall.compile_dir(REPOSITORY / package, quiet=2)  # or a start measures the compiler
+    plan = _measurements(benches, present, quick)
+    for measurement in plan:  # in the order that tables have, whatever the rounds begin with
+        results.benches.setdefault(measurement.bench, Samples()).add(measurement.subject, 0, {})
+    with tempfile.TemporaryDirectory(prefix="vlbench-tools-") as directory:
+        tools = Tools(Path(directory))
+        # the first round warms caches and is not kept
+        for round_ in range(1 if quick else 0, rounds + 1):
+            # another one begins each time, so that none always follows the same
+            for measurement in [*plan[round_ % len(plan) :], *plan[: round_ % len(plan)]]:
+                print(f"round {round_}: {measurement.bench}, {measurement.subject}", file=sys.stderr)
+                try:
+                    figures = measurement.make(tools)
+                except BenchError as error:
+                    results.failures.append(f"round {round_}: {measurement.bench}, {measurement.subject}: {error}")
+                    print(results.failures[-1], file=sys.stderr)
+                    continue
+                if round_:
+                    results.benches[measurement.bench].add(measurement.subject, round_, figures)
+    return results
+
+
+def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool) -> list[Measurement]:
+    effort = dhcp.QUICK if quick else dhcp.Effort()
+    cycles = 2 if quick else WARM_CYCLES
+    plan = []
+    for server in servers:
+        if "dhcp" in benches:
+            plan.append(Measurement("dhcp", server.name, partial(dhcp.measure, server, effort)))
+        if "storm" in benches and not server.name.startswith("floor"):
+            plan.append(Measurement("storm", server.name, partial(dhcp.storm, server, effort)))
+    if "dhcp" in benches:
+        plan.append(Measurement("dhcp", BARE, dhcp.start_bare_python))
+    if "hook" in benches:
+        plan += [
+            Measurement("hook", hook.OURS, hook.prestart),
+            Measurement("hook", hook.WARM, partial(hook.warm, cycles)),
+            Measurement("hook", hook.SHELL, partial(hook.shell, False)),
+            Measurement("hook", hook.SHELL_FENCE, partial(hook.shell, True)),
+        ]
+    return plan
+
+
+def _problem(options: argparse.Namespace) -> str:
+    known = [server.name for server in SERVERS]
+    for name in options.servers:
+        if name not in known:
+            return f"no server {name!r}; there are {', '.join(known)}"
+    for name in options.benches:
+        if name not in BENCHES:
+            return f"no bench {name!r}; there are {', '.join(BENCHES)}"
+    return "needs root: network namespaces" if os.geteuid() else ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)} (default: dhcp and hook)")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (default: 7)")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works")
+    parser.add_argument("--server", dest="servers", action="append", default=[], help="only this one (repeatable)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: show figures written before")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="draw the figures as SVG")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
