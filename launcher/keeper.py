@@ -9,7 +9,7 @@ import select
 import threading
 from collections.abc import Sequence
 
-from dhcp.process import ServerError, ServerProcess
+from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
 
 log = logging.getLogger("launcher")
 
@@ -66,14 +66,18 @@ class DHCPKeeper:
         return True
 
     def _restart(self) -> bool:
-        process = ServerProcess.spawn(self._log, log_format=self._log_format)
+        server: ServerConnection | ServerProcess | None = None
         try:
-            process.configure(self._configs)
+            # A hook that ran in this moment may have been faster.
+            server = connect() or ServerProcess.spawn(self._log, log_format=self._log_format)
+            server.configure(self._configs)
         except (ServerError, OSError) as error:
             log.error("the DHCP server does not start: %s", error)
-            process.stop()
+            if isinstance(server, ServerProcess):
+                with contextlib.suppress(ServerError):
+                    server.stop()
             return False
-        process.release()
-        self.pid = process.pid
+        server.release()
+        self.pid = server.pid
         self.restarts += 1
         return True

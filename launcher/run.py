@@ -34,6 +34,36 @@ class _Terminated(BaseException):
     """SIGTERM or SIGINT has come."""
 
 
+class _Termination:
+    """SIGTERM and SIGINT, raised once, and only where the work at hand may be broken off.
+
+    The hook and the way back may not: the one is short, the other is what the signal asks for.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._held = True
+
+    def listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def release(self) -> None:
+        """From here on it is raised, what has come before included."""
+        self._held = False
+        if self._asked:
+            raise _Terminated
+
+    def hold(self) -> None:
+        self._held = True
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        # Once is enough: what follows is the orderly end, and must not be interrupted in its turn.
+        again, self._asked = self._asked, True
+        if not again and not self._held:
+            raise _Terminated
+
+
 def run(
     vmi: str,
     *,
@@ -74,16 +104,7 @@ def _launch(
     if netns is not None:
         namespaces.enter(netns)
     machine = _Machine(vmi, disks, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _terminate)
     return machine.live()
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # Once is enough: what follows is the orderly end, and must not be interrupted in its turn.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise _Terminated
 
 
 class _Machine:
@@ -110,30 +131,45 @@ class _Machine:
 
     def live(self) -> int:
         """Everything from the hook to the pod as it was before; the exit code that tells how the VM ended."""
-        manager = self._manager
+        manager, termination = self._manager, _Termination()
         ending: Ending | None = None
+        termination.listen()
         try:
             with manager:
                 try:
                     manager.pre_start_hook()
-                    _event(
-                        "accelerator",
-                        f"{manager.accelerator.name.upper()}: {manager.accelerator.reason}",
-                        {"name": manager.accelerator.name},
-                    )
-                    began = time.perf_counter()
-                    manager.start()
-                    took = (time.perf_counter() - began) * 1e3
-                    _event("started", f"{self._vmi.domain_name} runs, console in {manager.console_log}", {"ms": took})
+                    termination.release()
+                    self._start()
                     ending = manager.wait()
                 except _Terminated:
-                    log.info("asked to stop, the guest has %d s", self._vmi.grace_seconds)
-                    if manager.started:
-                        ending = manager.stop()
+                    ending = self._stop()
+                finally:
+                    termination.hold()
+        except _Terminated:
+            log.info("asked to stop when the machine had ended")
         finally:
             if ending is not None:
                 _event("ended", f"{self._vmi.domain_name} {ending.value}", {"how": ending.value})
         return ending.exit_code if ending is not None else 0
+
+    def _start(self) -> None:
+        manager = self._manager
+        _event(
+            "accelerator",
+            f"{manager.accelerator.name.upper()}: {manager.accelerator.reason}",
+            {"name": manager.accelerator.name},
+        )
+        began = time.perf_counter()
+        manager.start()
+        took = (time.perf_counter() - began) * 1e3
+        _event("started", f"{self._vmi.domain_name} runs, console in {manager.console_log}", {"ms": took})
+
+    def _stop(self) -> Ending | None:
+        if not self._manager.started:
+            log.info("asked to stop before the machine was started")
+            return None
+        log.info("asked to stop, the guest has %d s", self._vmi.grace_seconds)
+        return self._manager.stop()
 
     def _set_up(self, vmi: VirtualMachineInstance, state_dir: Path) -> PodNetwork:
         from launcher.keeper import DHCPKeeper
