@@ -7,7 +7,7 @@
 # nothing afterwards; they may be run again at no cost, and then need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit venv demo-packages test-packages libvirt-user bench clean
+.PHONY: help demo test check unit venv demo-packages test-packages bench-packages libvirt-user bench clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -21,6 +21,9 @@ DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
 # The DHCP clients and servers that the tests talk to, and what they look at the network with.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     wide-dhcpv6-client ndisc6 tcpdump ethtool arping kmod procps
+
+# The servers that ours is measured next to. Debian may start Kea and ISC dhcpd; as installed they serve nobody.
+BENCH_PACKAGES := $(DEMO_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -38,6 +41,9 @@ check: venv
 
 unit: venv
 	$(BIN)/python -m pytest tests/unit
+
+bench: bench-packages venv
+	$(BIN)/python bench/run.py $(BENCH)
 
 venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
@@ -65,6 +71,9 @@ demo-packages: libvirt-user
 
 test-packages: libvirt-user
 	$(call install,$(TEST_PACKAGES))
+
+bench-packages: libvirt-user
+	$(call install,$(BENCH_PACKAGES))
 
 # Debian's libvirt asks for this user even when QEMU runs as another one.
 libvirt-user:

@@ -10,7 +10,7 @@ from statistics import median
 from bench.laboratory import HERE, BenchError, Laboratory, Tools, pss_mib
 
 OURS = "virt-launcher prestart"
-WARM = "the hook in a warm process"
+WARM = "hook, warm process"
 SHELL = "shell, dnsmasq"
 SHELL_FENCE = "shell, nft, dnsmasq"
 
