@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <getopt.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 #include <time.h>
 
 enum { WINDOW_MAXIMUM = 256 };
-/* After this a message is lost; longer than any peer takes that is not asleep. */
+/* Nanoseconds after which a message is lost; longer than any server takes that is not asleep. */
 enum { PATIENCE = 200000000 };
 
 static int packets;
@@ -170,21 +171,24 @@ static void keep_window(void)
 /* Prints the time of CLOCK_MONOTONIC when the first OFFER came. The interface need not be up yet. */
 static void first(void)
 {
+	/* not by SO_RCVTIMEO, which counts in ticks of the kernel, milliseconds each */
+	struct timespec interval = { 0, interval_us * 1000l };
+	struct pollfd incoming = { .fd = packets, .events = POLLIN };
 	uint64_t until = now() + seconds * SECOND;
 	uint8_t answer[FRAME_SIZE];
 	struct request r;
 	long sent = 0;
 
 	make_discover(&r);
-	wait_at_most(interval_us * 1000ull);
 	while (now() < until) {
 		int length;
 
 		renew(&r, vary);
 		send(packets, r.frame, r.length, 0); /* fails until the link is up */
 		sent++;
+		ppoll(&incoming, 1, &interval, NULL);
 		/* an answer to an earlier DISCOVER is as good */
-		while ((length = recv(packets, answer, sizeof answer, 0)) > 0)
+		while ((length = recv(packets, answer, sizeof answer, MSG_DONTWAIT)) > 0)
 			if (offered(answer, length)) {
 				printf("{\"offered_at_ns\": %llu, \"sent\": %ld}\n", (unsigned long long)now(), sent);
 				return;
