@@ -16,6 +16,9 @@ from dhcp.transport import open_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from signal import SIGKILL, pidfd_send_signal
+else:
+    from _signal import SIGKILL, pidfd_send_signal  # without the enumerations around them
 
 # What the server may take to answer; it answers in milliseconds.
 TIMEOUT = 5.0
@@ -155,22 +158,30 @@ def connect() -> ServerConnection | None:
 
 
 def _end(channel: _Channel, sock: socket) -> None:
+    """Ask the process to end and wait until it is gone; one that does not listen is killed."""
     try:
         gone = os.pidfd_open(channel.pid)
     except ProcessLookupError:
         sock.close()
         return
-    reason = ""
+    waiting = poll()
+    waiting.register(gone, POLLIN)
     try:
-        channel._request({"op": "stop"})
-    except ServerError as error:
-        reason = f" ({error})"
-    finally:
-        sock.close()
-    try:
-        waiting = poll()
-        waiting.register(gone, POLLIN)
-        if not waiting.poll(int(TIMEOUT * 1000)):
-            raise ServerError(f"DHCP server (pid {channel.pid}): did not end within {TIMEOUT:.0f} s{reason}")
+        patience = TIMEOUT if _asked_to_end(channel, sock) else 0
+        if not waiting.poll(int(patience * 1000)):
+            pidfd_send_signal(gone, SIGKILL)
+            waiting.poll(int(TIMEOUT * 1000))
+    except ProcessLookupError:
+        return  # gone, and reaped, in between
     finally:
         os.close(gone)
+
+
+def _asked_to_end(channel: _Channel, sock: socket) -> bool:
+    try:
+        channel._request({"op": "stop"})
+    except ServerError:
+        return False
+    finally:
+        sock.close()
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _socket import socket
+from _socket import MSG_DONTWAIT, socket
 from errno import ENETDOWN
 
 from dhcp.bpf import frame_filter
@@ -26,7 +26,7 @@ else:
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
 _LARGEST_FRAME = 2048
 # Frames taken from one port before the others and the control socket get their turn.
-_TURN = 64
+_TURN = 32
 # Transactions that wait for a quiet moment to be logged; of a burst the last ones are kept.
 _UNLOGGED = 64
 # A guest that varies its requests only empties the store more often.
@@ -45,6 +45,7 @@ class ServedPort:
         self._prepared: dict[RequestKey, PreparedReply] = {}
         self._unlogged: deque[tuple[Decision, int]] = deque(maxlen=_UNLOGGED)
         self._happened = 0
+        self.lingers = False
         self.configure(config)
 
     @property
@@ -74,9 +75,10 @@ class ServedPort:
         receive, send = self.socket.recv, self.socket.send
         prepared, unlogged = self._prepared, self._unlogged
         split, fill = REQUEST.unpack_from, REPLY.pack_into
+        flags = 0 if self.lingers else MSG_DONTWAIT
         for _ in range(_TURN):
             try:
-                frame = receive(_LARGEST_FRAME)
+                frame = receive(_LARGEST_FRAME, flags)
             except BlockingIOError:
                 return
             except OSError as error:

@@ -10,11 +10,14 @@ from dhcp.native import Octets
 
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUF = 8
+_SO_RCVTIMEO = 20
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
 _ETH_P_ALL = 3
 # Bounds what a flooding guest can make the kernel hold; some 250 requests.
 _RECEIVE_BUFFER = 256 * 1024
+# How long a receive waits for the next frame before it gives up; the kernel rounds up to its next tick.
+LINGER_MICROSECONDS = 1000
 
 
 class TransportError(OSError):
@@ -22,7 +25,7 @@ class TransportError(OSError):
 
 
 def open_port(interface: str) -> socket:
-    """A non-blocking packet socket that sees every frame the guest sends, once a filter lets it.
+    """A packet socket that sees every frame the guest sends, once a filter lets it.
 
     Opened in the current network namespace. ETH_P_ALL, because a bridge takes the frames of its ports before
     a protocol's own handler. Outgoing frames are not seen. The caller must not close it on a hot path: that
@@ -37,8 +40,8 @@ def open_port(interface: str) -> socket:
         attach_filter(sock, REJECT_ALL)
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, pack("ll", 0, LINGER_MICROSECONDS))
         sock.bind((interface, _ETH_P_ALL))
-        sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise TransportError(error.errno, f"{interface}: {error.strerror or error}") from None

@@ -189,6 +189,15 @@ def test_signals_end_it_cleanly(process: ServerProcess, number: int) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_a_server_that_does_not_listen_is_killed(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhcp.process.TIMEOUT", 0.2)
+    with link.pod.entered():
+        process = ServerProcess.spawn(None)
+    os.kill(process.pid, signal.SIGSTOP)
+    process.stop()
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
 def test_a_killed_server_is_noticed(process: ServerProcess) -> None:
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(ServerError, match="DHCP server"):
