@@ -21,6 +21,7 @@ from typing import Self, TypedDict, Unpack
 
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -228,6 +229,18 @@ class RawClient:
             packet = Ether(frame)
             if ARP in packet and packet[ARP].op == 2 and packet[ARP].psrc == address:
                 return str(packet[ARP].hwsrc)
+        return None
+
+    def who_has6(self, address: str, timeout: float = 0.3) -> str | None:
+        """The MAC that answers a duplicate address detection's neighbour solicitation (RFC 4862 §5.4.2), or None."""
+        group = ipaddress.IPv6Address("ff02::1:ff00:0") + int(ipaddress.IPv6Address(address)) % (1 << 24)
+        mac = f"33:33:{group.packed[-4:].hex(':')}"
+        solicitation = Ether(src=self.mac, dst=mac) / IPv6(src="::", dst=str(group)) / ICMPv6ND_NS(tgt=address)
+        self.send(bytes(solicitation))
+        for frame in self.receive(timeout):
+            packet = Ether(frame)
+            if ICMPv6ND_NA in packet and ipaddress.ip_address(packet[ICMPv6ND_NA].tgt) == ipaddress.ip_address(address):
+                return str(packet.src)
         return None
 
     def _ask(self, frame: bytes, timeout: float = 2) -> Reply | None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from lab.agent import Agent
 from lab.pod import MakePod, Pod
-from lab.rawclient import OFFER, RawClient
+from lab.rawclient import DISCOVER, OFFER, RawClient
 from lab.snapshot import assert_restored, take_snapshot
+from lab.sniffer import Sniffer
+from scapy.layers.l2 import ARP
 
 pytestmark = pytest.mark.root
 
@@ -188,6 +190,58 @@ def test_the_pod_answers_no_duplicate_address_probe(pod: Pod, agent: Agent) -> N
     with RawClient(pod.guest) as guest, RawClient(pod.node, "cni0") as node:
         assert guest.who_has("10.244.1.3", timeout=0.2) is None
         assert node.who_has("10.244.1.3", timeout=0.2) is None
+
+
+@pytest.mark.parametrize("shape", ["calico", "kindnet", "ovn-kubernetes"])
+def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod: MakePod, shape: str) -> None:
+    pod = make_pod(shape)
+    (address,) = [
+        address["local"]
+        for link in pod.pod.ip_json("-6 addr show dev eth0 scope global")
+        for address in link["addr_info"]
+        if address  # those that do not match are printed as {}
+    ]
+    with RawClient(pod.node, "vethpod") as node:
+        assert node.who_has6(address) == pod.mac
+    with Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        with RawClient(pod.guest) as guest, RawClient(pod.node, "vethpod") as node:
+            assert guest.who_has6(address, timeout=0.2) is None
+            assert node.who_has6(address, timeout=0.2) is None
+
+
+def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod) -> None:
+    """The kernel answers ARP for any address it holds, on whichever interface it is asked."""
+    pod = make_pod("ovn-udn")
+    with RawClient(pod.node, "udn0") as node:
+        assert node.who_has("10.244.1.6") == pod.mac
+        with Agent(pod) as agent:
+            agent.prestart()
+            assert node.who_has("10.244.1.6", timeout=0.2) is None
+            assert node.who_has("203.203.2.5") == pod.mac, "its own address it still answers for"
+            agent.teardown()
+        assert node.who_has("10.244.1.6") == pod.mac
+
+
+def test_the_bridge_itself_hears_nothing(pod: Pod, agent: Agent) -> None:
+    """What is broadcast, or sent to the bridge's own MAC, never gets to the pod's stack, from either side."""
+    agent.prestart()
+    bridge = pod.pod.link(BRIDGE)["address"]
+    pod.guest.ip("link set eth0 up")
+    with (
+        Sniffer(pod.pod, BRIDGE) as heard,
+        Sniffer(pod.pod, "tap0") as passed,
+        RawClient(pod.guest) as guest,
+        RawClient(pod.node, "cni0") as node,
+    ):
+        for client in (guest, node):
+            client.send(client.message(DISCOVER))
+            client.send(client.message(DISCOVER, destination_mac=bridge))
+            client.who_has("10.244.1.9", source="10.244.1.3", timeout=0.05)
+        passed.wait_for(lambda frame: frame.outgoing and ARP in frame.packet())
+        passed.wait_for(lambda frame: not frame.outgoing and ARP in frame.packet())
+    assert [str(frame) for frame in heard.frames if not frame.outgoing] == []
 
 
 def test_a_layer2_nic_is_bridged_and_not_served(make_pod: MakePod) -> None:
