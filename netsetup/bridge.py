@@ -14,6 +14,7 @@ from netsetup.model import (
     AF_INET,
     AF_INET6,
     FOREVER,
+    IFA_F_TENTATIVE,
     PROTO_KERNEL,
     SCOPE_HOST,
     SCOPE_LINK,
@@ -58,6 +59,7 @@ ADDR_GEN_MODE_NONE = 1
 IFA_F_TEMPORARY = 0x01
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
+DAD_SETTINGS = ("/accept_dad", "/dad_transmits")
 IPV6_MIN_MTU = 1280
 IFNAME_MAX = 15
 
@@ -225,6 +227,9 @@ def move_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
         steps += [DeleteRoute(r) for r in observed.routes_of(nic.index) if r.family == AF_INET]
     # Off before the MAC changes: leaving a multicast group sends reports for a second, and none may carry the new MAC.
     steps += _sysctl(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
+    # A teardown that was killed may have left these changed.
+    steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in _sysctl(observed, k, v)]
+    steps += _addr_gen_mode(nic, network.pod)
     mac = derived_mac("port", network.pod)
     if nic.mac != mac:
         steps.append(SetMac(nic.name, mac))
@@ -289,17 +294,8 @@ def restore_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     if nic is None:
         return []  # the CNI has taken the interface away, and with it all it had
     addresses = _address_steps(observed, nic, network.pod)
-    settings: list[Step] = [s for key, value in network.pod.sysctls for s in _sysctl(observed, key, value)]
-    if addresses:
-        # The kernel looks at these settings only when it comes to the address, after our request is done.
-        settings = [AwaitAddresses(nic.name)]
-        settings += [SetSysctl(key, value) for key, value in network.pod.sysctls if _changed_for_addresses(key)]
-        mode = network.pod.link.addr_gen_mode
-        if mode is not None and any(isinstance(step, SetAddrGenMode) for step in addresses):
-            settings.append(SetAddrGenMode(nic.name, mode))
-    elif network.pod.link.addr_gen_mode not in (None, nic.addr_gen_mode):
-        settings.append(SetAddrGenMode(nic.name, network.pod.link.addr_gen_mode or 0))
-    steps = addresses + settings
+    # Settings that adding addresses needs otherwise come back in the next round, when the addresses are there.
+    steps = addresses or _setting_steps(observed, nic, network.pod)
 
     present = set(observed.neighbours_of(nic.index))
     wanted = set(network.pod.neighbours)
@@ -337,6 +333,15 @@ def _address_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[St
         common += 1
     steps += [DeleteAddress(nic.name, a) for a in reversed(now4[common:])]
     steps += [AddAddress(nic.name, a) for a in wanted4[common:]]  # primaries come before their secondaries
+    return steps
+
+
+def _setting_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[Step]:
+    steps = [step for key, value in pod.sysctls for step in _sysctl(observed, key, value)]
+    steps += _addr_gen_mode(nic, pod)
+    if steps and any(a.flags & IFA_F_TENTATIVE for a in observed.addresses_of(nic.index)):
+        # The kernel looks at the settings only when it comes to an address, a little after it was added.
+        steps.insert(0, AwaitAddresses(nic.name))
     return steps
 
 
@@ -407,8 +412,10 @@ def _sysctl(observed: Namespace, key: str, value: str) -> list[Step]:
     return [] if observed.sysctl(key) == value else [SetSysctl(key, value)]
 
 
-def _changed_for_addresses(key: str) -> bool:
-    return key.endswith(("/accept_dad", "/dad_transmits"))
+def _addr_gen_mode(nic: Link, pod: PodInterface) -> list[Step]:
+    """The step that lets the kernel make link-local addresses as it did, unless it does."""
+    mode = pod.link.addr_gen_mode
+    return [] if mode is None or mode == nic.addr_gen_mode else [SetAddrGenMode(nic.name, mode)]
 
 
 def _restorable(address: Address) -> bool:

@@ -1,0 +1,108 @@
+"""SIGKILL at every moment: the pod always comes to where the next run wants it, with all files or without any."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.forked import KILLED, SUCCEEDED, Action, kill, put_back, run_in, set_up
+from lab.pod import MakePod, Pod
+from lab.snapshot import Snapshot, assert_restored, take_snapshot
+
+pytestmark = pytest.mark.root
+
+# Dual stack with many routes; an address whose connected route the CNI has taken away.
+SHAPES = ("ovn-kubernetes", "ptp")
+MOST_STEPS = 200
+
+_VOLATILE = re.compile(r'"(ifindex|link|port_id|designated_port)": ?("?[\w-]+"?)|comment "[^"]*"|0x[0-9a-f]{8} ')
+
+
+def set_up_state(pod: Pod) -> Snapshot:
+    """What a set-up pod looks like, without the numbers and handles that each set-up gets anew."""
+    sections = take_snapshot(pod.pod).sections
+    return Snapshot({name: tuple(_VOLATILE.sub("", line) for line in lines) for name, lines in sections.items()})
+
+
+def assert_set_up(pod: Pod, wanted: Snapshot, when: str) -> None:
+    """The kernel brings ports into forwarding a little after they have joined."""
+    deadline = time.monotonic() + 1
+    while difference := wanted.difference(set_up_state(pod)):
+        assert time.monotonic() < deadline, f"{when}:\n{difference}"
+        time.sleep(0.02)
+
+
+def killed_at_each_step(pod: Pod, action: Action, state_dir: Path, before: Action | None = None) -> Iterator[int]:
+    """The numbers of the steps of `action`, the pod each time just killed at it. `before` makes the pod ready."""
+    for number in range(MOST_STEPS):
+        if before:
+            assert run_in(pod.pod, before, state_dir) == SUCCEEDED
+        status = run_in(pod.pod, action, state_dir, at=number, fault=kill)
+        if status == SUCCEEDED:
+            assert number, "no step was taken"
+            return
+        assert status == KILLED
+        yield number
+    raise AssertionError(f"{MOST_STEPS} steps and no end")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("files", ["kept", "lost"])
+def test_a_killed_set_up_is_put_back(make_pod: MakePod, shape: str, files: str, tmp_path: Path) -> None:
+    pod = make_pod(shape)
+    original = take_snapshot(pod.pod)
+    for number in killed_at_each_step(pod, set_up, tmp_path):
+        if files == "lost":
+            shutil.rmtree(tmp_path)
+            if number == 0:
+                continue  # nothing was done, and nothing tells that anything was meant to be
+        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED, f"killed at step {number}"
+        assert_restored(pod.pod, original, within=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("files", ["kept", "lost"])
+def test_a_killed_set_up_is_finished_by_the_next(make_pod: MakePod, shape: str, files: str, tmp_path: Path) -> None:
+    pod = make_pod(shape)
+    original = take_snapshot(pod.pod)
+    assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED
+    time.sleep(0.2)
+    wanted = set_up_state(pod)
+    assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
+    for number in killed_at_each_step(pod, set_up, tmp_path):
+        if files == "lost":
+            shutil.rmtree(tmp_path)
+        assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED, f"killed at step {number}"
+        assert_set_up(pod, wanted, f"killed at step {number}")
+        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
+        assert_restored(pod.pod, original, within=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("files", ["kept", "lost"])
+def test_a_killed_teardown_is_finished_by_the_next(make_pod: MakePod, shape: str, files: str, tmp_path: Path) -> None:
+    pod = make_pod(shape)
+    original = take_snapshot(pod.pod)
+    for number in killed_at_each_step(pod, put_back, tmp_path, before=set_up):
+        if files == "lost":
+            shutil.rmtree(tmp_path)
+        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED, f"killed at step {number}"
+        assert_restored(pod.pod, original, within=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_killed_teardown_may_be_followed_by_a_set_up(make_pod: MakePod, shape: str, tmp_path: Path) -> None:
+    pod = make_pod(shape)
+    original = take_snapshot(pod.pod)
+    assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED
+    time.sleep(0.2)
+    wanted = set_up_state(pod)
+    for number in killed_at_each_step(pod, put_back, tmp_path, before=set_up):
+        assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED, f"killed at step {number}"
+        assert_set_up(pod, wanted, f"killed at step {number}")
+        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
+        assert_restored(pod.pod, original, within=1)
