@@ -65,8 +65,16 @@ class Domain:
         return str(self._handle.UUIDString())
 
     def is_active(self) -> bool:
+        """Whether the machine runs; one that libvirt knows no more does not."""
+        import libvirt
+
         with _translated("ask for the machine's state"):
-            return bool(self._handle.isActive())
+            try:
+                return bool(self._handle.isActive())
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return False
 
     def xml(self) -> str:
         with _translated("read the machine's description"):
