@@ -381,7 +381,10 @@ def news(observed: Namespace, pod: PodInterface) -> PodInterface:
     addresses = [
         a for a in observed.addresses_of(nic.index) if _restorable(a) and a.scope != SCOPE_LINK and _key(a) not in known
     ]
-    own = {a.address for a in addresses} | {a.network for a in addresses}
+    # Beside the recorded addresses one of the same prefix is a secondary, and has no connected route of its own.
+    prefixes = {a.network for a in pod.addresses}
+    first = [a for a in addresses if a.network not in prefixes]
+    own = {a.address for a in first} | {a.network for a in first}
     routes_known = {_route_key(r) for r in pod.routes}
     routes = [
         r
