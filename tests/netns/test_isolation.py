@@ -1,0 +1,216 @@
+"""A guest that lies about who it is: what it sends with other addresses than its own reaches nobody, and is counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
+from lab.sniffer import Frame, Sniffer
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp6 import DHCP6_Advertise
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6NDOptPrefixInfo,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+)
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+pytestmark = pytest.mark.root
+
+MAC, OTHER_MAC = "0a:58:0a:f4:02:05", "02:00:00:00:00:66"
+ADDRESS, ADDRESS6 = "10.244.2.5", "fd00:10:244:3::5"
+OTHER, OTHER6 = "10.244.2.66", "fd00:10:244:3::66"
+OUTSIDE, OUTSIDE6 = "192.0.2.1", "2001:db8::1"
+BROADCAST, ALL_NODES = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
+LINK_LOCAL = "fe80::1234"
+
+ETHER = Ether(src=MAC, dst=BROADCAST)
+ETHER6 = Ether(src=MAC, dst=ALL_NODES)
+SERVER = BOOTP(op=2) / DHCP(options=[("message-type", "offer"), "end"])
+ADVERTISEMENT = ICMPv6ND_RA(routerlifetime=1800) / ICMPv6NDOptPrefixInfo(prefix="2001:db8:bad::", prefixlen=64)
+
+FORBIDDEN: dict[str, tuple[str, Packet]] = {
+    "another MAC": ("mac", Ether(src=OTHER_MAC, dst=BROADCAST) / IP(src=ADDRESS, dst=OUTSIDE) / ICMP()),
+    "another MAC, no IP": ("mac", Ether(src=OTHER_MAC, dst=BROADCAST, type=0x88B5) / Raw(bytes(50))),
+    "another IPv4 source": ("ipv4", ETHER / IP(src=OTHER, dst=OUTSIDE) / UDP(sport=5, dport=6)),
+    "another IPv4 source with options": ("ipv4", ETHER / IP(src=OTHER, dst=OUTSIDE, options=[b"\x01" * 4]) / TCP()),
+    "a fragment with another source": (
+        "ipv4",
+        ETHER / fragment(IP(src=OTHER, dst=OUTSIDE) / UDP() / Raw(bytes(1200)), 576)[1],
+    ),
+    "no IPv4 source": ("ipv4", ETHER / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=99, dport=99)),
+    "another IPv6 source": ("ipv6", ETHER6 / IPv6(src=OTHER6, dst=OUTSIDE6) / ICMPv6EchoRequest()),
+    "no IPv6 source": ("ipv6", ETHER6 / IPv6(src="::", dst="ff02::1") / UDP()),
+    "ARP for another address": ("arp", ETHER / ARP(op=2, hwsrc=MAC, psrc=OTHER, pdst=OTHER)),
+    "ARP of another MAC": ("arp", ETHER / ARP(op=2, hwsrc=OTHER_MAC, psrc=ADDRESS, pdst=ADDRESS)),
+    "NA for another address": (
+        "ipv6",
+        ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt=OTHER6, S=0, O=1),
+    ),
+    "a DHCP server": (
+        "server",
+        ETHER / IP(src=ADDRESS, dst="255.255.255.255") / UDP(sport=67, dport=69) / SERVER,
+    ),
+    "a DHCPv6 server": (
+        "server",
+        ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1") / UDP(sport=547, dport=546) / DHCP6_Advertise(),
+    ),
+    "a router": ("server", ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / ADVERTISEMENT),
+    "a router behind an extension header": (
+        "server",
+        ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / IPv6ExtHdrDestOpt() / ADVERTISEMENT,
+    ),
+    "a fragmented router": (
+        "server",
+        ETHER6
+        / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255, nh=44)
+        / IPv6ExtHdrFragment(nh=58, m=1)
+        / Raw(bytes(IPv6(src=LINK_LOCAL, dst="ff02::1") / ADVERTISEMENT)[40:48]),
+    ),
+    "a redirect": (
+        "server",
+        ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / ICMPv6ND_Redirect(tgt=OTHER6, dst=OUTSIDE6),
+    ),
+    "a VLAN": ("ethertype", Ether(src=MAC, dst=BROADCAST) / Dot1Q(vlan=5) / IP(src=ADDRESS, dst=OUTSIDE) / ICMP()),
+    "priority-tagged": (
+        "ethertype",
+        Ether(src=MAC, dst=BROADCAST) / Dot1Q(vlan=0, prio=3) / ARP(hwsrc=MAC, psrc=ADDRESS),
+    ),
+    "QinQ": (
+        "ethertype",
+        Ether(src=MAC, dst=BROADCAST) / Dot1AD(vlan=5) / Dot1Q(vlan=6) / IP(src=ADDRESS, dst=OUTSIDE) / ICMP(),
+    ),
+    "another protocol": ("ethertype", Ether(src=MAC, dst=BROADCAST, type=0x88B5) / Raw(bytes(50))),
+}
+
+ALLOWED: dict[str, Packet] = {
+    "IPv4": ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=1, dport=1),
+    "IPv6": ETHER6 / IPv6(src=ADDRESS6, dst=OUTSIDE6) / ICMPv6EchoRequest(),
+    "IPv6 link-local": ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1") / UDP(sport=1, dport=1),
+    "duplicate-address detection": ETHER6 / IPv6(src="::", dst="ff02::1:ff00:5", hlim=255) / ICMPv6ND_NS(tgt=ADDRESS6),
+    "NA for its own address": ETHER6 / IPv6(src=ADDRESS6, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt=ADDRESS6),
+    "NA for its link-local address": ETHER6
+    / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255)
+    / ICMPv6ND_NA(tgt=LINK_LOCAL),
+    "ARP": ETHER / ARP(hwsrc=MAC, psrc=ADDRESS, pdst="10.244.2.1"),
+    "an ARP probe": ETHER / ARP(hwsrc=MAC, psrc="0.0.0.0", pdst=ADDRESS),
+    "a fragment": ETHER / fragment(IP(src=ADDRESS, dst=OUTSIDE) / UDP() / Raw(bytes(1200)), 576)[1],
+}
+
+MARK = bytes(ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=4242, dport=4242) / Raw(b"mark"))
+
+
+class Wire:
+    """Guest, node and agent: send from the one, look at the other."""
+
+    def __init__(self, pod: Pod, agent: Agent, guest: RawClient, sniffer: Sniffer) -> None:
+        self.pod, self._agent, self._guest, self._sniffer = pod, agent, guest, sniffer
+
+    def crosses(self, packet: Packet) -> bool:
+        """Whether the node receives the frame; a mark that is sent after it tells when it would have come."""
+        data = bytes(packet)
+        self._sniffer.frames.clear()
+        self._guest.send(data)
+        self._guest.send(MARK)
+        self._sniffer.wait_for(lambda frame: not frame.outgoing and frame.data.startswith(MARK))
+        return any(same(frame, data) for frame in self._sniffer.frames if not frame.outgoing)
+
+    def dropped(self) -> dict[str, int]:
+        printed = self._agent.run("status", "--output", "json", check=True).stdout
+        counts: dict[str, int] = json.loads(printed)["networks"][0]["dropped"]
+        return counts
+
+
+def same(frame: Frame, data: bytes) -> bool:
+    """The kernel takes a VLAN tag out of the frame, so compare from behind."""
+    return frame.data[-20:] == data[-20:] and frame.source == data[6:12].hex(":")
+
+
+@pytest.fixture
+def wire(make_pod: MakePod) -> Iterator[Wire]:
+    pod = make_pod("ovn-kubernetes")
+    assert pod.mac == MAC
+    with Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        with RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+            yield Wire(pod, agent, guest, sniffer)
+
+
+def test_lies_are_dropped_and_counted(wire: Wire) -> None:
+    expected = dict.fromkeys(wire.dropped(), 0)
+    for name, (counter, packet) in FORBIDDEN.items():
+        assert not wire.crosses(packet), name
+        expected[counter] += 1
+        assert wire.dropped() == expected, name
+
+
+def test_the_truth_passes(wire: Wire) -> None:
+    for name, packet in ALLOWED.items():
+        assert wire.crosses(packet), name
+    assert not any(wire.dropped().values())
+
+
+def test_it_can_be_switched_off_and_on(make_pod: MakePod) -> None:
+    pod = make_pod("ovn-kubernetes")
+    _, packet = FORBIDDEN["another IPv4 source"]
+    pod.guest.ip("link set eth0 up")
+    with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+        wire = Wire(pod, agent, guest, sniffer)
+        agent.prestart("--no-isolation")
+        assert wire.crosses(packet)
+        assert "isolation off" in agent.run("status", check=True).stdout
+        agent.prestart()
+        assert not wire.crosses(packet)
+        agent.prestart("--no-isolation")
+        assert wire.crosses(packet)
+
+
+def test_the_manifest_can_switch_it_off(make_pod: MakePod, tmp_path: Path) -> None:
+    manifest = tmp_path / "vmi.json"
+    vmi = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "vm", "annotations": {"virt-launcher.io/isolation": "off"}},
+        "spec": {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}},
+    }
+    manifest.write_text(json.dumps(vmi))
+    with Agent(make_pod("flannel")) as agent:
+        agent.prestart("--vmi", manifest)
+        assert "isolation off" in agent.run("status", check=True).stdout
+        vmi["metadata"]["annotations"]["virt-launcher.io/isolation"] = "perhaps"  # type: ignore[index]
+        manifest.write_text(json.dumps(vmi))
+        done = agent.run("prestart", "--vmi", manifest)
+        assert done.returncode == 2
+        assert "metadata.annotations.virt-launcher.io/isolation" in done.stderr
+
+
+def test_a_layer_2_guest_is_held_to_its_mac_alone(make_pod: MakePod) -> None:
+    pod = make_pod("layer2")
+    ether = Ether(src=pod.mac, dst=BROADCAST)
+    pod.guest.ip("link set eth0 up")
+    with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+        agent.prestart()
+        for packet, passes in (
+            (ether / IP(src="203.0.113.5", dst=OUTSIDE) / UDP(sport=7, dport=7) / Raw(bytes(30)), True),
+            (Ether(src=OTHER_MAC, dst=BROADCAST) / IP(src="203.0.113.5", dst=OUTSIDE) / UDP(sport=8, dport=8), False),
+        ):
+            mark = bytes(ether / IP(src="203.0.113.5", dst=OUTSIDE) / UDP(sport=4242, dport=4242) / Raw(b"mark"))
+            sniffer.frames.clear()
+            guest.send(bytes(packet))
+            guest.send(mark)
+            sniffer.wait_for(lambda frame, mark=mark: not frame.outgoing and frame.data.startswith(mark))
+            assert any(same(f, bytes(packet)) for f in sniffer.frames if not f.outgoing) is passes
