@@ -133,7 +133,6 @@ class LibvirtDomainManager:
 
     def pre_start_hook(self) -> AttachedNetworks:
         """Set the pod's networks up for the machine. Raises what `launcher.prestart` raises, the pod as before."""
-        self.state_dir.mkdir(parents=True, exist_ok=True)
         self._networks = self._setup(self.vmi, self.state_dir)
         return self._networks
 

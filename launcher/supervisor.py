@@ -44,6 +44,7 @@ def supervise(main: Callable[[], int]) -> int:
 
     To be called before anything costly is imported and before any thread is started. When `main` ends, whatever it
     has left behind below this process is killed. When this process ends first, the child gets SIGTERM.
+    Signals stay blocked afterwards: there is nothing left to do but exit, and a late one would replace the exit code.
     """
     # Blocked before the fork, so that a signal which arrives in between waits for the loop below.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
@@ -51,11 +52,8 @@ def supervise(main: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         _run(main, parent, before)
-    try:
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        return _look_after(child)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return _look_after(child)
 
 
 def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:

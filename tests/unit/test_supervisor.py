@@ -94,6 +94,14 @@ def test_signal_that_nobody_handles_ends_both() -> None:
     assert process.wait(5) == 128 + signal.SIGTERM
 
 
+def test_signal_that_comes_when_all_is_done_changes_nothing() -> None:
+    script = PROLOGUE + "status = supervise(lambda: 4)\nprint('done', flush=True)\ntime.sleep(0.3)\nsys.exit(status)\n"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert line(process) == "done"
+    process.terminate()
+    assert process.wait(5) == 4
+
+
 def test_orphans_are_reaped_at_once() -> None:
     """As QEMU is, which libvirt starts as a daemon and which ends later."""
     process = start(
