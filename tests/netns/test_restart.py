@@ -1,0 +1,94 @@
+"""The server dies, the launcher dies, the guest notices nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.checks import pings
+from lab.clients import Udhcpc
+from lab.pod import Pod
+from lab.rawclient import RawClient
+
+from launcher.keeper import DHCPKeeper
+from launcher.prestart import setup_pod_network, teardown_pod_network
+
+pytestmark = pytest.mark.root
+
+KILLS = 1000
+
+
+def in_namespace(pod: Pod, action: Callable[[], object]) -> None:
+    """Run `action` in a thread that is in the pod, as the launcher's are; its exception is ours."""
+    raised: list[BaseException] = []
+
+    def enter_and_run() -> None:
+        try:
+            with pod.pod.entered():
+                action()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=enter_and_run)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
+    """Under `run` a killed server is replaced at once, and the next one offers the same."""
+    waits: list[float] = []
+    pod.guest.ip("link set eth0 up")
+
+    def kill_over_and_over() -> None:
+        network = setup_pod_network(state_dir=tmp_path)
+        assert network.dhcp_pid is not None
+        log = os.open("/dev/null", os.O_WRONLY)
+        keeper = DHCPKeeper(network.dhcp_pid, network.configs, log, "text")
+        keeper.start()
+        try:
+            for number in range(1, KILLS + 1):
+                pid, killed = keeper.pid, time.monotonic()
+                os.kill(pid, signal.SIGKILL)
+                while keeper.restarts < number:
+                    assert time.monotonic() < killed + 5
+                    time.sleep(0.001)
+                waits.append(time.monotonic() - killed)
+                if number % 50 == 0:
+                    offer = client.discover()
+                    assert offer is not None
+                    assert offer.packet["BOOTP"].yiaddr == "10.244.1.3"
+        finally:
+            keeper.stop()
+            os.close(log)
+            teardown_pod_network(tmp_path)
+
+    with RawClient(pod.guest) as client:
+        in_namespace(pod, kill_over_and_over)
+    assert pod.pod.processes() == []
+    assert statistics.median(waits) < 0.5, "a server is replaced by the next, not by a time-out"
+
+
+def test_a_new_launcher_finds_the_pod_as_the_old_one_left_it(pod: Pod, agent: Agent) -> None:
+    """The container is restarted: the namespace lives on with bridge and port, the guest keeps its address."""
+    first = agent.prestart()
+    with Udhcpc(pod.guest) as guest:
+        lease = guest.acquire()
+        os.kill(first["dhcp"]["pid"], signal.SIGKILL)
+        second = agent.prestart()
+        assert second["networks"] == first["networks"]
+        assert second["dhcp"]["pid"] != first["dhcp"]["pid"]
+        assert pings(pod.guest, "192.0.2.1"), "nothing has interrupted the running guest"
+        guest.renew()
+        guest.wait_until_bound()
+        assert guest.observe().addresses == lease.addresses
+    with Udhcpc(pod.guest) as rebooted:
+        assert rebooted.acquire().addresses == lease.addresses
