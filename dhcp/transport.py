@@ -23,6 +23,9 @@ LINGER_MICROSECONDS = 1000
 class TransportError(OSError):
     """A packet socket cannot be opened; the message names the interface and the reason."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def open_port(interface: str) -> socket:
     """A packet socket that sees every frame the guest sends, once a filter lets it.

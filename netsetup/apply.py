@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netsetup import nftables, state, tap
-from netsetup.bridge import ALIAS, BridgeNetwork
+from netsetup.bridge import BridgeNetwork
 from netsetup.discover import PROC_SYS, observe, pod_interface
 from netsetup.lock import NamespaceLock
 from netsetup.model import (
+    ALIAS,
     IFA_F_TENTATIVE,
     InvalidRequest,
     KernelRefused,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from netsetup.model import (
     AF_INET,
     AF_INET6,
+    ALIAS,
     FOREVER,
     IFA_F_TENTATIVE,
     PROTO_KERNEL,
@@ -51,9 +52,6 @@ from netsetup.steps import (
     SetUp,
     Step,
 )
-
-ALIAS = "virt-launcher"
-"""The sign on every device we make."""
 
 ADDR_GEN_MODE_NONE = 1
 IFA_F_TEMPORARY = 0x01

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from netsetup.model import (
     AF_INET,
+    ALIAS,
     IFF_LOOPBACK,
     TABLE_LOCAL,
     TABLE_MAIN,
@@ -117,6 +118,16 @@ def _refuse_unsupported(link: Link, observed: Namespace) -> None:
         )
     if not link.mac or link.mac == "00:00:00:00:00:00":
         raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it cannot be a port of a bridge")
+    master = next((other for other in observed.links if other.index == link.master), None)
+    if master is not None and not master.alias.startswith(ALIAS):
+        kind = master.kind or "other"
+        raise UnsupportedInterface(
+            f"{link.name}: a port of the {kind} device {master.name}; release it, or give the VM {master.name} itself"
+        )
+    if link.up and not link.carrier:
+        raise UnsupportedInterface(
+            f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone"
+        )
     for route in observed.routes_of(link.index):
         if any(hop.interface != link.index for hop in route.nexthops):
             raise UnsupportedInterface(

@@ -10,6 +10,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Final
 
+ALIAS: Final = "virt-launcher"
+"""How the alias of every device that we make begins."""
+
 AF_INET: Final = 2
 AF_INET6: Final = 10
 

@@ -6,6 +6,7 @@ copy of the record, so that the pod can be put back when every file is lost.
 """
 
 import binascii
+import contextlib
 import os
 import re
 import socket
@@ -245,7 +246,8 @@ class _Nft:
         finally:
             for descriptor in (out_write, err_write, in_read):
                 os.close(descriptor)
-        with os.fdopen(in_write, "w") as stdin:
+        # An nft that dies before it has read all has its reasons on standard error.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(in_write, "w") as stdin:
             stdin.write(text)
         self._outputs = (out_read, err_read)
 

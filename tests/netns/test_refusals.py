@@ -33,14 +33,31 @@ spec:
         (["link add br9 type bridge", "link set tap0 master br9"], r"tap0: in use, it is a port of br9"),
         (["link add k6t-eth0 type veth peer name other"], r"k6t-eth0: a veth of that name is in the way"),
         (["link add k6t-eth0 type bridge"], r"k6t-eth0: a bridge of that name is in the way"),
-        (["link add br9 type bridge", "link set eth0 master br9"], r"eth0: already a port of br9"),
+        (
+            ["link add br9 type bridge", "link set eth0 master br9"],
+            r"eth0: a port of the bridge device br9; release it",
+        ),
         (
             ["link del eth0", "link add up9 type veth peer name up8", "link add eth0 link up9 type macvlan"],
             r"eth0: a macvlan device .* use ",
         ),
         (["link del eth0", "tuntap add dev eth0 mode tun"], r"eth0: not an Ethernet device"),
+        (
+            ["link del eth0", "link add eth0 type veth peer name other", "link set eth0 up"],
+            r"eth0: no carrier, .* its other end is down",
+        ),
     ],
-    ids=["no interface", "tap address", "tap master", "veth name", "bridge name", "nic master", "macvlan", "tun"],
+    ids=[
+        "no interface",
+        "tap address",
+        "tap master",
+        "veth name",
+        "bridge name",
+        "port",
+        "macvlan",
+        "tun",
+        "no carrier",
+    ],
 )
 def test_what_stands_in_the_way_is_named(pod: Pod, agent: Agent, commands: list[str], message: str) -> None:
     pod.pod.ip(*commands)

@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
-from netsetup.bridge import ALIAS, bridge_name, derived_mac
+from netsetup.bridge import bridge_name, derived_mac
 from netsetup.model import (
     AF_INET,
     AF_INET6,
+    ALIAS,
     IFF_UP,
     SCOPE_HOST,
     SCOPE_LINK,
