@@ -7,39 +7,28 @@ made half-way leads on from there.
 """
 
 import binascii
-import dataclasses
 from dataclasses import dataclass
 
 from netsetup.model import (
     AF_INET,
     AF_INET6,
     ALIAS,
-    FOREVER,
-    IFA_F_TENTATIVE,
-    PROTO_KERNEL,
     SCOPE_HOST,
     SCOPE_LINK,
-    TABLE_LOCAL,
     Address,
     DeviceConflict,
     InvalidRequest,
     Link,
     Namespace,
     PodInterface,
-    Route,
 )
-from netsetup.netlink import USER_ADDRESS_FLAGS
 from netsetup.nftables import Barrier
 from netsetup.steps import (
     AddAddress,
-    AddNeighbour,
-    AddRoute,
-    AwaitAddresses,
     CreateBridge,
     CreateTap,
     DeleteAddress,
     DeleteLink,
-    DeleteNeighbour,
     DeleteRoute,
     PinMac,
     SetAddrGenMode,
@@ -48,9 +37,10 @@ from netsetup.steps import (
     SetMac,
     SetMaster,
     SetMtu,
-    SetSysctl,
     SetUp,
     Step,
+    addr_gen_mode_steps,
+    sysctl_steps,
 )
 
 ADDR_GEN_MODE_NONE = 1
@@ -185,8 +175,8 @@ def device_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
         if bridge is None or bridge.addr_gen_mode != ADDR_GEN_MODE_NONE:
             steps.append(SetAddrGenMode(network.bridge, ADDR_GEN_MODE_NONE))
         keeps6 = any(a.family == AF_INET6 for a in _kept(network))
-        steps += _sysctl(observed, f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
-        steps += _sysctl(observed, f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0" if keeps6 else "1")
+        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
+        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0" if keeps6 else "1")
 
     port = observed.link(network.guest_port)
     adopt(observed, network.guest_port, network.bridge)
@@ -195,7 +185,7 @@ def device_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     if port is None or port.mtu != network.mtu:
         steps.append(SetMtu(network.guest_port, network.mtu))
     if network.mtu >= IPV6_MIN_MTU and _has_ipv6(observed, network.pod.name):
-        steps += _sysctl(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
+        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
     return steps
 
 
@@ -208,8 +198,8 @@ def move_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
         raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
-    present = {_key(a) for a in observed.addresses_of(bridge.index)} if bridge else set()
-    steps += [AddAddress(network.bridge, a) for a in _kept(network) if _key(a) not in present]
+    present = {a.key for a in observed.addresses_of(bridge.index)} if bridge else set()
+    steps += [AddAddress(network.bridge, a) for a in _kept(network) if a.key not in present]
 
     if port is None or bridge is None or port.master != bridge.index:
         steps.append(SetMaster(network.guest_port, network.bridge))
@@ -224,10 +214,10 @@ def move_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     if not addresses:
         steps += [DeleteRoute(r) for r in observed.routes_of(nic.index) if r.family == AF_INET]
     # Off before the MAC changes: leaving a multicast group sends reports for a second, and none may carry the new MAC.
-    steps += _sysctl(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
+    steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
     # A teardown that was killed may have left these changed.
-    steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in _sysctl(observed, k, v)]
-    steps += _addr_gen_mode(nic, network.pod)
+    steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
+    steps += addr_gen_mode_steps(nic, network.pod)
     mac = derived_mac("port", network.pod)
     if nic.mac != mac:
         steps.append(SetMac(nic.name, mac))
@@ -274,7 +264,7 @@ def release_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
             steps.append(SetMtu(port.name, network.adopted.mtu))
         if port.up != network.adopted.up:
             steps.append(SetUp(port.name, network.adopted.up))
-        steps += [s for key, value in network.adopted_sysctls for s in _sysctl(observed, key, value)]
+        steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
     elif port and port.alias.startswith(ALIAS):
         steps.append(DeleteLink(port.name))
     if bridge and is_our_bridge(bridge, network.pod):
@@ -282,158 +272,5 @@ def release_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     return steps
 
 
-def restore_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
-    """Addresses, neighbours and routes of the pod interface, in the order the kernel needs.
-
-    What the kernel makes by itself when an address is added, or adds beyond the record, is settled in the next round:
-    plan again until there is nothing left to do.
-    """
-    nic = observed.link(network.pod.name)
-    if nic is None:
-        return []  # the CNI has taken the interface away, and with it all it had
-    addresses = _address_steps(observed, nic, network.pod)
-    # Settings that adding addresses needs otherwise come back in the next round, when the addresses are there.
-    steps = addresses or _setting_steps(observed, nic, network.pod)
-
-    present = set(observed.neighbours_of(nic.index))
-    wanted = set(network.pod.neighbours)
-    steps += [DeleteNeighbour(nic.name, n) for n in observed.neighbours_of(nic.index) if n not in wanted]
-    steps += [AddNeighbour(nic.name, n) for n in network.pod.neighbours if n not in present]
-    if nic.up and not network.pod.link.up:
-        return [*steps, SetUp(nic.name, False)]
-    return steps + _route_steps(observed, nic, network.pod, settled=not addresses)
-
-
-def _address_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[Step]:
-    steps: list[Step] = []
-    now = [a for a in observed.addresses_of(nic.index) if _restorable(a)]
-    wanted = [a for a in pod.addresses if _restorable(a)]
-
-    # IPv6 first (it waits for nothing). No duplicate-address detection and no link-local address of the kernel's
-    # making for the moment: the addresses are the pod's own, and come back just as they were.
-    disabled = f"net/ipv6/conf/{nic.name}/disable_ipv6"
-    missing6 = [a for a in wanted if a.family == AF_INET6 and _key(a) not in map(_key, now)]
-    enables = dict(pod.sysctls).get(disabled) == "0" != observed.sysctl(disabled)
-    if enables or missing6:
-        steps.append(SetAddrGenMode(nic.name, ADDR_GEN_MODE_NONE))
-        steps += _sysctl(observed, f"net/ipv6/conf/{nic.name}/accept_dad", "0")
-        steps += _sysctl(observed, f"net/ipv6/conf/{nic.name}/dad_transmits", "0")
-    if enables:
-        steps.append(SetSysctl(disabled, "0"))
-    extra6 = [a for a in now if a.family == AF_INET6 and _key(a) not in map(_key, wanted)]
-    steps += [DeleteAddress(nic.name, a) for a in extra6]
-    steps += [AddAddress(nic.name, a) for a in reversed(missing6)]  # the kernel lists the newest first
-
-    now4 = [a for a in now if a.family == AF_INET]
-    wanted4 = [a for a in wanted if a.family == AF_INET]
-    common = 0
-    while common < min(len(now4), len(wanted4)) and _key(now4[common]) == _key(wanted4[common]):
-        common += 1
-    steps += [DeleteAddress(nic.name, a) for a in reversed(now4[common:])]
-    steps += [AddAddress(nic.name, a) for a in wanted4[common:]]  # primaries come before their secondaries
-    return steps
-
-
-def _setting_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[Step]:
-    steps = [step for key, value in pod.sysctls for step in _sysctl(observed, key, value)]
-    steps += _addr_gen_mode(nic, pod)
-    if steps and any(a.flags & IFA_F_TENTATIVE for a in observed.addresses_of(nic.index)):
-        # The kernel looks at the settings only when it comes to an address, a little after it was added.
-        steps.insert(0, AwaitAddresses(nic.name))
-    return steps
-
-
-def _route_steps(observed: Namespace, nic: Link, pod: PodInterface, settled: bool) -> list[Step]:
-    present = {_route_key(r): r for r in observed.routes_of(nic.index)}
-    wanted = {_route_key(r): r for r in pod.routes}
-    missing = [r for key, r in wanted.items() if key not in present]
-    extra = [r for key, r in present.items() if key not in wanted]
-    if not settled:
-        missing, extra = [r for r in missing if r.proto != PROTO_KERNEL], []
-    missing = [r for r in missing if r.table != TABLE_LOCAL or r.proto != PROTO_KERNEL]
-    extra = [r for r in extra if r.table != TABLE_LOCAL or r.proto != PROTO_KERNEL]
-    # On-link routes come before those that need them to reach their gateway.
-    missing.sort(key=lambda r: (bool(r.gateway or r.via or r.nexthops), -r.scope))
-    return [*(DeleteRoute(r) for r in extra), *(AddRoute(r) for r in missing)]
-
-
-# --- what changes behind our back -------------------------------------------------------------------------------------
-
-
-def missing_addresses(observed: Namespace, nic: Link, pod: PodInterface) -> list[Address]:
-    """The pod's addresses that the interface does not have now."""
-    present = {_key(a) for a in observed.addresses_of(nic.index)}
-    return [a for a in pod.addresses if _restorable(a) and _key(a) not in present]
-
-
-def news(observed: Namespace, pod: PodInterface) -> PodInterface:
-    """The pod interface with addresses, routes and neighbours that have appeared on it since.
-
-    A route of the kernel's own is news only if it comes with a new address: putting back, when it is interrupted, may
-    have left some behind.
-    """
-    nic = observed.link(pod.name)
-    if nic is None:
-        return pod
-    known = {_key(a) for a in pod.addresses}
-    addresses = [
-        a for a in observed.addresses_of(nic.index) if _restorable(a) and a.scope != SCOPE_LINK and _key(a) not in known
-    ]
-    # Beside the recorded addresses one of the same prefix is a secondary, and has no connected route of its own.
-    prefixes = {a.network for a in pod.addresses}
-    first = [a for a in addresses if a.network not in prefixes]
-    own = {a.address for a in first} | {a.network for a in first}
-    routes_known = {_route_key(r) for r in pod.routes}
-    routes = [
-        r
-        for r in observed.routes_of(nic.index)
-        if _route_key(r) not in routes_known
-        and (r.proto != PROTO_KERNEL or r.preferred_source in own or r.destination in own)
-    ]
-    neighbours = [n for n in observed.neighbours_of(nic.index) if n not in pod.neighbours]
-    if not (addresses or routes or neighbours):
-        return pod
-    return dataclasses.replace(
-        pod,
-        addresses=(*pod.addresses, *addresses),
-        routes=(*pod.routes, *routes),
-        neighbours=(*pod.neighbours, *neighbours),
-    )
-
-
-# --- small judgements -------------------------------------------------------------------------------------------------
-
-
 def _has_ipv6(observed: Namespace, name: str) -> bool:
     return observed.sysctl(f"net/ipv6/conf/{name}/disable_ipv6") is not None
-
-
-def _sysctl(observed: Namespace, key: str, value: str) -> list[Step]:
-    """The step that gives a setting this value, unless it has it."""
-    return [] if observed.sysctl(key) == value else [SetSysctl(key, value)]
-
-
-def _addr_gen_mode(nic: Link, pod: PodInterface) -> list[Step]:
-    """The step that lets the kernel make link-local addresses as it did, unless it does."""
-    mode = pod.link.addr_gen_mode
-    return [] if mode is None or mode == nic.addr_gen_mode else [SetAddrGenMode(nic.name, mode)]
-
-
-def _restorable(address: Address) -> bool:
-    """Temporary addresses (RFC 8981) are the kernel's own affair; a user cannot add one."""
-    return not (address.family == AF_INET6 and address.flags & IFA_F_TEMPORARY)
-
-
-def _key(address: Address) -> Address:
-    """An address without what changes by itself: states in the flags, lifetimes that run down."""
-    ages = address.valid_seconds != FOREVER
-    return dataclasses.replace(
-        address,
-        flags=address.flags & USER_ADDRESS_FLAGS,
-        valid_seconds=0 if ages else FOREVER,
-        preferred_seconds=0 if ages else FOREVER,
-    )
-
-
-def _route_key(route: Route) -> Route:
-    return dataclasses.replace(route, expires_seconds=0) if route.expires_seconds else route

@@ -7,7 +7,7 @@ Names and values are rtnetlink's (rtnetlink(7), linux/if_link.h, linux/rtnetlink
 import errno
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 ALIAS: Final = "virt-launcher"
@@ -30,7 +30,11 @@ PROTO_KERNEL: Final = 2
 RTN_UNICAST: Final = 1
 RTNH_F_ONLINK: Final = 4
 
+IFA_F_TEMPORARY: Final = 0x01
 IFA_F_TENTATIVE: Final = 0x40
+# The address flags that a user sets (linux/if_addr.h): no DAD, optimistic, home address, manage temporary addresses, no
+# prefix route, multicast auto-join. The others are states: tentative, deprecated, secondary …
+USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
 
 IFF_UP: Final = 1
 IFF_LOOPBACK: Final = 8
@@ -171,6 +175,22 @@ class Address:
         """Whether it is worth handing to a VM: neither link-local nor for this host alone."""
         return self.scope == SCOPE_UNIVERSE
 
+    @property
+    def restorable(self) -> bool:
+        """Temporary addresses (RFC 8981) are the kernel's own affair; a user cannot add one."""
+        return not (self.family == AF_INET6 and self.flags & IFA_F_TEMPORARY)
+
+    @property
+    def key(self) -> "Address":
+        """The address without what changes by itself: states in the flags, lifetimes that run down."""
+        ages = self.valid_seconds != FOREVER
+        return replace(
+            self,
+            flags=self.flags & USER_ADDRESS_FLAGS,
+            valid_seconds=0 if ages else FOREVER,
+            preferred_seconds=0 if ages else FOREVER,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
@@ -209,6 +229,23 @@ class Route:
     nexthops: tuple[NextHop, ...] = ()
     expires_seconds: int = 0
     """How long an IPv6 route learnt from a router still lives; 0 for one that does not age."""
+
+    @property
+    def key(self) -> "Route":
+        """The route without what changes by itself."""
+        return replace(self, expires_seconds=0) if self.expires_seconds else self
+
+    @property
+    def text(self) -> str:
+        """As ip-route(8) writes it, short: ``10.96.0.0/12 via 10.244.1.1 table 100``."""
+        words = ["default" if self.is_default else self.destination]
+        if self.gateway:
+            words.append(f"via {self.gateway}")
+        if self.table != TABLE_MAIN:
+            words.append(f"table {self.table}")
+        if self.metric:
+            words.append(f"metric {self.metric}")
+        return " ".join(words)
 
     @property
     def mtu(self) -> int:

@@ -5,67 +5,41 @@ of what the hook would take then. A request here costs 0.05 ms. See rtnetlink(7)
 """
 
 import errno
-import importlib
-import importlib.util
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from netsetup.messages import (
+    Attributes,
+    address_message,
+    address_of,
+    fibmsg,
+    get,
+    ifaddrmsg,
+    ifinfmsg,
+    link_of,
+    ndmsg,
+    neighbour_message,
+    neighbour_of,
+    route_message,
+    route_of,
+    rtmsg,
+    rule_of,
+)
 from netsetup.model import (
     AF_INET,
     AF_INET6,
-    FOREVER,
     IFF_UP,
-    RTNH_F_ONLINK,
     Address,
     KernelRefused,
     Link,
     Neighbour,
-    NextHop,
     NotPermitted,
     Route,
     Rule,
 )
-
-
-def _make_pyroute2_lazy() -> None:
-    """Let submodules of pyroute2 load without its ``__init__``, which imports all of it.
-
-    The first use of a name of the package itself (``pyroute2.IPRoute``) loads the whole, so other users in this
-    process notice nothing.
-    """
-    if "pyroute2" in sys.modules:
-        return
-    spec = importlib.util.find_spec("pyroute2")
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError("pyroute2 is not installed")
-    package = importlib.util.module_from_spec(spec)
-
-    def load_whole(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if importlib.util.find_spec(f"pyroute2.{name}"):
-            return importlib.import_module(f"pyroute2.{name}")
-        package.__dict__.pop("__getattr__", None)
-        assert spec.loader is not None
-        spec.loader.exec_module(package)
-        return getattr(package, name)
-
-    package.__dict__["__getattr__"] = load_whole
-    sys.modules["pyroute2"] = package
-
-
-_make_pyroute2_lazy()
-
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-Attributes = list[tuple[str, Any]]
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
@@ -81,9 +55,6 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_GETRULE = 34
 RTM_F_CLONED = 0x200
-# linux/fib_rules.h: what a rule may say besides without choosing among a VM's packets
-FR_ACT_TO_TBL = 1
-PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
 # linux/neighbour.h
 NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x04, 0x40, 0x08
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
@@ -92,11 +63,6 @@ AF_BRIDGE = 7
 SO_NETNS_COOKIE: Final = 71
 
 DUMP_ATTEMPTS: Final = 5
-USER_HZ: Final = 100  # the unit of rta_expires, fixed towards user space
-
-# The address flags that a user sets (linux/if_addr.h): no DAD, optimistic, home address, manage temporary addresses, no
-# prefix route, multicast auto-join. The others are states: tentative, deprecated, secondary …
-USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
 
 
 class Netlink:
@@ -125,15 +91,15 @@ class Netlink:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(_link(message) for message in self._dump(ifinfmsg, RTM_GETLINK))
+        return tuple(link_of(message) for message in self._dump(ifinfmsg, RTM_GETLINK))
 
     def addresses(self) -> tuple[tuple[int, Address], ...]:
-        return tuple((m["index"], _address(m)) for m in self._dump(ifaddrmsg, RTM_GETADDR))
+        return tuple((m["index"], address_of(m)) for m in self._dump(ifaddrmsg, RTM_GETADDR))
 
     def routes(self) -> tuple[Route, ...]:
         """Every route of every table and both families; cached clones are not routes."""
         return tuple(
-            _route(m)
+            route_of(m)
             for family in (AF_INET, AF_INET6)
             for m in self._dump(rtmsg, RTM_GETROUTE, family=family)
             if not m["flags"] & RTM_F_CLONED
@@ -142,20 +108,20 @@ class Netlink:
     def neighbours(self) -> tuple[tuple[int, Neighbour], ...]:
         """The permanent entries of both families."""
         return tuple(
-            (m["ifindex"], _neighbour(m))
+            (m["ifindex"], neighbour_of(m))
             for m in self._dump(ndmsg, RTM_GETNEIGH)
-            if m["state"] & NUD_PERMANENT and m["family"] in (AF_INET, AF_INET6) and _get(m, "NDA_LLADDR")
+            if m["state"] & NUD_PERMANENT and m["family"] in (AF_INET, AF_INET6) and get(m, "NDA_LLADDR")
         )
 
     def rules(self) -> tuple[Rule, ...]:
-        return tuple(_rule(m) for m in self._dump(fibmsg, RTM_GETRULE))
+        return tuple(rule_of(m) for m in self._dump(fibmsg, RTM_GETRULE))
 
     def forwarding_entries(self) -> tuple[tuple[int, str], ...]:
         """The static entries of every bridge: (index of the port, MAC)."""
         return tuple(
-            (m["ifindex"], _get(m, "NDA_LLADDR", ""))
+            (m["ifindex"], get(m, "NDA_LLADDR", ""))
             for m in self._dump(ndmsg, RTM_GETNEIGH, family=AF_BRIDGE)
-            if m["state"] & NUD_NOARP and _get(m, "NDA_MASTER")
+            if m["state"] & NUD_NOARP and get(m, "NDA_MASTER")
         )
 
     def link_index(self, name: str) -> int:
@@ -226,31 +192,31 @@ class Netlink:
     def add_address(self, index: int, name: str, address: Address) -> None:
         self._request(
             f"{name}: add address {address.cidr}",
-            _address_message(index, address),
+            address_message(index, address),
             RTM_NEWADDR,
             NLM_F_CREATE | NLM_F_EXCL,
         )
 
     def delete_address(self, index: int, name: str, address: Address) -> None:
-        self._request(f"{name}: delete address {address.cidr}", _address_message(index, address), RTM_DELADDR)
+        self._request(f"{name}: delete address {address.cidr}", address_message(index, address), RTM_DELADDR)
 
     def add_route(self, route: Route) -> None:
         self._request(
-            f"add route {describe_route(route)}",
-            _route_message(route),
+            f"add route {route.text}",
+            route_message(route),
             RTM_NEWROUTE,
             NLM_F_CREATE | NLM_F_EXCL,
         )
 
     def delete_route(self, route: Route) -> None:
-        self._request(f"delete route {describe_route(route)}", _route_message(route), RTM_DELROUTE)
+        self._request(f"delete route {route.text}", route_message(route), RTM_DELROUTE)
 
     def add_neighbour(self, index: int, name: str, neighbour: Neighbour) -> None:
-        message = _neighbour_message(index, neighbour)
+        message = neighbour_message(index, neighbour)
         self._request(f"{name}: add neighbour {neighbour.address}", message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
 
     def delete_neighbour(self, index: int, name: str, neighbour: Neighbour) -> None:
-        message = _neighbour_message(index, neighbour)
+        message = neighbour_message(index, neighbour)
         self._request(f"{name}: delete neighbour {neighbour.address}", message, RTM_DELNEIGH)
 
     def add_forwarding_entry(self, index: int, name: str, mac: str) -> None:
@@ -345,193 +311,3 @@ def _extended_ack(data: bytes) -> str:
             return data[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
         offset += (length + 3) & ~3
     return ""
-
-
-# --- messages to dataclasses ------------------------------------------------------------------------------------------
-
-
-def _get(message: Any, attribute: str, default: Any = None) -> Any:
-    value = message.get_attr(attribute)
-    return default if value is None else value
-
-
-def _nested(message: Any, *path: str) -> Any:
-    for attribute in path:
-        message = message.get_attr(attribute)
-        if message is None:
-            return None
-    return message
-
-
-def _link(m: Any) -> Link:
-    learning = _nested(m, "IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
-    return Link(
-        index=m["index"],
-        name=_get(m, "IFLA_IFNAME", ""),
-        kind=_nested(m, "IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
-        mac=_get(m, "IFLA_ADDRESS", ""),
-        mtu=_get(m, "IFLA_MTU", 0),
-        flags=m["flags"],
-        master=_get(m, "IFLA_MASTER", 0),
-        alias=_get(m, "IFLA_IFALIAS", ""),
-        addr_gen_mode=_nested(m, "IFLA_AF_SPEC", "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
-        learning=None if learning is None else bool(learning),
-        parent=_get(m, "IFLA_LINK", 0),
-    )
-
-
-def _address(m: Any) -> Address:
-    peer = _get(m, "IFA_ADDRESS", "")
-    local = _get(m, "IFA_LOCAL", peer)
-    cache = _get(m, "IFA_CACHEINFO", {})
-    return Address(
-        family=m["family"],
-        address=local,
-        prefixlen=m["prefixlen"],
-        scope=m["scope"],
-        flags=_get(m, "IFA_FLAGS", m["flags"]),
-        label=_get(m, "IFA_LABEL", ""),
-        broadcast=_get(m, "IFA_BROADCAST", ""),
-        peer=peer if peer != local else "",
-        metric=_get(m, "IFA_RT_PRIORITY", 0),
-        proto=_get(m, "IFA_PROTO", 0),
-        valid_seconds=cache.get("ifa_valid", FOREVER),
-        preferred_seconds=cache.get("ifa_preferred", FOREVER),
-    )
-
-
-def _address_message(index: int, address: Address) -> Any:
-    message = ifaddrmsg()
-    message["family"], message["prefixlen"] = address.family, address.prefixlen
-    message["index"], message["scope"] = index, address.scope
-    attributes: Attributes = [
-        ("IFA_ADDRESS", address.peer or address.address),
-        ("IFA_LOCAL", address.address),
-    ]
-    flags = address.flags & USER_ADDRESS_FLAGS
-    if flags:
-        attributes.append(("IFA_FLAGS", flags))
-    if address.label:
-        attributes.append(("IFA_LABEL", address.label))
-    if address.broadcast:
-        attributes.append(("IFA_BROADCAST", address.broadcast))
-    if address.metric:
-        attributes.append(("IFA_RT_PRIORITY", address.metric))
-    if address.proto:
-        attributes.append(("IFA_PROTO", address.proto))
-    if address.valid_seconds != FOREVER or address.preferred_seconds != FOREVER:
-        lifetimes = {"ifa_valid": address.valid_seconds, "ifa_preferred": address.preferred_seconds}
-        attributes.append(("IFA_CACHEINFO", {**lifetimes, "cstamp": 0, "tstamp": 0}))
-    message["attrs"] = attributes
-    return message
-
-
-def _route(m: Any) -> Route:
-    family = m["family"]
-    anything = "0.0.0.0" if family == AF_INET else "::"
-    metrics = _nested(m, "RTA_METRICS")
-    via = _get(m, "RTA_VIA")
-    return Route(
-        family=family,
-        destination=f"{_get(m, 'RTA_DST', anything)}/{m['dst_len']}",
-        table=_get(m, "RTA_TABLE", m["table"]),
-        interface=_get(m, "RTA_OIF", 0),
-        gateway=_get(m, "RTA_GATEWAY", ""),
-        type=m["type"],
-        scope=m["scope"],
-        proto=m["proto"],
-        metric=_get(m, "RTA_PRIORITY", 0),
-        tos=m["tos"],
-        flags=m["flags"] & RTNH_F_ONLINK,
-        preferred_source=_get(m, "RTA_PREFSRC", ""),
-        source=f"{_get(m, 'RTA_SRC')}/{m['src_len']}" if m["src_len"] else "",
-        via=via["addr"] if via else "",
-        preference=_get(m, "RTA_PREF", 0),
-        metrics=tuple((n[5:].lower(), v) for n, v in metrics["attrs"] if isinstance(v, int)) if metrics else (),
-        nexthops=tuple(
-            NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, _get(hop, "RTA_GATEWAY", ""))
-            for hop in _get(m, "RTA_MULTIPATH", ())
-        ),
-        expires_seconds=max(_get(m, "RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ
-        if family == AF_INET6
-        else 0,
-    )
-
-
-def _route_message(route: Route) -> Any:
-    message = rtmsg()
-    destination, length = route.destination.split("/")
-    message["family"], message["dst_len"], message["table"] = route.family, int(length), min(route.table, 255)
-    message["type"], message["scope"], message["proto"] = route.type, route.scope, route.proto
-    message["tos"], message["flags"] = route.tos, route.flags
-    attributes: Attributes = [("RTA_TABLE", route.table)]
-    if not route.is_default:
-        attributes.append(("RTA_DST", destination))
-    if route.interface:
-        attributes.append(("RTA_OIF", route.interface))
-    if route.gateway:
-        attributes.append(("RTA_GATEWAY", route.gateway))
-    if route.via:
-        attributes.append(("RTA_VIA", {"family": AF_INET6 if ":" in route.via else AF_INET, "addr": route.via}))
-    if route.metric:
-        attributes.append(("RTA_PRIORITY", route.metric))
-    if route.preferred_source:
-        attributes.append(("RTA_PREFSRC", route.preferred_source))
-    if route.source:
-        source, length = route.source.split("/")
-        message["src_len"] = int(length)
-        attributes.append(("RTA_SRC", source))
-    if route.preference:
-        attributes.append(("RTA_PREF", route.preference))
-    if route.expires_seconds:
-        attributes.append(("RTA_EXPIRES", struct.pack("=I", route.expires_seconds)))
-    if route.metrics:
-        metrics = {"attrs": [(f"RTAX_{name.upper()}", value) for name, value in route.metrics]}
-        attributes.append(("RTA_METRICS", metrics))
-    if route.nexthops:
-        hops = []
-        for hop in route.nexthops:
-            gateway = [("RTA_GATEWAY", hop.gateway)] if hop.gateway else []
-            hops.append({"oif": hop.interface, "hops": hop.weight - 1, "flags": hop.flags, "attrs": gateway})
-        attributes.append(("RTA_MULTIPATH", hops))
-    message["attrs"] = attributes
-    return message
-
-
-def describe_route(route: Route) -> str:
-    """A route as ip-route(8) writes it, short: ``10.96.0.0/12 via 10.244.1.1 table 100``."""
-    words = ["default" if route.is_default else route.destination]
-    if route.gateway:
-        words.append(f"via {route.gateway}")
-    if route.table != 254:
-        words.append(f"table {route.table}")
-    if route.metric:
-        words.append(f"metric {route.metric}")
-    return " ".join(words)
-
-
-def _neighbour(m: Any) -> Neighbour:
-    return Neighbour(m["family"], _get(m, "NDA_DST", ""), _get(m, "NDA_LLADDR", ""), m["state"], m["flags"])
-
-
-def _neighbour_message(index: int, neighbour: Neighbour) -> Any:
-    message = ndmsg()
-    message["family"], message["ifindex"] = neighbour.family, index
-    message["state"], message["flags"] = neighbour.state, neighbour.flags
-    message["attrs"] = [("NDA_DST", neighbour.address), ("NDA_LLADDR", neighbour.mac)]
-    return message
-
-
-def _rule(m: Any) -> Rule:
-    def prefix(attribute: str, length: str) -> str:
-        address = _get(m, attribute)
-        return f"{address}/{m[length]}" if address else ""
-
-    return Rule(
-        family=m["family"],
-        priority=_get(m, "FRA_PRIORITY", 0),
-        table=_get(m, "FRA_TABLE", m["table"]),
-        source=prefix("FRA_SRC", "src_len"),
-        destination=prefix("FRA_DST", "dst_len"),
-        selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),
-    )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netsetup import bridge
+from netsetup import bridge, restore
 from netsetup.bridge import BridgeNetwork
 from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
 from netsetup.nftables import digest_of, ruleset
@@ -125,7 +125,7 @@ def plan_teardown(observed: Namespace, networks: Sequence[BridgeNetwork], sysctl
     steps: list[Step] = []
     for network in reversed(networks):
         steps += bridge.release_steps(observed, network)
-        steps += bridge.restore_steps(observed, network)
+        steps += restore.restore_steps(observed, network.pod)
     steps += [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
     if observed.table and not steps:
         steps.append(DeleteTable())
@@ -140,7 +140,7 @@ def is_untouched(observed: Namespace, network: BridgeNetwork) -> bool:
         and observed.link(network.bridge) is None
         and nic is not None
         and nic.mac == network.pod.link.mac
-        and not bridge.missing_addresses(observed, nic, network.pod)
+        and not restore.missing_addresses(observed, nic, network.pod)
     )
 
 
@@ -149,7 +149,7 @@ def with_news(observed: Namespace, network: BridgeNetwork, resolver: Resolver) -
 
     New addresses, routes and neighbours come behind what was there, so the VM's own address stays what it is.
     """
-    pod = dataclasses.replace(bridge.news(observed, network.pod), resolver=resolver)
+    pod = dataclasses.replace(restore.news(observed, network.pod), resolver=resolver)
     return dataclasses.replace(network, pod=pod)
 
 

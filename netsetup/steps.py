@@ -6,8 +6,7 @@ again: what is already there, or already gone, is not an error.
 
 from dataclasses import dataclass
 
-from netsetup.model import Address, Neighbour, Route
-from netsetup.netlink import describe_route
+from netsetup.model import Address, Link, Namespace, Neighbour, PodInterface, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +166,17 @@ Step = (
 )
 
 
+def sysctl_steps(observed: Namespace, key: str, value: str) -> list[Step]:
+    """The step that gives a setting this value, unless it has it."""
+    return [] if observed.sysctl(key) == value else [SetSysctl(key, value)]
+
+
+def addr_gen_mode_steps(nic: Link, pod: PodInterface) -> list[Step]:
+    """The step that lets the kernel make link-local addresses as it did, unless it does."""
+    mode = pod.link.addr_gen_mode
+    return [] if mode is None or mode == nic.addr_gen_mode else [SetAddrGenMode(nic.name, mode)]
+
+
 def describe(step: Step) -> str:
     """One line for a person, in the words of ip(8), sysctl(8) and nft(8)."""
     match step:
@@ -201,9 +211,9 @@ def describe(step: Step) -> str:
         case AwaitAddresses(link):
             return f"wait until no address of {link} is tentative"
         case AddRoute(route):
-            return f"route add {describe_route(route)}"
+            return f"route add {route.text}"
         case DeleteRoute(route):
-            return f"route delete {describe_route(route)}"
+            return f"route delete {route.text}"
         case AddNeighbour(link, neighbour):
             return f"neigh add {neighbour.address} lladdr {neighbour.mac} dev {link}"
         case DeleteNeighbour(link, neighbour):

@@ -1,0 +1,33 @@
+"""Packages whose ``__init__`` imports far more than is wanted of them."""
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+
+def make_lazy(package_name: str) -> None:
+    """Let submodules of a package load without its ``__init__``.
+
+    The first use of a name of the package itself (``pyroute2.IPRoute``) runs it, so other users in this process notice
+    nothing. A package that is loaded already stays as it is. Raises ModuleNotFoundError.
+    """
+    if package_name in sys.modules:
+        return
+    spec = importlib.util.find_spec(package_name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"{package_name} is not installed", name=package_name)
+    loader = spec.loader
+    package = importlib.util.module_from_spec(spec)
+
+    def load_name(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if importlib.util.find_spec(f"{package_name}.{name}"):
+            return importlib.import_module(f"{package_name}.{name}")
+        del package.__dict__["__getattr__"]
+        loader.exec_module(package)
+        return getattr(package, name)
+
+    package.__dict__["__getattr__"] = load_name
+    sys.modules[package_name] = package

@@ -1,0 +1,211 @@
+"""rtnetlink's messages, as pyroute2 decodes and encodes them, from and to our dataclasses."""
+
+import struct
+from typing import Any, Final
+
+from netsetup.lazyimport import make_lazy
+from netsetup.model import (
+    AF_INET,
+    AF_INET6,
+    FOREVER,
+    RTNH_F_ONLINK,
+    USER_ADDRESS_FLAGS,
+    Address,
+    Link,
+    Neighbour,
+    NextHop,
+    Route,
+    Rule,
+)
+
+make_lazy("pyroute2")  # of which the message classes alone are wanted: 23 ms instead of 100
+
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+Attributes = list[tuple[str, Any]]
+
+USER_HZ: Final = 100
+"""The unit of rta_expires, fixed towards user space."""
+
+# linux/fib_rules.h: what a rule may say besides without choosing among a VM's packets
+FR_ACT_TO_TBL = 1
+PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
+
+
+def get(message: Any, attribute: str, default: Any = None) -> Any:
+    value = message.get_attr(attribute)
+    return default if value is None else value
+
+
+def _nested(message: Any, *path: str) -> Any:
+    for attribute in path:
+        message = message.get_attr(attribute)
+        if message is None:
+            return None
+    return message
+
+
+def link_of(m: Any) -> Link:
+    learning = _nested(m, "IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
+    return Link(
+        index=m["index"],
+        name=get(m, "IFLA_IFNAME", ""),
+        kind=_nested(m, "IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
+        mac=get(m, "IFLA_ADDRESS", ""),
+        mtu=get(m, "IFLA_MTU", 0),
+        flags=m["flags"],
+        master=get(m, "IFLA_MASTER", 0),
+        alias=get(m, "IFLA_IFALIAS", ""),
+        addr_gen_mode=_nested(m, "IFLA_AF_SPEC", "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
+        learning=None if learning is None else bool(learning),
+        parent=get(m, "IFLA_LINK", 0),
+    )
+
+
+def address_of(m: Any) -> Address:
+    peer = get(m, "IFA_ADDRESS", "")
+    local = get(m, "IFA_LOCAL", peer)
+    cache = get(m, "IFA_CACHEINFO", {})
+    return Address(
+        family=m["family"],
+        address=local,
+        prefixlen=m["prefixlen"],
+        scope=m["scope"],
+        flags=get(m, "IFA_FLAGS", m["flags"]),
+        label=get(m, "IFA_LABEL", ""),
+        broadcast=get(m, "IFA_BROADCAST", ""),
+        peer=peer if peer != local else "",
+        metric=get(m, "IFA_RT_PRIORITY", 0),
+        proto=get(m, "IFA_PROTO", 0),
+        valid_seconds=cache.get("ifa_valid", FOREVER),
+        preferred_seconds=cache.get("ifa_preferred", FOREVER),
+    )
+
+
+def address_message(index: int, address: Address) -> Any:
+    message = ifaddrmsg()
+    message["family"], message["prefixlen"] = address.family, address.prefixlen
+    message["index"], message["scope"] = index, address.scope
+    attributes: Attributes = [
+        ("IFA_ADDRESS", address.peer or address.address),
+        ("IFA_LOCAL", address.address),
+    ]
+    flags = address.flags & USER_ADDRESS_FLAGS
+    if flags:
+        attributes.append(("IFA_FLAGS", flags))
+    if address.label:
+        attributes.append(("IFA_LABEL", address.label))
+    if address.broadcast:
+        attributes.append(("IFA_BROADCAST", address.broadcast))
+    if address.metric:
+        attributes.append(("IFA_RT_PRIORITY", address.metric))
+    if address.proto:
+        attributes.append(("IFA_PROTO", address.proto))
+    if address.valid_seconds != FOREVER or address.preferred_seconds != FOREVER:
+        lifetimes = {"ifa_valid": address.valid_seconds, "ifa_preferred": address.preferred_seconds}
+        attributes.append(("IFA_CACHEINFO", {**lifetimes, "cstamp": 0, "tstamp": 0}))
+    message["attrs"] = attributes
+    return message
+
+
+def route_of(m: Any) -> Route:
+    family = m["family"]
+    anything = "0.0.0.0" if family == AF_INET else "::"
+    metrics = _nested(m, "RTA_METRICS")
+    via = get(m, "RTA_VIA")
+    return Route(
+        family=family,
+        destination=f"{get(m, 'RTA_DST', anything)}/{m['dst_len']}",
+        table=get(m, "RTA_TABLE", m["table"]),
+        interface=get(m, "RTA_OIF", 0),
+        gateway=get(m, "RTA_GATEWAY", ""),
+        type=m["type"],
+        scope=m["scope"],
+        proto=m["proto"],
+        metric=get(m, "RTA_PRIORITY", 0),
+        tos=m["tos"],
+        flags=m["flags"] & RTNH_F_ONLINK,
+        preferred_source=get(m, "RTA_PREFSRC", ""),
+        source=f"{get(m, 'RTA_SRC')}/{m['src_len']}" if m["src_len"] else "",
+        via=via["addr"] if via else "",
+        preference=get(m, "RTA_PREF", 0),
+        metrics=tuple((n[5:].lower(), v) for n, v in metrics["attrs"] if isinstance(v, int)) if metrics else (),
+        nexthops=tuple(
+            NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, get(hop, "RTA_GATEWAY", ""))
+            for hop in get(m, "RTA_MULTIPATH", ())
+        ),
+        expires_seconds=max(get(m, "RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ
+        if family == AF_INET6
+        else 0,
+    )
+
+
+def route_message(route: Route) -> Any:
+    message = rtmsg()
+    destination, length = route.destination.split("/")
+    message["family"], message["dst_len"], message["table"] = route.family, int(length), min(route.table, 255)
+    message["type"], message["scope"], message["proto"] = route.type, route.scope, route.proto
+    message["tos"], message["flags"] = route.tos, route.flags
+    attributes: Attributes = [("RTA_TABLE", route.table)]
+    if not route.is_default:
+        attributes.append(("RTA_DST", destination))
+    if route.interface:
+        attributes.append(("RTA_OIF", route.interface))
+    if route.gateway:
+        attributes.append(("RTA_GATEWAY", route.gateway))
+    if route.via:
+        attributes.append(("RTA_VIA", {"family": AF_INET6 if ":" in route.via else AF_INET, "addr": route.via}))
+    if route.metric:
+        attributes.append(("RTA_PRIORITY", route.metric))
+    if route.preferred_source:
+        attributes.append(("RTA_PREFSRC", route.preferred_source))
+    if route.source:
+        source, length = route.source.split("/")
+        message["src_len"] = int(length)
+        attributes.append(("RTA_SRC", source))
+    if route.preference:
+        attributes.append(("RTA_PREF", route.preference))
+    if route.expires_seconds:
+        attributes.append(("RTA_EXPIRES", struct.pack("=I", route.expires_seconds)))
+    if route.metrics:
+        metrics = {"attrs": [(f"RTAX_{name.upper()}", value) for name, value in route.metrics]}
+        attributes.append(("RTA_METRICS", metrics))
+    if route.nexthops:
+        hops = []
+        for hop in route.nexthops:
+            gateway = [("RTA_GATEWAY", hop.gateway)] if hop.gateway else []
+            hops.append({"oif": hop.interface, "hops": hop.weight - 1, "flags": hop.flags, "attrs": gateway})
+        attributes.append(("RTA_MULTIPATH", hops))
+    message["attrs"] = attributes
+    return message
+
+
+def neighbour_of(m: Any) -> Neighbour:
+    return Neighbour(m["family"], get(m, "NDA_DST", ""), get(m, "NDA_LLADDR", ""), m["state"], m["flags"])
+
+
+def neighbour_message(index: int, neighbour: Neighbour) -> Any:
+    message = ndmsg()
+    message["family"], message["ifindex"] = neighbour.family, index
+    message["state"], message["flags"] = neighbour.state, neighbour.flags
+    message["attrs"] = [("NDA_DST", neighbour.address), ("NDA_LLADDR", neighbour.mac)]
+    return message
+
+
+def rule_of(m: Any) -> Rule:
+    def prefix(attribute: str, length: str) -> str:
+        address = get(m, attribute)
+        return f"{address}/{m[length]}" if address else ""
+
+    return Rule(
+        family=m["family"],
+        priority=get(m, "FRA_PRIORITY", 0),
+        table=get(m, "FRA_TABLE", m["table"]),
+        source=prefix("FRA_SRC", "src_len"),
+        destination=prefix("FRA_DST", "dst_len"),
+        selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),
+    )
