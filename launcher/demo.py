@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from launcher.demopod import DemoError, DemoPod
@@ -89,6 +90,7 @@ def demo(output: str = "text") -> int:
     """Show everything once; 0 only if all of it was seen. Raises DemoError and GuestError."""
     if os.geteuid() != 0:
         raise DemoError("the demo makes network namespaces and needs root")
+    signal.signal(signal.SIGTERM, _terminate)
     narrator = Narrator(silent=output == "json")
     result = Result()
     narrator.say("A node, a pod and a real virtual machine, on this machine:\n")
@@ -100,6 +102,12 @@ def demo(output: str = "text") -> int:
         narrator.say()
         narrator.say("Everything was seen." if result.passed else "Not everything was seen: the demo has failed.")
     return 0 if result.passed else 1
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    # Everything is taken down on the way out, as on Ctrl-C; a second signal would break that off.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 class _Demo:
@@ -253,11 +261,16 @@ class _Launcher:
 
 
 def _settled_snapshot(pod: DemoPod) -> dict[str, Any]:
-    """The pod's state once no address is tentative any more (duplicate-address detection takes a second or two)."""
+    """The pod's state once the kernel has finished with it.
+
+    It notices a carrier, and makes the link-local address, a moment after the other end is up, and looks for
+    duplicates of an address for a second or two.
+    """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         snapshot = pod.snapshot()
-        tentative = any(a.get("tentative") for link in snapshot["addr"] for a in link["addr_info"])
-        if not tentative or time.monotonic() > deadline:
+        links = snapshot["addr"]
+        tentative = any(address.get("tentative") for link in links for address in link["addr_info"])
+        if not (tentative or any(link["operstate"] == "DOWN" for link in links)) or time.monotonic() > deadline:
             return snapshot
         time.sleep(0.05)

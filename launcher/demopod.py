@@ -112,7 +112,7 @@ def command(*words: str, text: str = "", environment: dict[str, str] | None = No
     try:
         done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
-        raise DemoError(f"there is no {words[0]} on this machine; `make deps` installs it") from None
+        raise DemoError(f"there is no {words[0]} on this machine; `make demo-packages` installs it") from None
     if done.returncode != 0:
         complaint = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
         raise DemoError(f"{' '.join(words)}: {complaint[0]}")
