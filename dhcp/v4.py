@@ -6,7 +6,7 @@ configuration: there is no state to lose in a restart, and none for a guest to e
 
 from __future__ import annotations
 
-from dhcp.address import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, parse_ipv4
+from dhcp.address import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.decision import Decision
 from dhcp.message import (
     ACK,
@@ -155,8 +155,8 @@ def _request(message: Message, datagram: Datagram, port: Port) -> Decision:
 def _inform(message: Message, datagram: Datagram, port: Port) -> Decision:
     """RFC 2131 §4.3.5: parameters for a client that has its address from elsewhere; never a NAK."""
     target = message.client_address if message.client_address != ANY else datagram.source
-    if target == ANY:
-        return _silence(message, "no-address", "neither ciaddr nor a source address to answer to")
+    if not is_unicast(target):
+        return _silence(message, "no-address", "neither ciaddr nor the source is a host's address to answer to")
     layout = _layout(message, port, ACK)
     payload = encode_reply(message, layout, ciaddr=message.client_address, **_boot_fields(port))
     frame = _unicast(message, port, target, payload)
@@ -186,9 +186,9 @@ def _grant(message: Message, port: Port, kind: int, reason: str, extra: Sequence
     """An OFFER or ACK of the client's address, sent as RFC 2131 §4.1 has it for a client without a relay."""
     layout = _layout(message, port, kind, extra)
     address = port.config.client_address
-    ciaddr = message.client_address if kind == ACK else ANY
+    ciaddr = message.client_address if message.kind == REQUEST else ANY  # table 3
     payload = encode_reply(message, layout, ciaddr=ciaddr, yiaddr=address, **_boot_fields(port))
-    if message.client_address != ANY:
+    if is_unicast(message.client_address):
         frame = _unicast(message, port, message.client_address, payload)
     elif message.flags & BROADCAST_FLAG:
         frame = _broadcast(port, payload)
@@ -207,7 +207,7 @@ def _refuse(message: Message, port: Port, reason: str) -> Decision:
     layout = lay_out(options, _room(message, port), ())
     payload = encode_reply(message, layout)
     frames: tuple[bytes, ...] = (_broadcast(port, payload),)
-    if message.client_address != ANY:
+    if is_unicast(message.client_address):
         frames = (_unicast(message, port, message.client_address, payload), *frames)
     return _answered(message, NAMES[NAK], f"{reason}, not {ipv4_text(port.config.client_address)}", frames, layout)
 

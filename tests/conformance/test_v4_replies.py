@@ -64,6 +64,13 @@ def test_v4_15_addresses_in_the_header(server: Exchange) -> None:
         assert [field(nak, name) for name in ("ciaddr", "yiaddr", "siaddr")] == [bytes(4)] * 3
 
 
+def test_v4_15_an_ack_of_a_discover_has_no_ciaddr(server: Exchange) -> None:
+    """Rapid commit: table 3 takes `ciaddr` from a REQUEST only."""
+    server.serve(rapid_commit=True)
+    reply = server.reply(discover([(80, b"")], ciaddr=OTHER))
+    assert (reply.message_type, field(reply, "ciaddr")) == (ACK, bytes(4))
+
+
 def test_v4_16_no_next_server_unless_configured(server: Exchange) -> None:
     server.serve(boot_file="linux.0", tftp_server="boot.example")
     assert field(server.reply(discover()), "siaddr") == bytes(4)
@@ -138,6 +145,15 @@ def test_v4_24_broadcast_flag(server: Exchange) -> None:
 def test_v4_25_unicast_to_an_address_not_yet_configured(server: Exchange) -> None:
     for message in (discover(), selecting(), reboot(CLIENT)):
         assert destination(server.reply(message)) == (CLIENT_MAC, CLIENT)
+
+
+@pytest.mark.parametrize("address", ["255.255.255.255", "224.0.0.1", "127.0.0.1", "0.0.0.7"])
+def test_v4_23_nothing_is_sent_to_an_address_that_no_host_has(server: Exchange, address: str) -> None:
+    """RFC 1122 §3.2.1.3. A NAK is broadcast then, an OFFER goes to the client's address, an INFORM gets silence."""
+    nak = server.reply(renewing(address))
+    assert (nak.message_type, destination(nak)) == (NAK, (BROADCAST_MAC, "255.255.255.255"))
+    assert destination(server.reply(discover(ciaddr=address))) == (CLIENT_MAC, CLIENT)
+    assert server.silent(inform(address))
 
 
 @pytest.mark.parametrize("flags", [0, 0x8000])

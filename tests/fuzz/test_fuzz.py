@@ -1,0 +1,72 @@
+"""A minute of fuzzing, and the proof that the fuzzer's judge would notice. A long run is in docs/fuzzing.md."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab.requests import CLIENT, CLIENT_MAC, SERVER, arp, discover, mac_octets, reboot
+from oracle import check, must_be_silent
+
+from dhcp.config import parse_configs
+from dhcp.decision import Decision
+from dhcp.handler import handle
+from dhcp.port import serve_port
+
+SECONDS = 60
+FEWEST_EXECUTIONS = 50_000
+PORT = serve_port(
+    parse_configs(
+        {
+            "client_mac": CLIENT_MAC,
+            "client_address": f"{CLIENT}/24",
+            "server_address": SERVER,
+            "router": SERVER,
+            "neighbours": {"169.254.1.1": "ee:ee:ee:ee:ee:ee"},
+        }
+    )[0],
+    mac_octets("02:00:00:00:00:0a"),
+)
+
+
+def test_no_frame_breaks_a_rule(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("frames.py"), "corpus", f"-max_total_time={SECONDS}"],
+        cwd=tmp_path,  # where a frame that breaks one is written
+        capture_output=True,
+        text=True,
+        timeout=SECONDS + 60,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    executions = re.search(r"Done (\d+) runs", done.stderr)
+    assert executions
+    assert int(executions[1]) > FEWEST_EXECUTIONS
+
+
+@pytest.mark.parametrize("request_frame", [discover(), reboot("10.0.0.9"), arp(1, "169.254.1.1"), discover(op=2)])
+def test_the_judge_accepts_what_is_right(request_frame: bytes) -> None:
+    check(request_frame, PORT, handle(request_frame, PORT))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [*range(12), 14, 17, 23, 26, 30, 35, 37, 39, 41, 42, 46, 50, 54, 66, 75, 150, 278, 282, 284, 285, 290],
+    ids=str,
+)
+@pytest.mark.parametrize("request_frame", [discover(), reboot("10.0.0.9")], ids=["offer", "nak"])
+def test_the_judge_notices_one_wrong_octet(request_frame: bytes, at: int) -> None:
+    decision = handle(request_frame, PORT)
+    reply = bytearray(decision.frames[0])
+    reply[at] ^= 0x55
+    with pytest.raises((AssertionError, KeyError)):
+        check(request_frame, PORT, Decision("x", frames=(bytes(reply),), answer="x"))
+
+
+@pytest.mark.parametrize("request_frame", [discover(chaddr="02:00:00:00:00:01"), arp(2, "169.254.1.1"), arp(1, CLIENT)])
+def test_the_judge_notices_an_answer_to_what_must_get_silence(request_frame: bytes) -> None:
+    assert must_be_silent(request_frame, PORT)
+    with pytest.raises(AssertionError, match="silence"):
+        check(request_frame, PORT, Decision("x", frames=handle(discover(), PORT).frames, answer="x"))
