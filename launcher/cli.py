@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from launcher import logs
-from launcher.exitcode import exit_code_of
+from launcher.exitcode import FAILED, exit_code_of
 
 log = logging.getLogger("launcher")
 
@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
 
     status = verbs.add_parser("status", parents=[common, pod, output], help="what is set up, and how it is used")
     status.set_defaults(verb=_status)
+
+    doctor = verbs.add_parser(
+        "doctor",
+        parents=[common, pod, output],
+        help="look at each hop between VM and node; exit code 1: one is wrong",
+    )
+    doctor.set_defaults(verb=_doctor)
 
     run = verbs.add_parser("run", parents=[common, pod], help="container entrypoint: set up, boot, watch, put back")
     run.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
@@ -123,6 +130,20 @@ def _status(options: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    _enter(options.netns)
+    import dataclasses
+
+    from launcher.doctor import examine, is_well, lines
+
+    checks = examine(options.state_dir)
+    if options.output == "json":
+        print(json.dumps({"checks": [dataclasses.asdict(check) for check in checks]}))
+    else:
+        print("\n".join(lines(checks)))
+    return 0 if is_well(checks) else FAILED
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,0 +1,169 @@
+"""The frames that `doctor` sends, and what their answers say: ARP, ICMP echo, a DHCP client's questions. Pure.
+
+Addresses are bytes in network order, as in `dhcp.address`; frames are whole Ethernet frames without a checksum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from dhcp.address import ANY, BROADCAST, BROADCAST_MAC
+from dhcp.optioncodes import END, MESSAGE_TYPE, PARAMETER_LIST, ROUTER, SERVER_ID, SUBNET_MASK
+from dhcp.options import decode_options, encode_option
+from dhcp.packet import (
+    CLIENT_PORT,
+    ETHERNET_OCTETS,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    IPV4_UDP_OCTETS,
+    SERVER_PORT,
+    checksum,
+)
+
+ARP_REQUEST, ARP_REPLY = 1, 2
+PROTOCOL_ICMP, PROTOCOL_UDP = 1, 17
+IPV4_ICMP_OCTETS = 28
+
+_ARP = Struct("!HHBBH6s4s6s4s")
+_ARP_KIND = (1, ETHERTYPE_IPV4, 6, 4)
+_IPV4 = Struct("!BBHHHBBH4s4s")
+_ICMP = Struct("!BBHHH")
+_UDP = Struct("!HHHH")
+_PSEUDO = Struct("!4s4sBBH")
+_BOOTP = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
+_COOKIE = b"\x63\x82\x53\x63"
+_BOOTREQUEST, _BOOTREPLY = 1, 2
+_TO_EVERYBODY = 0x8000
+_SHORTEST_MESSAGE = 300
+_DONT_FRAGMENT = 0x4000
+_ECHO_REPLY, _ECHO_REQUEST = 0, 8
+# Destination unreachable, redirect, time exceeded, parameter problem: each quotes the packet it is about (RFC 792).
+_QUOTING = frozenset((3, 5, 11, 12))
+_FRAGMENTATION_NEEDED = (3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Arp:
+    """An ARP packet for IPv4 (RFC 826)."""
+
+    operation: int
+    sender_mac: bytes
+    sender: bytes
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EchoAnswer:
+    """What came back for an echo request: its reply, or an ICMP error that quotes it."""
+
+    identifier: int
+    sequence: int
+    is_reply: bool
+    is_too_big: bool = False
+    """Whether the error is that the packet needs fragmentation somewhere on its way (RFC 1191)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DHCPAnswer:
+    """A DHCP server's message to a client."""
+
+    xid: int
+    server: bytes
+    """Option 54, or the source address where that is missing."""
+    mac: bytes
+
+
+def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, target: bytes) -> bytes:
+    """A broadcast question for `target`; with sender 0.0.0.0 it is a probe (RFC 5227 §2.1.1)."""
+    packet = _ARP.pack(*_ARP_KIND, ARP_REQUEST, sender_mac, sender, bytes(6), target)
+    return _ethernet(BROADCAST_MAC, source_mac, ETHERTYPE_ARP) + packet
+
+
+def decode_arp(frame: bytes) -> Arp | None:
+    """The ARP packet in a frame; None when it is something else."""
+    if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big") or len(frame) < ETHERNET_OCTETS + _ARP.size:
+        return None
+    *kind, operation, sender_mac, sender, _, target = _ARP.unpack_from(frame, ETHERNET_OCTETS)
+    return Arp(operation, sender_mac, sender, target) if tuple(kind) == _ARP_KIND else None
+
+
+def encode_echo_request(
+    source_mac: bytes,
+    destination_mac: bytes,
+    source: bytes,
+    destination: bytes,
+    identifier: int,
+    sequence: int,
+    *,
+    octets: int,
+    ttl: int = 64,
+) -> bytes:
+    """A ping whose IPv4 packet has `octets` in all and must not be fragmented (RFC 792)."""
+    data = bytes(range(256)) * (octets // 256 + 1)
+    head = _ICMP.pack(_ECHO_REQUEST, 0, 0, identifier, sequence)
+    body = head + data[: octets - IPV4_ICMP_OCTETS]
+    body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
+    return _ethernet(destination_mac, source_mac, ETHERTYPE_IPV4) + _ipv4(PROTOCOL_ICMP, source, destination, body, ttl)
+
+
+def decode_echo_answer(frame: bytes) -> EchoAnswer | None:
+    """The echo request that a frame answers, by a reply or by an error about it; None when it is something else."""
+    at = _icmp_at(frame, ETHERNET_OCTETS) if frame[12:14] == ETHERTYPE_IPV4.to_bytes(2, "big") else 0
+    if not at:
+        return None
+    kind, code, _, identifier, sequence = _ICMP.unpack_from(frame, at)
+    if kind == _ECHO_REPLY:
+        return EchoAnswer(identifier, sequence, is_reply=True)
+    quoted = _icmp_at(frame, at + _ICMP.size) if kind in _QUOTING else 0
+    if not quoted:
+        return None
+    is_too_big = (kind, code) == _FRAGMENTATION_NEEDED
+    kind, _, _, identifier, sequence = _ICMP.unpack_from(frame, quoted)
+    return EchoAnswer(identifier, sequence, False, is_too_big) if kind == _ECHO_REQUEST else None
+
+
+def encode_dhcp_request(kind: int, mac: bytes, address: bytes, xid: int) -> bytes:
+    """A client's broadcast DISCOVER, or INFORM when it has the `address` already (RFC 2131 §4.4.1, §4.4.3)."""
+    options = encode_option(MESSAGE_TYPE, bytes((kind,)))
+    options += encode_option(PARAMETER_LIST, bytes((SUBNET_MASK, ROUTER, SERVER_ID))) + bytes((END,))
+    message = _BOOTP.pack(_BOOTREQUEST, 1, 6, 0, xid, 0, _TO_EVERYBODY, address, ANY, ANY, ANY, mac, b"", b"", _COOKIE)
+    payload = (message + options).ljust(_SHORTEST_MESSAGE, b"\0")
+    length = _UDP.size + len(payload)
+    udp = _UDP.pack(CLIENT_PORT, SERVER_PORT, length, 0) + payload
+    total = checksum(_PSEUDO.pack(address, BROADCAST, 0, PROTOCOL_UDP, length) + udp) or 0xFFFF
+    udp = udp[:6] + total.to_bytes(2, "big") + payload
+    return _ethernet(BROADCAST_MAC, mac, ETHERTYPE_IPV4) + _ipv4(PROTOCOL_UDP, address, BROADCAST, udp)
+
+
+def decode_dhcp_answer(frame: bytes) -> DHCPAnswer | None:
+    """A server's message in a frame; None when it is something else."""
+    at = ETHERNET_OCTETS
+    if len(frame) < at + IPV4_UDP_OCTETS + _BOOTP.size or frame[12:15] != b"\x08\x00\x45":
+        return None
+    if frame[at + 9] != PROTOCOL_UDP or _UDP.unpack_from(frame, at + 20)[0] != SERVER_PORT:
+        return None
+    op, _, _, _, xid, *_, sname, file, cookie = _BOOTP.unpack_from(frame, at + IPV4_UDP_OCTETS)
+    if op != _BOOTREPLY or cookie != _COOKIE:
+        return None
+    options = decode_options(frame[at + IPV4_UDP_OCTETS + _BOOTP.size :], file, sname)
+    server = options.get(SERVER_ID, b"")
+    return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12])
+
+
+def _ethernet(destination: bytes, source: bytes, ethertype: int) -> bytes:
+    return destination + source + ethertype.to_bytes(2, "big")
+
+
+def _ipv4(protocol: int, source: bytes, destination: bytes, body: bytes, ttl: int = 64) -> bytes:
+    total = _IPV4.size + len(body)
+    header = _IPV4.pack(0x45, 0, total, 0, _DONT_FRAGMENT, ttl, protocol, 0, source, destination)
+    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + body
+
+
+def _icmp_at(frame: bytes, at: int) -> int:
+    """Where the ICMP header is behind an IPv4 header at `at`; 0 when none is, or only part of it."""
+    if len(frame) < at + _IPV4.size or frame[at] >> 4 != 4 or frame[at + 9] != PROTOCOL_ICMP:
+        return 0
+    start = at + (frame[at] & 0x0F) * 4
+    return start if len(frame) >= start + _ICMP.size else 0
