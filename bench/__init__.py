@@ -4,6 +4,7 @@
 
 - `run`         the command line
 - `laboratory`  namespaces joined by veth pairs, and the processes measured in them
+- `quiet`       whether anybody else uses the machine
 - `samples`     figures by subject, metric and round
 - `report`      tables, and the targets beside the figures
 - `plot`        the same as SVG

@@ -144,7 +144,8 @@ def markdown(results: Results) -> str:
     versions = "".join(f", {package} {version}" for package, version in o.versions.items())
     lines = [
         f"Commit {o.commit}, {o.date}: {o.cores} cores, Linux {o.kernel}, Python {o.python}{versions}."
-        f" {results.rounds} rounds, alternating; cells are **median** (lowest–highest).",
+        f" {results.rounds} rounds, alternating; cells are **median** (lowest–highest)."
+        + (f" During {results.disturbed} of the measurements others used the machine." if results.disturbed else ""),
     ]
     for table in TABLES:
         samples = results.benches.get(table.bench)

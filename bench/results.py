@@ -36,6 +36,8 @@ class Results:
 
     origin: Origin
     rounds: int
+    disturbed: int = 0
+    """Measurements that were kept although others used the machine meanwhile."""
     benches: dict[str, Samples] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     """What was not measured because it is not installed, and the Debian package that has it."""
@@ -46,6 +48,7 @@ class Results:
         data = {
             "origin": asdict(self.origin),
             "rounds": self.rounds,
+            "disturbed": self.disturbed,
             "benches": {name: samples.as_json() for name, samples in self.benches.items()},
             "missing": self.missing,
             "failures": self.failures,
@@ -59,6 +62,7 @@ class Results:
         return cls(
             Origin(**data["origin"]),
             data["rounds"],
+            data["disturbed"],
             {name: Samples.from_json(samples) for name, samples in data["benches"].items()},
             data["missing"],
             data["failures"],

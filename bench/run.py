@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from bench.dhcp import rounds as dhcp  # noqa: E402
 from bench.dhcp.servers import BARE, SERVERS, Server  # noqa: E402
 from bench.hook import rounds as hook  # noqa: E402
 from bench.laboratory import BenchError, Tools  # noqa: E402
+from bench.quiet import MOST_DISTURBANCE, Watch, wait_for_quiet  # noqa: E402
 from bench.results import Results, origin  # noqa: E402
 from bench.samples import Samples  # noqa: E402
 
@@ -50,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces are removed
         try:
-            results = measure(options.benches or ["dhcp", "hook"], options.rounds, options.servers, quick=options.quick)
+            results = measure(
+                options.benches or ["dhcp", "hook"],
+                options.rounds,
+                options.servers,
+                quick=options.quick,
+                patience=options.patience,
+            )
         except BenchError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
@@ -62,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if results.failures else 0
 
 
-def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quick: bool) -> Results:
+def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quick: bool, patience: float) -> Results:
     """Run the benches; raises BenchError when the tools cannot be made."""
     chosen = [server for server in SERVERS if not servers or server.name in servers]
     present = [server for server in chosen if not server.missing]
@@ -83,16 +91,31 @@ def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quic
         for round_ in range(1 if quick else 0, rounds + 1):
             # another one begins each time, so that none always follows the same
             for measurement in [*plan[round_ % len(plan) :], *plan[: round_ % len(plan)]]:
-                print(f"round {round_}: {measurement.bench}, {measurement.subject}", file=sys.stderr)
+                name = f"round {round_}: {measurement.bench}, {measurement.subject}"
+                print(name, file=sys.stderr)
                 try:
-                    figures = measurement.make(tools)
+                    figures, quiet = _undisturbed(partial(measurement.make, tools), patience if round_ else 0)
                 except BenchError as error:
-                    results.failures.append(f"round {round_}: {measurement.bench}, {measurement.subject}: {error}")
+                    results.failures.append(f"{name}: {error}")
                     print(results.failures[-1], file=sys.stderr)
                     continue
                 if round_:
                     results.benches[measurement.bench].add(measurement.subject, round_, figures)
+                    results.disturbed += not quiet
     return results
+
+
+def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple[dict[str, float], bool]:
+    """Measure when nobody else uses the machine, again if somebody did meanwhile, and at last in any case."""
+    until = time.monotonic() + patience
+    while True:
+        if patience:
+            wait_for_quiet(until - time.monotonic())
+        watch = Watch()
+        figures = make()
+        quiet = watch.disturbance() <= MOST_DISTURBANCE
+        if quiet or time.monotonic() > until:
+            return figures, quiet
 
 
 def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool) -> list[Measurement]:
@@ -132,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)} (default: dhcp and hook)")
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (default: 7)")
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="for each measurement, how long to wait for nobody else using the machine (default: 0)",
+    )
     parser.add_argument("--server", dest="servers", action="append", default=[], help="only this one (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: show figures written before")
