@@ -1,0 +1,225 @@
+"""Every command of the documentation is run, or what it would run is looked at. One that is not known here fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from lab.pod import Pod
+from lab.snapshot import assert_restored, take_snapshot
+
+from .pages import ROOT, Page, pages
+
+BIN = Path(sys.executable).parent
+README = Page(ROOT / "README.md")
+COMMANDS = sorted({command for page in pages() for command in page.commands()})
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    """A pod that is in the end as it was before."""
+    with Pod("flannel", guest_port=False) as pod:
+        before = take_snapshot(pod.pod)
+        yield pod
+        assert_restored(pod.pod, before)
+        assert pod.pod.processes() == []
+
+
+# One function for each kind of command
+
+
+def made(target: str, *, last: str) -> str:
+    """What `make TARGET` would do, which ends with `last`; every program of .venv/bin that it names is there."""
+    # not as part of the `make test` that may have started this
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.rstrip().splitlines()[-1] == last
+    programs = set(re.findall(r"^\.venv/bin/([\w-]+)", done.stdout, re.MULTILINE))
+    assert {name for name in programs if not (BIN / name).exists()} == set()
+    return done.stdout
+
+
+def make_demo(_pod: Pod) -> None:
+    # tests/vm/test_demo.py runs it
+    made("demo", last=".venv/bin/virt-launcher demo")
+
+
+def make_test(_pod: Pod) -> None:
+    commands = made("test", last=".venv/bin/python -m pytest")
+    assert ".venv/bin/ruff check ." in commands
+    assert ".venv/bin/mypy" in commands
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
+
+
+def make_check(_pod: Pod) -> None:
+    made("check", last=".venv/bin/mypy")
+
+
+def make_unit(_pod: Pod) -> None:
+    made("unit", last=".venv/bin/python -m pytest tests/unit")
+
+
+def pytest_of(folder: str) -> Callable[[Pod], None]:
+    def collect(_pod: Pod) -> None:
+        command = [str(BIN / "python"), "-m", "pytest", folder, "--collect-only", "-q"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+        assert re.search(r"^\d+ tests collected", done.stdout, re.MULTILINE)
+
+    return collect
+
+
+def prestart(pod: Pod) -> None:
+    done = launcher(pod, "virt-launcher prestart", "virt-launcher teardown")
+    assert done.startswith("<interface type=")
+
+
+def teardown(pod: Pod) -> None:
+    launcher(pod, "virt-launcher prestart")
+    assert launcher(pod, "virt-launcher teardown") == ""
+
+
+def status(pod: Pod) -> None:
+    printed = launcher(pod, "virt-launcher prestart", "virt-launcher status", "virt-launcher teardown")
+    assert "10.244.1.3" in printed.partition("</interface>")[2]
+
+
+def run(pod: Pod) -> None:
+    """With a guest that sees its disk and powers off; only the place of the disk is another."""
+    from vm.machine import manifest
+
+    from launcher.guest import build_guest, kernel_arguments
+
+    document = manifest(
+        build_guest(),
+        kernel_arguments(then="poweroff"),
+        devices={"disks": [{"name": "rootdisk", "disk": {"bus": "virtio"}}]},
+        volumes=[{"name": "rootdisk", "hostDisk": {"path": "/unused"}}],
+    )
+    (command,) = (command for command in COMMANDS if command.startswith("virt-launcher run"))
+    with tempfile.TemporaryDirectory(prefix="vltest-") as directory:
+        image = Path(directory, "disks/root.qcow2")
+        image.parent.mkdir()
+        image.write_bytes(empty_qcow2(1 << 20))
+        Path(directory, "vmi.yaml").write_text(yaml.safe_dump(document))
+        launcher(pod, command.replace("=/disks", f"={directory}/disks"), directory=directory)
+
+
+def options_of_ip(pod: Pod) -> None:
+    assert pod.pod.ip_json("link")
+
+
+CHECKS: dict[str, Callable[[Pod], None]] = {
+    "make demo": make_demo,
+    "make test": make_test,
+    "make check": make_check,
+    "make unit": make_unit,
+    **{
+        f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
+        for name in ("netns", "clients", "conformance", "vm")
+    },
+    "virt-launcher prestart": prestart,
+    "virt-launcher teardown": teardown,
+    "virt-launcher status": status,
+    "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
+    "ip -j": options_of_ip,
+}
+
+
+@pytest.mark.root
+@pytest.mark.vm
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, pod: Pod) -> None:
+    assert command in CHECKS, f"`{command}` is in the documentation and no test runs it: add it to {__file__}"
+    CHECKS[command](pod)
+
+
+def test_no_check_has_lost_its_command() -> None:
+    assert set(CHECKS) - set(COMMANDS) == set()
+
+
+def test_options_exist() -> None:
+    """Options that the text names belong to some verb."""
+    verbs = re.findall(r"^    (\w+)  ", printed_help(), re.MULTILINE)
+    known = {option for verb in verbs for option in re.findall(r"(?<![\w-])--[\w-]+", printed_help(verb))}
+    named = {span.split()[0] for page in pages() for span in page.spans() if span.startswith("--")}
+    assert named - known == set()
+
+
+def printed_help(*verb: str) -> str:
+    command = [BIN / "virt-launcher", *verb, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.root
+def test_python_of_the_readme(pod: Pod) -> None:
+    (snippet,) = (block.body for block in README.blocks() if block.language == "python")
+    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+        done = pod.pod.run([*at_home(state, state), BIN / "python", "-c", snippet])
+    assert done.stdout.startswith("<interface type=")
+
+
+@pytest.mark.root
+def test_example_of_the_library() -> None:
+    done = subprocess.run([BIN / "python", ROOT / "docs/example.py"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    handed_over, lease, put_back = done.stdout.splitlines()
+    assert re.fullmatch(r"handed over in \d+ ms: 10\.244\.1\.5/24", handed_over)
+    assert lease == "the guest got 10.244.1.5/24 via 10.244.1.1, MTU 1500"
+    assert put_back == "put back: eth0 has 10.244.1.5/24 and MAC 0a:58:0a:f4:01:05"
+    assert not [name for name in os.listdir("/run/netns") if name.startswith("example")]
+
+
+def launcher(pod: Pod, *commands: str, directory: str | None = None) -> str:
+    """Run `virt-launcher` commands in the pod as they stand, each of which must succeed; what they print."""
+    printed = ""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+        for command in commands:
+            program, *arguments = shlex.split(command)
+            done = pod.pod.run([*at_home(state, directory or state), BIN / program, *arguments], timeout=60)
+            printed += done.stdout
+    return printed
+
+
+def at_home(state: str, directory: str) -> list[str]:
+    """What runs a command line in `directory`, with a state directory that nobody else sees in the default one's place.
+
+    The mount ends with the program: `ip netns exec` makes a mount namespace for each.
+    """
+    Path("/run/virt-launcher").mkdir(exist_ok=True)
+    mount = 'mount --bind "$1" /run/virt-launcher && cd "$2" && shift 2 && exec "$@"'
+    return ["sh", "-c", mount, "sh", state, directory]
+
+
+def empty_qcow2(size: int) -> bytes:
+    """An image of `size` bytes without content, version 2 of the format (qemu docs/interop/qcow2)."""
+    cluster = 1 << 16
+    fields = (
+        (4, 0x514649FB),
+        (4, 2),
+        (8, 0),
+        (4, 0),
+        (4, 16),
+        (8, size),
+        (4, 0),
+        (4, 1),
+        (8, cluster),
+        (8, 2 * cluster),
+        (4, 1),
+        (4, 0),
+        (8, 0),
+    )
+    header = b"".join(value.to_bytes(width) for width, value in fields)
+    counts = (1).to_bytes(2) * 4
+    clusters = (header, b"", (3 * cluster).to_bytes(8), counts)
+    return b"".join(content.ljust(cluster, b"\0") for content in clusters)
