@@ -8,27 +8,42 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
+from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    Line = tuple[int, int, str, str] | str
 
 _INSTRUCTION = Struct("=HBBI")
-_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _LOAD_HALF_INDEXED = 0x20, 0x28, 0x30, 0x48
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _LOAD_HALF_INDEXED, _LOAD_LENGTH = 0x20, 0x28, 0x30, 0x48, 0x80
 _LOAD_IP_HEADER_LENGTH = 0xB1
 _JUMP_IF_EQUAL, _JUMP_IF_SET, _RETURN = 0x15, 0x45, 0x06
+_JUMP_IF_GREATER_X, _JUMP_IF_EQUAL_X, _SUBTRACT, _COPY_TO_X = 0x2D, 0x1D, 0x14, 0x07
 # The kernel strips a VLAN tag into metadata, which this "offset" reads: 1 when there was a tag.
 _VLAN_TAG_PRESENT = (-0x1000 + 48) & 0xFFFFFFFF
 _WHOLE_FRAME = 0xFFFF
 # Jumps are one octet, so the list of addresses must end somewhere; beyond it the server sorts out itself.
 MOST_ADDRESSES = 100
 
+# Hardware and protocol types and their lengths.
+_ETHERNET_ARP: tuple[Line, ...] = (
+    (_LOAD_WORD, 14, "", ""),
+    (_JUMP_IF_EQUAL, 0x00010800, "", "reject"),
+    (_LOAD_HALF, 18, "", ""),
+    (_JUMP_IF_EQUAL, 0x0604, "", "reject"),
+)
+
 REJECT_ALL = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
 
 
-def frame_filter(arp_targets: Iterable[bytes]) -> bytes:
-    """The program for untagged DHCPv4 to a server and ARP requests for the given IPv4 addresses."""
+def frame_filter(arp_targets: Iterable[bytes], only_client: bytes = b"") -> bytes:
+    """The program for untagged DHCPv4 to a server and ARP requests for the given IPv4 addresses.
+
+    With a MAC as `only_client` it rejects as well whatever can get no answer by its fixed fields, and messages whose
+    type is not the first of their options, where all known clients have it.
+    """
     targets = sorted({int.from_bytes(target, "big") for target in arp_targets})
     if len(targets) > MOST_ADDRESSES:
         ask_for = [_jump(_JUMP_IF_EQUAL, 1, "accept", "reject")]
@@ -53,8 +68,10 @@ def frame_filter(arp_targets: Iterable[bytes]) -> bytes:
             _jump(_JUMP_IF_SET, 0x3FFF, "reject", ""),  # more fragments, or not the first one
             (_LOAD_IP_HEADER_LENGTH, 14, "", ""),
             (_LOAD_HALF_INDEXED, 16, "", ""),
-            _jump(_JUMP_IF_EQUAL, SERVER_PORT, "accept", "reject"),
+            _jump(_JUMP_IF_EQUAL, SERVER_PORT, "" if only_client else "accept", "reject"),
+            *(_of_client(only_client) if only_client else ()),
             "arp",
+            *(_ETHERNET_ARP if only_client else ()),
             (_LOAD_HALF, 20, "", ""),
             *ask_for,
             "accept",
@@ -65,12 +82,48 @@ def frame_filter(arp_targets: Iterable[bytes]) -> bytes:
     )
 
 
+def _of_client(mac: bytes) -> Iterator[Line]:
+    """What `dhcp.packet` and `dhcp.message` ask of a datagram to port 67; a load beyond the frame's end rejects it."""
+    from dhcp.message import COOKIE, FROM_CLIENT
+    from dhcp.optioncodes import MESSAGE_TYPE
+
+    yield _LOAD_BYTE, 14, "", ""
+    yield _jump(_JUMP_IF_EQUAL, 0x45, "", "reject")
+    # the datagram is all in the frame …
+    yield _LOAD_LENGTH, 0, "", ""
+    yield _SUBTRACT, ETHERNET_OCTETS, "", ""
+    yield _COPY_TO_X, 0, "", ""
+    yield _LOAD_HALF, 16, "", ""
+    yield _jump(_JUMP_IF_GREATER_X, 0, "reject", "")
+    # … and the UDP one fills the IPv4 one
+    yield _SUBTRACT, 20, "", ""
+    yield _COPY_TO_X, 0, "", ""
+    yield _LOAD_HALF, 38, "", ""
+    yield _jump(_JUMP_IF_EQUAL_X, 0, "", "reject")
+    fixed = (
+        (_LOAD_WORD, 278, int.from_bytes(COOKIE, "big")),
+        (_LOAD_HALF, 42, 0x0101),  # BOOTREQUEST, Ethernet
+        (_LOAD_BYTE, 44, 6),
+        (_LOAD_WORD, 66, 0),  # giaddr
+        (_LOAD_WORD, 70, int.from_bytes(mac[:4], "big")),
+        (_LOAD_HALF, 74, int.from_bytes(mac[4:], "big")),
+        (_LOAD_HALF, 282, MESSAGE_TYPE << 8 | 1),
+    )
+    for load, offset, value in fixed:
+        yield load, offset, "", ""
+        yield _jump(_JUMP_IF_EQUAL, value, "", "reject")
+    yield _LOAD_BYTE, 284, "", ""
+    for kind in sorted(FROM_CLIENT):
+        yield _jump(_JUMP_IF_EQUAL, kind, "accept", "")
+    yield _jump(_JUMP_IF_EQUAL, 0, "reject", "reject")
+
+
 def _jump(code: int, value: int, then: str, otherwise: str) -> tuple[int, int, str, str]:
     """A test of the accumulator; an empty label is the next instruction."""
     return code, value, then, otherwise
 
 
-def _assemble(lines: list[tuple[int, int, str, str] | str]) -> bytes:
+def _assemble(lines: list[Line]) -> bytes:
     """Instructions (code, operand, label if true, label if false) and labels, as `struct sock_filter`s."""
     labels: dict[str, int] = {}
     instructions: list[tuple[int, int, str, str]] = []

@@ -7,6 +7,7 @@ from select import EPOLLIN, epoll
 from time import monotonic
 
 from dhcp.config import ClientConfig
+from dhcp.guard import GUARDED_SECONDS
 from dhcp.journal import Journal
 from dhcp.served import ServedPort
 
@@ -78,7 +79,7 @@ class ServerLoop:
         flushed = 0.0
         events: list[tuple[int, int]] = []
         while not self._stopping:
-            events = poll(_PAUSE if events else None)
+            events = poll(_PAUSE if events else self._patience())
             for fd, _ in events:
                 if handler := handlers.get(fd):
                     handler()
@@ -87,6 +88,10 @@ class ServerLoop:
                 flushed = now
                 self.flush()
         self.flush()
+
+    def _patience(self) -> float | None:
+        """For how many seconds nothing needs to be done unless a frame comes; None is for ever."""
+        return GUARDED_SECONDS if any(port.guarded for port in self.ports.values()) else None
 
     def flush(self) -> None:
         """Log what is not logged yet."""

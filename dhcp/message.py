@@ -19,9 +19,9 @@ FOREIGN_MAC = "foreign-mac"
 HEADER_OCTETS = 240
 # Some clients and relays drop what is shorter than a BOOTP message (RFC 951 §3, RFC 1542 §2.1).
 SHORTEST_REPLY = 300
+COOKIE = b"\x63\x82\x53\x63"
 
 _BOOTREQUEST, _BOOTREPLY, _ETHERNET = 1, 2, 1
-_COOKIE = b"\x63\x82\x53\x63"
 _HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 
 
@@ -47,7 +47,7 @@ def decode_message(payload: bytes, client_mac: bytes) -> Message:
     op, htype, hlen, _, xid, _, flags, ciaddr, _, _, giaddr, chaddr, sname, file, cookie = _HEADER.unpack_from(payload)
     if op != _BOOTREQUEST:
         raise Unusable("not-a-request", "op is not BOOTREQUEST")
-    if cookie != _COOKIE:
+    if cookie != COOKIE:
         raise Unusable("cookie", "no DHCP magic cookie (RFC 2131 §3)")
     if htype != _ETHERNET or hlen != 6:
         raise Unusable("hardware-type", "hardware address is not Ethernet's")
@@ -92,6 +92,6 @@ def encode_reply(
         request.hardware_address,
         (layout.sname or b"").ljust(SNAME_OCTETS, b"\0"),
         (layout.file or file).ljust(FILE_OCTETS, b"\0"),
-        _COOKIE,
+        COOKIE,
     )
     return (header + layout.field).ljust(SHORTEST_REPLY, b"\0")

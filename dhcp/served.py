@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
 from errno import ENETDOWN
+from time import monotonic
 
 from dhcp.bpf import frame_filter
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
+from dhcp.guard import Guard
 from dhcp.handler import handle
 from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
@@ -45,6 +47,7 @@ class ServedPort:
         self._prepared: dict[RequestKey, PreparedReply] = {}
         self._unlogged: deque[tuple[Decision, int]] = deque(maxlen=_UNLOGGED)
         self._happened = 0
+        self._guard = Guard()
         self.lingers = False
         self.configure(config)
 
@@ -52,6 +55,11 @@ class ServedPort:
     def unlogged(self) -> bool:
         """Whether `flush` has something to do."""
         return bool(self._unlogged)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the kernel keeps a flood of hopeless frames out; `flush` ends it in time."""
+        return self._guard.raised
 
     @property
     def attached(self) -> bool:
@@ -65,7 +73,11 @@ class ServedPort:
         self._prepared = {}
         self.config = config
         self.port = serve_port(config, port_mac(self.socket))
-        attach_filter(self.socket, frame_filter(self.port.arp))
+        self._attach_filter()
+
+    def _attach_filter(self) -> None:
+        only_client = self.config.client_mac if self._guard.raised else b""
+        attach_filter(self.socket, frame_filter(self.port.arp, only_client))
 
     def answer_waiting(self) -> None:
         """Answer the frames that wait in the socket, at most one turn of them.
@@ -122,13 +134,29 @@ class ServedPort:
 
     def _answer(self, decision: Decision) -> None:
         self._count(decision, 1)
-        if decision.cause == FOREIGN_MAC:
-            self._journal.stranger(self.config, decision)
+        if decision.cause:
+            self._ignored(decision)
         try:
             for answer in decision.frames:
                 self.socket.send(answer)
         except OSError as error:
             self._broken("send", error)
+
+    def _ignored(self, decision: Decision) -> None:
+        """A guest may send such frames faster than anybody can look at them: then the kernel drops them."""
+        if decision.cause == FOREIGN_MAC:
+            self._journal.stranger(self.config, decision)
+        floods = self._guard.floods
+        if not self._guard.hopeless(monotonic()):
+            return
+        self._attach_filter()
+        if self._guard.floods != floods:
+            fields: dict[str, object] = {
+                "interface": self.config.interface,
+                "cause": decision.cause,
+                "reason": "frames that get no answer come too fast to be counted; the kernel drops them meanwhile",
+            }
+            self._journal.write("warning", "flood", fields)
 
     def _broken(self, doing: str, error: OSError) -> None:
         """A port that is down or gone may come back, or be replaced by a reconfiguration: keep on."""
@@ -152,8 +180,10 @@ class ServedPort:
         counters[name] = counters.get(name, 0) + times
 
     def flush(self) -> None:
-        """Log the transactions since the last time."""
+        """Log the transactions since the last time, and see whether a flood is over."""
         self.count()
+        if self._guard.raised and self._guard.is_over(monotonic()):
+            self._attach_filter()
         lost = self._happened - len(self._unlogged)
         self._happened = 0
         if lost > 0:
@@ -169,5 +199,6 @@ class ServedPort:
             "interface": self.config.interface,
             "answered": dict(sorted(self.answered.items())),
             "ignored": dict(sorted(self.ignored.items())),
+            "floods": self._guard.floods,
             "send_errors": self.send_errors,
         }

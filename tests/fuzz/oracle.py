@@ -134,7 +134,7 @@ def ones_sum(octets: bytes) -> int:
     """The ones' complement sum (RFC 1071) of octets that are not all zero; 0xFFFF over a good checksum."""
     if len(octets) & 1:
         octets += b"\0"
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total
