@@ -171,6 +171,7 @@ class Daemon:
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
+    os.chdir("/")  # or the caller's folder could not be unmounted while we live
     os.closerange(3, control_fd)
     os.closerange(control_fd + 1, 1 << 20)
     daemon = Daemon(Journal(2, log_format, bounded))

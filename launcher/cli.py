@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from launcher import logs
 from launcher.exitcode import FAILED, exit_code_of
@@ -25,6 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: verb(options))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Bad usage is one line, as every error is; the rest of the usage is a `--help` away."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"virt-launcher: error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--log-format", choices=("text", "json"), default="text", help="form of the log")
@@ -37,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--output", choices=("text", "json"), default="text", help="form of the result")
 
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="virt-launcher", description="Hands a pod's network to the virtual machine that lives in it."
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -94,6 +102,7 @@ def _prestart(options: argparse.Namespace) -> int:
         stable_id=vmi.stable_id if vmi else None,
         state_dir=options.state_dir,
         resolver_path=resolver_path,
+        server_log_format=options.log_format,
         dry_run=options.dry_run,
     )
     if options.output == "json":
