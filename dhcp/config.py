@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dhcp.address import ANY, is_unicast, network, parse_ipv4, parse_mac, parse_network
-from dhcp.optioncodes import BOOT_FILE_NAME, NTP_SERVERS, TFTP_SERVER_NAME, parse_option
+from dhcp.address import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
+from dhcp.address6 import parse_ipv6
+from dhcp.config6 import ClientConfig6, parse_config6
+from dhcp.fields import ConfigError, Fields, text_of
+from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME, parse_option
+from dhcp.packet6 import SMALLEST_MTU6
 from dhcp.record import record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
-    _T = TypeVar("_T")
+__all__ = ["ClientConfig", "ConfigError", "Route", "parse_configs"]
 
 INFINITE = 0xFFFFFFFF
 DEFAULT_LEASE = 86_400
@@ -21,10 +20,6 @@ DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
 SMALLEST_MTU = 68  # RFC 2132 §5.1
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be served; the message starts with the path of the field."""
 
 
 @record
@@ -42,6 +37,7 @@ class ClientConfig:
 
     client_mac: bytes
     client_address: bytes
+    """Empty, as `server_address` may be then, where nothing but IPv6 is served."""
     prefix_length: int
     server_address: bytes
     interface: str = ""
@@ -64,7 +60,8 @@ class ClientConfig:
     t2_seconds: int = DEFAULT_T2
     rapid_commit: bool = False
     neighbours: tuple[tuple[bytes, bytes], ...] = ()
-    """(IPv4 address, MAC) that the guest resolves although nobody on the link answers for it."""
+    """(IPv4 or IPv6 address, MAC) that the guest resolves although nobody on the link answers for it."""
+    ipv6: ClientConfig6 | None = None
 
 
 def parse_configs(data: object) -> tuple[ClientConfig, ...]:
@@ -73,7 +70,7 @@ def parse_configs(data: object) -> tuple[ClientConfig, ...]:
     Raises ConfigError, whose message starts with the path of the field, e.g. `[0].options.224: …`.
     """
     if isinstance(data, dict):
-        return (_parse_config(_Fields(data, "")),)
+        return (_parse_config(Fields(data, "")),)
     if not isinstance(data, list) or not data:
         raise ConfigError("configuration: must be an object or a list of objects")
     configs: list[ClientConfig] = []
@@ -81,7 +78,7 @@ def parse_configs(data: object) -> tuple[ClientConfig, ...]:
         path = f"[{index}]"
         if not isinstance(item, dict):
             raise ConfigError(f"{path}: must be an object")
-        config = _parse_config(_Fields(item, f"{path}."))
+        config = _parse_config(Fields(item, f"{path}."))
         if not config.interface and len(data) > 1:
             raise ConfigError(f"{path}.interface: is required when several interfaces are served")
         if any(config.interface == other.interface for other in configs):
@@ -90,21 +87,27 @@ def parse_configs(data: object) -> tuple[ClientConfig, ...]:
     return tuple(configs)
 
 
-def _parse_config(fields: _Fields) -> ClientConfig:
-    client_address, prefix_length = fields.required("client_address", parse_network)
-    server_address = fields.required("server_address", parse_ipv4)
+def _parse_config(fields: Fields) -> ClientConfig:
+    ipv6 = parse_config6(fields)
+    client_address, prefix_length, server_address = b"", 32, b""
+    if fields.given("client_address") or ipv6 is None or not ipv6.client_address:
+        client_address, prefix_length = fields.required("client_address", parse_network)
+        server_address = fields.required("server_address", parse_ipv4)
+    else:  # IPv6 only; the server still has a name in IPv4 if it is to say so there (option 108)
+        server_address = fields.optional("server_address", parse_ipv4, b"")
     for name, address in (("client_address", client_address), ("server_address", server_address)):
-        if not is_unicast(address):
+        if address and not is_unicast(address):
             raise fields.error(name, "must be a unicast address")
-    if server_address == client_address:
+    if client_address and server_address == client_address:
         raise fields.error("server_address", "must not be the client's address")
-    routes = tuple(fields.items("routes", _parse_route))
+    routes = tuple(fields.objects("routes", _parse_route))
     router = fields.optional("router", parse_ipv4, b"")
     if router and (not is_unicast(router) or router == client_address):
         raise fields.error("router", "must be another host's unicast address")
-    neighbours = tuple(fields.pairs("neighbours", lambda ip, mac: (parse_ipv4(ip), parse_mac(_text(mac)))))
-    if any(address == client_address for address, _ in neighbours):
-        raise fields.error("neighbours", "the client's own address must stay unanswered (RFC 5227)")
+    neighbours = tuple(fields.pairs("neighbours", lambda ip, mac: (_parse_address(ip), parse_mac(text_of(mac)))))
+    own = {client_address, ipv6.client_address} if ipv6 else {client_address}
+    if any(address in own for address, _ in neighbours):
+        raise fields.error("neighbours", "the client's own address must stay unanswered (RFC 5227, RFC 4862 §5.4)")
     lease, t1, t2 = _parse_times(fields)
     config = ClientConfig(
         client_mac=fields.required("client_mac", parse_mac),
@@ -114,12 +117,12 @@ def _parse_config(fields: _Fields) -> ClientConfig:
         interface=fields.optional("interface", _interface_name, ""),
         router=router,
         routes=routes,
-        dns=tuple(fields.items("dns", lambda item: parse_ipv4(_text(item)))),
-        search=tuple(fields.items("search", lambda item: _domain_name(_text(item)))),
+        dns=tuple(fields.texts("dns", parse_ipv4)),
+        search=tuple(fields.texts("search", _domain_name)),
         domain=fields.optional("domain", _domain_name, ""),
         hostname=fields.optional("hostname", _plain_text, ""),
         mtu=fields.integer("mtu", SMALLEST_MTU, 0xFFFF, 0),
-        ntp=tuple(fields.items("ntp", lambda item: parse_ipv4(_text(item)))),
+        ntp=tuple(fields.texts("ntp", parse_ipv4)),
         tftp_server=fields.optional("tftp_server", _plain_text, ""),
         boot_file=fields.optional("boot_file", _plain_text, ""),
         options=tuple(fields.pairs("options", _parse_numbered_option)),
@@ -128,7 +131,12 @@ def _parse_config(fields: _Fields) -> ClientConfig:
         t2_seconds=t2,
         rapid_commit=fields.boolean("rapid_commit"),
         neighbours=neighbours,
+        ipv6=ipv6,
     )
+    if ipv6 and 0 < config.mtu < SMALLEST_MTU6:
+        raise fields.error("mtu", f"{config.mtu} is too small for IPv6 (RFC 8200 §5: at least {SMALLEST_MTU6})")
+    if not server_address and any(code == IPV6_ONLY_PREFERRED for code, _ in config.options):
+        raise fields.error("server_address", f"is required for option {IPV6_ONLY_PREFERRED}")
     for code, name in ((NTP_SERVERS, "ntp"), (TFTP_SERVER_NAME, "tftp_server"), (BOOT_FILE_NAME, "boot_file")):
         if fields.given(name) and any(code == number for number, _ in config.options):
             raise fields.error(f"options.{code}", f"is already set by the field {name!r}")
@@ -136,7 +144,7 @@ def _parse_config(fields: _Fields) -> ClientConfig:
     return config
 
 
-def _parse_times(fields: _Fields) -> tuple[int, int, int]:
+def _parse_times(fields: Fields) -> tuple[int, int, int]:
     """Lease, T1 and T2 in seconds; RFC 2131 §4.4.5 gives 0.5 and 0.875 of the lease as the defaults."""
     lease = fields.integer("lease_seconds", SHORTEST_LEASE, INFINITE, DEFAULT_LEASE)
     if lease == INFINITE:
@@ -154,116 +162,24 @@ def _parse_times(fields: _Fields) -> tuple[int, int, int]:
     return lease, t1, t2
 
 
-class _Fields:
-    """The fields of one JSON object, each taken once, so that what is left over is unknown."""
-
-    def __init__(self, data: dict[object, object], path: str) -> None:
-        self._data = data
-        self._path = path
-        self._taken: set[object] = set()
-
-    def error(self, name: str, reason: str) -> ConfigError:
-        return ConfigError(f"{self._path}{name}: {reason}")
-
-    def given(self, name: str) -> bool:
-        return self._data.get(name) is not None
-
-    def required(self, name: str, parse: Callable[[str], _T]) -> _T:
-        if not self.given(name):
-            raise self.error(name, "is required")
-        return self._parse(name, parse)
-
-    def optional(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
-        self._taken.add(name)
-        return self._parse(name, parse) if self.given(name) else default
-
-    def _parse(self, name: str, parse: Callable[[str], _T]) -> _T:
-        self._taken.add(name)
-        try:
-            return parse(_text(self._data[name]))
-        except ValueError as error:
-            raise self.error(name, str(error)) from None
-
-    def integer(self, name: str, smallest: int, largest: int, default: int) -> int:
-        self._taken.add(name)
-        value = self._data.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(name, "must be an integer")
-        if not smallest <= value <= largest:
-            raise self.error(name, f"{value} is not in {smallest} to {largest}")
-        return value
-
-    def boolean(self, name: str) -> bool:
-        self._taken.add(name)
-        value = self._data.get(name)
-        if value is not None and not isinstance(value, bool):
-            raise self.error(name, "must be true or false")
-        return bool(value)
-
-    def items(self, name: str, parse: Callable[[object], _T]) -> list[_T]:
-        self._taken.add(name)
-        value = self._data.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.error(name, "must be a list")
-        parsed: list[_T] = []
-        for index, item in enumerate(value):
-            try:
-                parsed.append(parse(item))
-            except ConfigError as error:  # of a field inside the item
-                raise ConfigError(f"{self._path}{name}[{index}].{error}") from None
-            except ValueError as error:
-                raise self.error(f"{name}[{index}]", str(error)) from None
-        return parsed
-
-    def pairs(self, name: str, parse: Callable[[str, object], _T]) -> list[_T]:
-        self._taken.add(name)
-        value = self._data.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, dict):
-            raise self.error(name, "must be an object")
-        parsed: list[_T] = []
-        for key, item in value.items():
-            try:
-                parsed.append(parse(_text(key), item))
-            except ValueError as error:
-                raise self.error(f"{name}.{key}", str(error)) from None
-        return parsed
-
-    def refuse_unknown(self) -> None:
-        for name in self._data:
-            if name not in self._taken:
-                raise self.error(str(name), "unknown field")
-
-
-def _parse_route(item: object) -> Route:
-    if not isinstance(item, dict):
-        raise ValueError("must be an object with destination and gateway")
-    fields = _Fields(item, "")
+def _parse_route(fields: Fields) -> Route:
     destination, length = fields.required("destination", parse_network)
     gateway = fields.optional("gateway", parse_ipv4, ANY)
-    fields.refuse_unknown()
     if network(destination, length) != destination:
-        raise fields.error("destination", f"{item['destination']!r} has bits set beyond its prefix length")
+        raise fields.error("destination", f"{ipv4_text(destination)}/{length} has bits set beyond its prefix length")
     if gateway != ANY and not is_unicast(gateway):
         raise fields.error("gateway", "must be a unicast address, or 0.0.0.0 for an on-link route")
     return Route(destination, length, gateway)
 
 
+def _parse_address(text: str) -> bytes:
+    return parse_ipv6(text) if ":" in text else parse_ipv4(text)
+
+
 def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
     if not (number.isascii() and number.isdigit()) or number != str(int(number)):
         raise ValueError("options are named by their decimal number")
-    return int(number), parse_option(int(number), _text(value))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return value
+    return int(number), parse_option(int(number), text_of(value))
 
 
 def _plain_text(text: str) -> str:

@@ -1,0 +1,91 @@
+"""The IPv6 part of what one client is served."""
+
+from __future__ import annotations
+
+from dhcp.address import parse_mac
+from dhcp.address6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
+from dhcp.options6 import parse_option6
+from dhcp.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.fields import Fields
+
+FIELDS6 = ("client_address6", "router6", "router6_lladdr", "routes6", "dns6", "options6")
+
+
+@record
+class Route6:
+    """A prefix that is reached through the router (RFC 4191)."""
+
+    destination: bytes
+    prefix_length: int
+
+
+@record
+class ClientConfig6:
+    """What the one client behind one interface is told over IPv6. Addresses are in network byte order."""
+
+    client_address: bytes = b""
+    """Empty where the client is given no address: stateless DHCPv6."""
+    prefix_length: int = 128
+    """128 when nothing but the router is on the link."""
+    router: bytes = b""
+    """The gateway, link-local or global."""
+    is_default: bool = False
+    """Whether the default route leads through the router."""
+    router_mac: bytes = b""
+    routes: tuple[Route6, ...] = ()
+    dns: tuple[bytes, ...] = ()
+    options: tuple[tuple[int, bytes], ...] = ()
+    """Further DHCPv6 options by number, encoded."""
+
+
+def parse_config6(fields: Fields) -> ClientConfig6 | None:
+    """The IPv6 fields of a configuration, None when there are none; raises ConfigError."""
+    client_address, prefix_length = fields.optional("client_address6", parse_network6, (b"", 128))
+    if client_address and (not is_host(client_address) or is_link_local(client_address)):
+        raise fields.error("client_address6", "must be a unicast address that is not link-local")
+    if client_address and not prefix_length:
+        raise fields.error("client_address6", "a prefix length of 0 would put the whole Internet on the link")
+    default_router = fields.optional("router6", parse_ipv6, b"")
+    routes = fields.objects("routes6", _parse_route)
+    gateways = {gateway for _, gateway in routes if gateway} | ({default_router} - {b""})
+    if len(gateways) > 1:
+        raise fields.error("routes6", "all routes must have the same gateway: an advertisement speaks for one router")
+    router = next(iter(gateways), b"")
+    if routes and not router:
+        raise fields.error("routes6", "no route and no router6 names the gateway")
+    if router and (not is_host(router) or router == client_address):
+        raise fields.error("router6", "must be another host's unicast address")
+    router_mac = fields.optional("router6_lladdr", parse_mac, b"")
+    if router and not router_mac and not is_link_local(router):
+        raise fields.error("router6_lladdr", "is required for a gateway whose address is not link-local")
+    config = ClientConfig6(
+        client_address=client_address,
+        prefix_length=prefix_length,
+        router=router,
+        is_default=bool(default_router),
+        router_mac=router_mac,
+        routes=tuple(route for route, _ in routes),
+        dns=tuple(fields.texts("dns6", parse_ipv6)),
+        options=tuple(fields.pairs("options6", _parse_numbered_option)),
+    )
+    return config if any(fields.given(name) for name in FIELDS6) else None
+
+
+def _parse_route(fields: Fields) -> tuple[Route6, bytes]:
+    """A route and its gateway."""
+    destination, length = fields.required("destination", parse_network6)
+    gateway = fields.optional("gateway", parse_ipv6, b"")
+    if network6(destination, length) != destination:
+        raise fields.error("destination", "has bits set beyond its prefix length")
+    return Route6(destination, length), gateway
+
+
+def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
+    if not (number.isascii() and number.isdigit()) or number != str(int(number)):
+        raise ValueError("options are named by their decimal number")
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return int(number), parse_option6(int(number), value)
