@@ -133,12 +133,14 @@ def _request(message: Message, datagram: Datagram, port: Port) -> Decision:
     if server is not None:  # SELECTING
         if server != config.server_address:
             return _silence(message, "other-server", f"selecting: option 54 names {ipv4_text(server)}")
-        if current != ANY:
-            return _silence(message, "contradiction", "selecting: ciaddr must be 0 beside option 54")
+        if current == config.client_address:
+            return _silence(message, "contradiction", "selecting: ciaddr is the client's address beside option 54")
         if wanted is None:
             return _silence(message, "no-address", "selecting: option 50 is missing")
         if wanted != config.client_address:
             return _refuse(message, port, f"selecting: option 50 is {ipv4_text(wanted)}")
+        # Table 5 has ciaddr 0 here, but NetworkManager goes on with that of the lease a NAK has ended,
+        # and would ask in vain for ever.
         return _grant(message, port, ACK, "selecting: option 50 is the client's address")
     if current != ANY:  # RENEWING is unicast, REBINDING broadcast; the answer is the same
         state = "rebinding" if datagram.destination == BROADCAST else "renewing"

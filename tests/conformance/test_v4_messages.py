@@ -60,6 +60,13 @@ def test_v4_33_selecting_without_an_address(server: Exchange) -> None:
     assert server.silent(selecting(ciaddr=CLIENT))
 
 
+def test_v4_33_selecting_with_the_address_of_a_lease_that_a_nak_has_ended(server: Exchange) -> None:
+    """Choice: the checklist has silence here too. NetworkManager 1.42 keeps that `ciaddr` in all that it sends after
+    the NAK, and has no address until it is answered."""
+    reply = server.reply(selecting(ciaddr=SAME_SUBNET))
+    assert (reply.message_type, reply.yiaddr) == (ACK, CLIENT)
+
+
 def test_v4_34_init_reboot(server: Exchange) -> None:
     server.restart()
     reply = server.reply(reboot(CLIENT))

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dhcp.process import connect
 from lab.namespace import Namespace
 from lab.pod import Pod
 
@@ -63,6 +64,18 @@ class Agent:
         completed = self.run("prestart", "--output", "json", *arguments, check=True)
         printed: dict[str, Any] = json.loads(completed.stdout)
         return printed
+
+    def serve(self, **changes: object) -> None:
+        """Let the running server serve what `prestart` told it with these fields changed, e.g. `lease_seconds=20`.
+
+        The next `prestart` takes the changes back.
+        """
+        configs = self.prestart("--dry-run")["configs"]
+        with self.namespace.entered():
+            server = connect()
+            assert server, "no server runs"
+            server.configure([config | changes for config in configs])
+            server.release()
 
     def teardown(self) -> None:
         """`teardown`, which must succeed."""

@@ -62,6 +62,10 @@ class Client(ABC):
     """Whether it looks for another holder of the address before using it (RFC 5227)."""
     patience: ClassVar[float] = 5
     """Seconds within which it has its lease when the server answers at once."""
+    clock: ClassVar[bool] = True
+    """Whether it renews after the T1 that it is told (option 58)."""
+    sulks: ClassVar[float] = 0
+    """Seconds for which it does nothing after a NAK."""
 
     def __init__(self, guest: Namespace, nic: str = "eth0") -> None:
         self.guest = guest
@@ -152,7 +156,6 @@ class Client(ABC):
 
     def observe(self) -> Observed:
         """The state of NIC and files now."""
-        addresses = self.guest.ip_json(f"-4 addr show dev {self.nic}")
         routes = self.guest.ip_json(f"-4 route show dev {self.nic}")
         nameservers, search = self.resolver()
         limits = [self.guest.link(self.nic)["mtu"]]
@@ -164,9 +167,7 @@ class Client(ABC):
             if "mtu" in metric
         ]
         return Observed(
-            addresses=tuple(
-                f"{address['local']}/{address['prefixlen']}" for link in addresses for address in link["addr_info"]
-            ),
+            addresses=self.addresses(),
             routes=frozenset(map(_route, routes)),
             mtu=min(limits),
             nameservers=nameservers,
@@ -174,6 +175,11 @@ class Client(ABC):
             lease=self.lease(),
             seconds=time.monotonic() - self._started,
         )
+
+    def addresses(self) -> tuple[str, ...]:
+        """IPv4 addresses of the NIC now, with prefix length."""
+        links = self.guest.ip_json(f"-4 addr show dev {self.nic}")
+        return tuple(f"{address['local']}/{address['prefixlen']}" for link in links for address in link["addr_info"])
 
     def resolver(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Name servers and search list that programs in the guest would use."""
