@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dhcp.fields import Fields
 
 FIELDS6 = ("client_address6", "router6", "router6_lladdr", "routes6", "dns6", "options6")
+MOST_RESOLVERS = 16
 
 
 @record
@@ -61,6 +62,9 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
     router_mac = fields.optional("router6_lladdr", parse_mac, b"")
     if router and not router_mac and not is_link_local(router):
         raise fields.error("router6_lladdr", "is required for a gateway whose address is not link-local")
+    dns = fields.texts("dns6", parse_ipv6)
+    if len(dns) > MOST_RESOLVERS:
+        raise fields.error("dns6", f"{len(dns)} are more than an advertisement has room for (at most {MOST_RESOLVERS})")
     config = ClientConfig6(
         client_address=client_address,
         prefix_length=prefix_length,
@@ -68,7 +72,7 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
         is_default=bool(default_router),
         router_mac=router_mac,
         routes=tuple(route for route, _ in routes),
-        dns=tuple(fields.texts("dns6", parse_ipv6)),
+        dns=tuple(dns),
         options=tuple(fields.pairs("options6", _parse_numbered_option)),
     )
     return config if any(fields.given(name) for name in FIELDS6) else None

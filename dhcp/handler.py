@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dhcp.arp import answer_arp
 from dhcp.decision import Decision
+from dhcp.ipv6 import answer_ipv6
 from dhcp.packet import (
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
@@ -11,6 +12,7 @@ from dhcp.packet import (
     ETHERTYPE_QINQ,
     ETHERTYPE_VLAN,
 )
+from dhcp.packet6 import ETHERTYPE_IPV6
 from dhcp.port import Port
 from dhcp.v4 import answer_v4
 
@@ -24,6 +26,8 @@ def handle(frame: bytes, port: Port) -> Decision:
         return answer_v4(frame, port)
     if ethertype == ETHERTYPE_ARP:
         return answer_arp(frame, port)
+    if ethertype == ETHERTYPE_IPV6:
+        return answer_ipv6(frame, port.ipv6)
     if ethertype in (ETHERTYPE_VLAN, ETHERTYPE_QINQ):
         return Decision("VLAN-tagged frame: not of this network", cause="vlan")
     return Decision(f"ethertype {ethertype:#06x} is not served", cause="ethertype")

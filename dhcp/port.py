@@ -24,6 +24,7 @@ from dhcp.optioncodes import (
     TFTP_SERVER_NAME,
 )
 from dhcp.options import encode_routes, encode_search
+from dhcp.port6 import Port6, serve_port6
 from dhcp.record import record
 
 
@@ -38,15 +39,23 @@ class Port:
     """Encoded value of every option that can be asked for."""
     arp: dict[bytes, bytes]
     """MAC that is answered for each IPv4 address."""
+    ipv6: Port6 | None = None
+    """None where no IPv6 is served."""
 
 
 def serve_port(config: ClientConfig, mac: bytes) -> Port:
     """Everything of a configuration that can be prepared before the first frame comes."""
-    arp = dict(config.neighbours)
+    arp = {address: neighbour for address, neighbour in config.neighbours if len(address) == 4}
     # The router's address is the router's to answer; an address of our own has nobody else.
-    if config.server_address != config.router:
+    if config.server_address and config.server_address != config.router:
         arp.setdefault(config.server_address, mac)
-    return Port(config, mac, _lease_options(config), arp)
+    options = _lease_options(config) if config.client_address else _options_without_lease(config)
+    return Port(config, mac, options, arp, serve_port6(config, mac))
+
+
+def _options_without_lease(config: ClientConfig) -> dict[int, bytes]:
+    """Where there is no IPv4: enough to say that IPv6 is all there is (RFC 8925 §3.3), if that is configured."""
+    return {SERVER_ID: config.server_address, **dict(config.options)} if config.server_address else {}
 
 
 def _lease_options(config: ClientConfig) -> dict[int, bytes]:

@@ -105,6 +105,8 @@ def answer_v4(frame: bytes, port: Port) -> Decision:
     for code in (REQUESTED_ADDRESS, SERVER_ID):
         if len(message.options.get(code, ANY)) != 4:
             return _silence(message, "option-length", f"option {code} is not four octets")
+    if not port.config.client_address:
+        return _no_address(message, port)
     if message.kind == DISCOVER:
         return _discover(message, port)
     if message.kind == REQUEST:
@@ -122,6 +124,16 @@ def _discover(message: Message, port: Port) -> Decision:
     if port.config.rapid_commit and RAPID_COMMIT in message.options and not ipv6_only:
         return _grant(message, port, ACK, "rapid commit was asked for", [(RAPID_COMMIT, b"")])
     return _grant(message, port, OFFER, "the client's only address")
+
+
+def _no_address(message: Message, port: Port) -> Decision:
+    """RFC 8925 §3.3: a pod without IPv4 offers 0.0.0.0 to a client that can do without, and only to such a one."""
+    asked = message.options.get(PARAMETER_LIST, b"")
+    if message.kind != DISCOVER or IPV6_ONLY_PREFERRED not in asked or IPV6_ONLY_PREFERRED not in port.options:
+        return _silence(message, "no-ipv4", "no IPv4 is served here")
+    layout = _layout(message, port, OFFER)
+    frame = _broadcast(port, encode_reply(message, layout))
+    return _answered(message, NAMES[OFFER], "no IPv4 address, IPv6 is all there is", (frame,), layout)
 
 
 def _request(message: Message, datagram: Datagram, port: Port) -> Decision:

@@ -117,7 +117,7 @@ def test_times(lease: dict[str, int], times: tuple[int, int, int]) -> None:
         ({"neighbours": {"10.0.0.2": "ee:ee:ee:ee:ee:ee"}}, "neighbours", "RFC 5227"),
         ({"neighbours": {"10.0.0.9": "x"}}, "neighbours.10.0.0.9", "MAC"),
         ({"neighbours": []}, "neighbours", "object"),
-        ({"dns6": ["::1"]}, "dns6", "unknown field"),
+        ({"dns5": ["::1"]}, "dns5", "unknown field"),
         ({"options": {"0": "x"}}, "options.0", "1 to 254"),
         ({"options": {"255": "x"}}, "options.255", "1 to 254"),
         ({"options": {"053": "x"}}, "options.053", "decimal"),

@@ -150,7 +150,7 @@ def test_every_decision_has_its_reason(octets: bytes, message: str, answer: str,
     ("octets", "cause"),
     [
         (b"short", "truncated"),
-        (frame(payload(DISCOVER), ethertype=0x86DD), "ethertype"),
+        (frame(payload(DISCOVER), ethertype=0x88CC), "ethertype"),
         (frame(payload(DISCOVER), ethertype=0x8100), "vlan"),
         (frame(payload(DISCOVER), fragment=1), "fragment"),
         (frame(payload(DISCOVER), ip_options=bytes(4)), "ip-header"),
@@ -181,4 +181,4 @@ def test_a_decline_is_worth_a_warning() -> None:
 
 
 def test_dropped_options_are_named() -> None:
-    assert check(discover(parameters=(1, 3, 119, 224))).dropped == (224, 119)
+    assert check(discover(parameters=(1, 3, 119, 224))).dropped == (224,)

@@ -1,0 +1,36 @@
+"""Which of the protocols over IPv6 a frame belongs to."""
+
+from __future__ import annotations
+
+from dhcp.decision import Decision
+from dhcp.message import FOREIGN_MAC
+from dhcp.ndp import NEIGHBOUR_SOLICITATION, answer_neighbour
+from dhcp.packet import Unusable
+from dhcp.packet6 import UDP, decode_packet6
+from dhcp.ra import ROUTER_SOLICITATION, answer_solicitation
+from dhcp.v6 import answer_dhcp6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.port6 import Port6
+
+
+def answer_ipv6(frame: bytes, port: Port6 | None) -> Decision:
+    """Decide about one IPv6 frame."""
+    if port is None:
+        return Decision("no IPv6 is served here", cause="ipv6")
+    client = b""
+    try:
+        packet = decode_packet6(frame)
+        client = packet.source_mac
+        if packet.protocol == UDP:
+            return answer_dhcp6(packet, port)
+        kind = packet.payload[0] if packet.payload else 0
+        if kind == ROUTER_SOLICITATION:
+            return answer_solicitation(packet, port)
+        if kind == NEIGHBOUR_SOLICITATION:
+            return answer_neighbour(packet, port)
+        # A router advertisement of the guest's among them
+        return Decision(f"ICMPv6 type {kind} is not served", cause="icmp-type")
+    except Unusable as unusable:
+        return Decision(unusable.reason, cause=unusable.cause, client=client if unusable.cause == FOREIGN_MAC else b"")

@@ -1,0 +1,94 @@
+"""The IPv6 side of one guest port: who speaks there, and what it says, encoded as far as can be."""
+
+from __future__ import annotations
+
+from dhcp.address6 import is_link_local
+from dhcp.config6 import ClientConfig6
+from dhcp.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
+from dhcp.packet6 import IPV6_OCTETS, SMALLEST_MTU6
+from dhcp.ra import encode_advertisement
+from dhcp.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.config import ClientConfig
+
+# An advertisement must come from a link-local address (RFC 4861 §6.1.2). Where the gateway's own is not known, this
+# one stands for it: no interface makes it up (neither EUI-64 nor RFC 7217 yields such zeros), and it is the same in
+# every pod, so that a guest that is migrated keeps its router.
+STANDS_FOR_ROUTER = b"\xfe\x80" + bytes(10) + b"\x00\xfc\x00\x01"
+
+# A DUID-UUID (RFC 6355) of a UUID of version 8, whose layout is one's own (RFC 9562 §5.8): this, then the client's
+# MAC. So it outlives restarts and migration, and differs between servers.
+_DUID_UUID = b"\x00\x04" + b"vmlaun\x80\x00\x80\x00"
+
+
+@record
+class Port6:
+    """What the decisions about IPv6 need to know of a guest port; made by `serve_port6`, never changed."""
+
+    client_mac: bytes
+    client_address: bytes
+    """Empty where DHCPv6 is stateless."""
+    lifetimes: tuple[int, int, int]
+    """T1, T2 and the lease in seconds, 0xFFFFFFFF being forever."""
+    mac: bytes
+    """MAC of the port itself: the source of DHCPv6."""
+    router_mac: bytes
+    """Source of advertisements: the gateway's MAC; the port's own where that is not known."""
+    address: bytes
+    """Link-local source of all that is said: the gateway's, or STANDS_FOR_ROUTER."""
+    duid: bytes
+    """The server's identifier."""
+    options: dict[int, bytes]
+    """Encoded value of every DHCPv6 option that can be asked for, in the order in which they survive."""
+    search: tuple[str, ...]
+    room: int
+    """Octets that one packet has for what is behind its IPv6 header."""
+    rapid_commit: bool
+    advertisement: bytes
+    """The ICMPv6 message, its checksum left out."""
+    farewell: bytes
+    """The advertisement of a router that ceases to be one (RFC 4861 §6.2.5)."""
+    neighbours: dict[bytes, bytes]
+    """MAC that is answered for each IPv6 address."""
+    routers: frozenset[bytes]
+    """Those of `neighbours` that are the gateway's addresses."""
+
+
+def serve_port6(config: ClientConfig, mac: bytes) -> Port6 | None:
+    """Everything that can be prepared before the first frame comes; None where no IPv6 is served."""
+    ipv6 = config.ipv6
+    if ipv6 is None:
+        return None
+    router_mac = ipv6.router_mac or mac
+    address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else STANDS_FOR_ROUTER
+    neighbours = {address: mac for address, mac in config.neighbours if len(address) == 16}
+    if address == STANDS_FOR_ROUTER:
+        neighbours.setdefault(address, router_mac)
+    options = {DNS_SERVERS: b"".join(ipv6.dns), DOMAIN_LIST: encode_names(config.search)}
+    room = max(config.mtu, SMALLEST_MTU6) - IPV6_OCTETS
+    source_mac = ipv6.router_mac if ipv6.router else mac
+    return Port6(
+        client_mac=config.client_mac,
+        client_address=ipv6.client_address,
+        lifetimes=_lifetimes(config),
+        mac=mac,
+        router_mac=router_mac,
+        address=address,
+        duid=_DUID_UUID + config.client_mac,
+        options={code: value for code, value in (*options.items(), *ipv6.options) if value},
+        search=config.search,
+        room=room,
+        rapid_commit=config.rapid_commit,
+        advertisement=encode_advertisement(config, ipv6, source_mac, room),
+        farewell=encode_advertisement(config, ClientConfig6(), source_mac, room),
+        neighbours=neighbours,
+        routers=frozenset((address, ipv6.router)) & neighbours.keys(),
+    )
+
+
+def _lifetimes(config: ClientConfig) -> tuple[int, int, int]:
+    """T1, T2 and lifetime; an infinite lease is never renewed, which is said by infinite times (RFC 8415 §7.7)."""
+    lease = config.lease_seconds
+    return config.t1_seconds or lease, config.t2_seconds or lease, lease

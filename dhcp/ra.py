@@ -1,0 +1,101 @@
+"""Router Advertisements: what tells the guest its default route, its MTU, and to ask for an address (RFC 4861 §6).
+
+The guest's router is the pod's, and it does not speak to this guest alone: so the advertisement is ours, in its name.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from dhcp.address6 import ALL_NODES, UNSPECIFIED, multicast_mac, network6
+from dhcp.decision import Decision
+from dhcp.message import FOREIGN_MAC
+from dhcp.ndp import SOURCE_LINK_LAYER, nd_options
+from dhcp.options6 import encode_names
+from dhcp.packet import Unusable
+from dhcp.packet6 import SMALLEST_MTU6, Packet6, encode_icmp6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dhcp.config import ClientConfig
+    from dhcp.config6 import ClientConfig6
+    from dhcp.port6 import Port6
+
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
+PREFIX, MTU = 3, 5
+ROUTE, RDNSS, DNSSL = 24, 25, 31  # RFC 4191 §2.3, RFC 8106 §5
+MANAGED, OTHER = 0x80, 0x40
+ON_LINK = 0x80
+# The longest that RFC 4861 §6.2.1 allows: the server may be away for so long before the guest loses its route.
+ROUTER_LIFETIME = 9000
+
+_ADVERTISEMENT = Struct("!BBHBBHII")
+_PREFIX = Struct("!BBBBIII16s")
+_SOLICITATION_OCTETS = 8
+
+
+def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: bytes, room: int) -> bytes:
+    """The ICMPv6 message, its checksum 0, at most `room` octets: the last search domains give way.
+
+    M=1 says that DHCPv6 gives addresses and all else, O=1 that it gives all else only (RFC 4861 §4.2). No prefix
+    has the A flag, whatever its length: the pod owns one address, and a guest that made up others would be
+    unreachable under them. The current hop limit is 0, "unspecified".
+    """
+    served = bool(ipv6.client_address or ipv6.dns or ipv6.options)
+    flags = MANAGED if ipv6.client_address else OTHER if served else 0
+    lifetime = ROUTER_LIFETIME if ipv6.is_default else 0
+    message = _ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)
+    if source_mac:
+        message += bytes((SOURCE_LINK_LAYER, 1)) + source_mac
+    if config.mtu >= SMALLEST_MTU6:
+        message += bytes((MTU, 1, 0, 0)) + config.mtu.to_bytes(4, "big")
+    if ipv6.client_address and ipv6.prefix_length < 128:
+        prefix = network6(ipv6.client_address, ipv6.prefix_length)
+        seconds = config.lease_seconds
+        message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, seconds, seconds, 0, prefix)
+    for route in ipv6.routes:
+        octets = (route.prefix_length + 63) // 64 * 8
+        head = bytes((ROUTE, 1 + octets // 8, route.prefix_length, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
+        if len(message) + len(head) + octets <= room // 2:
+            message += head + route.destination[:octets]
+    if ipv6.dns:
+        message += bytes((RDNSS, 1 + 2 * len(ipv6.dns), 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
+        message += b"".join(ipv6.dns)
+    return message + _search_list(config.search if served else (), room - len(message))
+
+
+def _search_list(names: Sequence[str], room: int) -> bytes:
+    """The option of as many names as fit, padded to a multiple of eight octets (RFC 8106 §5.2)."""
+    while names:
+        encoded = encode_names(names)
+        encoded += bytes(-len(encoded) % 8)
+        if 8 + len(encoded) <= room:
+            return bytes((DNSSL, 1 + len(encoded) // 8, 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big") + encoded
+        names = names[:-1]
+    return b""
+
+
+def answer_solicitation(packet: Packet6, port: Port6) -> Decision:
+    """Answer a Router Solicitation (RFC 4861 §6.1.1, §6.2.6), unicast where the guest has an address yet.
+
+    The delay that a router shall choose from 0 to 0.5 s, so that routers of one link do not speak all at once, is
+    0 here: there is one router. How often is answered is not decided here, see `dhcp.advertiser`.
+    """
+    if packet.source_mac != port.client_mac:
+        raise Unusable(FOREIGN_MAC, "the solicitation does not come from the client's MAC")
+    options = nd_options(packet, _SOLICITATION_OCTETS)
+    if packet.source == UNSPECIFIED:
+        if SOURCE_LINK_LAYER in options:
+            raise Unusable("nd-options", "a source link-layer address without a source (RFC 4861 §6.1.1)")
+        frame, reason = advertise(port, port.advertisement), "solicited without an address, told to all"
+    else:
+        frame = encode_icmp6(port.router_mac, packet.source_mac, port.address, packet.source, port.advertisement)
+        reason = "solicited"
+    return Decision(reason, frames=(frame,), message="RS", answer="RA", client=packet.source_mac)
+
+
+def advertise(port: Port6, message: bytes) -> bytes:
+    """The frame of an advertisement to all nodes."""
+    return encode_icmp6(port.router_mac, multicast_mac(ALL_NODES), port.address, ALL_NODES, message)

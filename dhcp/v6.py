@@ -1,0 +1,230 @@
+"""The DHCPv6 server's decisions for its single client (RFC 8415 §18.3, and RFC 9915 where it differs).
+
+As with IPv4 there is one address, which never changes hands: the whole state is the configuration. The client is
+known by its MAC; it may change its DUID and number its IAs as it likes.
+"""
+
+from __future__ import annotations
+
+from dhcp.address6 import ALL_DHCP_AGENTS, ipv6_text, is_link_local
+from dhcp.decision import Decision
+from dhcp.message import FOREIGN_MAC
+from dhcp.message6 import (
+    ADVERTISE,
+    CONFIRM,
+    DECLINE,
+    INFORMATION_REQUEST,
+    NAMES6,
+    REBIND,
+    RELEASE,
+    RENEW,
+    REPLY,
+    REQUEST,
+    SOLICIT,
+    Association,
+    Message6,
+    decode_message6,
+)
+from dhcp.options6 import (
+    CLIENT_ID,
+    DOMAIN_LIST,
+    IA_NA,
+    IA_PD,
+    NO_ADDRS_AVAIL,
+    NO_BINDING,
+    NO_PREFIX_AVAIL,
+    NOT_ON_LINK,
+    PREFERENCE,
+    RAPID_COMMIT,
+    SERVER_ID,
+    SUCCESS,
+    encode_address,
+    encode_association,
+    encode_names,
+    encode_option6,
+    encode_status,
+)
+from dhcp.packet import Unusable
+from dhcp.packet6 import UDP_OCTETS, Packet6, decode_datagram6, encode_datagram6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.port6 import Port6
+
+# The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
+_PREFERRED = encode_option6(PREFERENCE, b"\xff")
+_TO_ONE_SERVER = frozenset((REQUEST, RENEW, RELEASE, DECLINE))
+_TO_ANY_SERVER = frozenset((SOLICIT, CONFIRM, REBIND))
+
+
+def answer_dhcp6(packet: Packet6, port: Port6) -> Decision:
+    """Decide about one UDP packet; raises Unusable when it is no message of the client."""
+    payload = decode_datagram6(packet)
+    if packet.source_mac != port.client_mac:
+        raise Unusable(FOREIGN_MAC, "the message does not come from the client's MAC")
+    if packet.destination != ALL_DHCP_AGENTS:
+        # RFC 9915 §18.4 discards; RFC 8415 would answer with UseMulticast, which no client needs to hear from a
+        # server that never told it to use unicast.
+        raise Unusable("unicast", "not sent to ff02::1:2")
+    if not is_link_local(packet.source) and packet.source != port.client_address:
+        raise Unusable("source-address", "the source is neither link-local nor the client's address")
+    message = decode_message6(payload)
+    if (refusal := _refusal(message, port)) is not None:
+        return refusal
+    if message.kind == CONFIRM:
+        return _confirm(message, packet, port)
+    if message.kind in (RELEASE, DECLINE):
+        return _given_back(message, packet, port)
+    if message.kind == INFORMATION_REQUEST:
+        return _answered(message, packet, port, REPLY, "parameters alone", [])
+    return _lease(message, packet, port)
+
+
+def _refusal(message: Message6, port: Port6) -> Decision | None:
+    """Silence for what RFC 8415 §16 has a server discard."""
+    kind, server_id = message.kind, message.server_id
+    if kind == INFORMATION_REQUEST:
+        if server_id and server_id != port.duid:
+            return _silence(message, "other-server", "the Server Identifier names another server (§16.12)")
+        if message.has_associations:
+            return _silence(message, "contradiction", "an IA in a request for parameters alone (§16.12)")
+        return None
+    if not message.client_id:
+        return _silence(message, "no-client-id", "no Client Identifier (§16.2 to §16.9)")
+    if kind in _TO_ANY_SERVER and server_id:
+        return _silence(
+            message, "contradiction", "a Server Identifier in a message to any server (§16.2, §16.5, §16.7)"
+        )
+    if kind in _TO_ONE_SERVER and server_id != port.duid:
+        named = "names another server" if server_id else "is missing"
+        return _silence(message, "other-server", f"the Server Identifier {named} (§16.4, §16.6, §16.8, §16.9)")
+    return None
+
+
+def _lease(message: Message6, packet: Packet6, port: Port6) -> Decision:
+    """Solicit, Request, Renew and Rebind (RFC 8415 §18.3.1, §18.3.2, §18.3.4, §18.3.5): each IA gets its answer."""
+    kind = message.kind
+    options = []
+    leased = False
+    for association in message.associations:
+        if association.code == IA_PD:
+            options.append(_status_in(association, NO_PREFIX_AVAIL, "no prefixes here"))
+        elif leased or not port.client_address:
+            options.append(_status_in(association, NO_ADDRS_AVAIL, "one address, one IA"))
+        elif kind == REQUEST and _is_foreign(association, port):
+            options.append(_status_in(association, NOT_ON_LINK, "another link's address"))
+        else:
+            options.append(_grant(association, port, kind in (RENEW, REBIND)))
+            leased = True
+    reason = f"the client's only address {ipv6_text(port.client_address)}" if leased else "no address"
+    if kind != SOLICIT:
+        return _answered(message, packet, port, REPLY, reason, options)
+    if message.rapid_commit and port.rapid_commit and leased:
+        options.append(encode_option6(RAPID_COMMIT, b""))
+        return _answered(message, packet, port, REPLY, f"rapid commit: {reason}", options)
+    return _answered(message, packet, port, ADVERTISE, reason, [*options, _PREFERRED])
+
+
+def _grant(association: Association, port: Port6, renewing: bool) -> bytes:
+    """The address with fresh lifetimes; others that the client believes to have end now (RFC 8415 §18.3.4)."""
+    t1, t2, lifetime = port.lifetimes
+    addresses = encode_address(port.client_address, lifetime, lifetime)
+    if renewing:
+        others = dict.fromkeys(a for a in association.addresses if a != port.client_address)
+        addresses += b"".join(encode_address(address, 0, 0) for address in others)
+    return encode_association(IA_NA, association.iaid, t1, t2, addresses)
+
+
+def _confirm(message: Message6, packet: Packet6, port: Port6) -> Decision:
+    """RFC 8415 §18.3.3. No address but the client's own is any good on this link, whatever its prefix."""
+    addresses = [a for association in message.associations for a in association.addresses]
+    if not addresses or not port.client_address:
+        return _silence(message, "no-address", "nothing to confirm")
+    if all(address == port.client_address for address in addresses):
+        return _answered(message, packet, port, REPLY, "the client's address", [encode_status(SUCCESS, "")])
+    wrong = next(address for address in addresses if address != port.client_address)
+    reason = f"{ipv6_text(wrong)} is another link's address"
+    return _answered(message, packet, port, REPLY, reason, [encode_status(NOT_ON_LINK, reason)])
+
+
+def _given_back(message: Message6, packet: Packet6, port: Port6) -> Decision:
+    """Release and Decline (RFC 8415 §18.3.7, §18.3.8) are confirmed, and the only lease stays what it is."""
+    unknown = [
+        association
+        for association in message.associations
+        if association.code == IA_PD or not port.client_address or port.client_address not in association.addresses
+    ]
+    options = [encode_status(SUCCESS, "")]
+    options += [_status_in(association, NO_BINDING, "") for association in unknown]
+    declined = message.kind == DECLINE and len(unknown) < len(message.associations)
+    reason = "noted; the address stays the client's"
+    if declined:
+        reason = f"the client found {ipv6_text(port.client_address)} in use by another host"
+    return _answered(message, packet, port, REPLY, reason, options, warning=declined)
+
+
+def _is_foreign(association: Association, port: Port6) -> bool:
+    """Whether the client wants addresses, and its own is not among them."""
+    return bool(association.addresses) and port.client_address not in association.addresses
+
+
+def _status_in(association: Association, status: int, text: str) -> bytes:
+    return encode_association(association.code, association.iaid, 0, 0, encode_status(status, text))
+
+
+def _answered(
+    message: Message6,
+    packet: Packet6,
+    port: Port6,
+    kind: int,
+    reason: str,
+    options: list[bytes],
+    warning: bool = False,
+) -> Decision:
+    """The answer: identifiers, what decided, then what was asked for as far as one packet holds it."""
+    reply = bytes((kind,)) + message.xid + encode_option6(SERVER_ID, port.duid)
+    if message.client_id:
+        reply += encode_option6(CLIENT_ID, message.client_id)
+    reply += b"".join(options)
+    dropped: list[int] = []
+    if message.kind not in (CONFIRM, RELEASE, DECLINE):
+        parameters, dropped = _parameters(message, port, port.room - UDP_OCTETS - len(reply))
+        reply += parameters
+    return Decision(
+        reason,
+        frames=(encode_datagram6(port.mac, packet.source_mac, port.address, packet.source, reply),),
+        message=NAMES6[message.kind],
+        answer=NAMES6[kind],
+        client=packet.source_mac,
+        xid=int.from_bytes(message.xid, "big"),
+        dropped=tuple(dropped),
+        warning=warning,
+    )
+
+
+def _parameters(message: Message6, port: Port6, room: int) -> tuple[bytes, list[int]]:
+    """What the client asked for (RFC 8415 §21.7), and the numbers of what does not fit.
+
+    Of a search list that does not fit the last names are left out.
+    """
+    encoded = b""
+    dropped = []
+    for code, value in port.options.items():
+        if code not in message.requested:
+            continue
+        names = port.search
+        while code == DOMAIN_LIST and len(names) > 1 and len(encoded) + 4 + len(value) > room:
+            names = names[:-1]
+            value = encode_names(names)  # noqa: PLW2901
+        whole = value == port.options[code]
+        if len(encoded) + 4 + len(value) <= room:
+            encoded += encode_option6(code, value)
+        else:
+            whole = False
+        if not whole:
+            dropped.append(code)
+    return encoded, dropped
+
+
+def _silence(message: Message6, cause: str, reason: str) -> Decision:
+    return Decision(reason, message=NAMES6[message.kind], cause=cause, xid=int.from_bytes(message.xid, "big"))
