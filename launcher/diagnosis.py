@@ -32,7 +32,7 @@ from netsetup.steps import (
     describe,
 )
 
-RUN_PRESTART = "run `virt-launcher prestart` again: it puts this right and leaves the rest as it is"
+RUN_PRESTART = "run `virt-launcher prestart` again, with the arguments it had: it puts this right and nothing else"
 
 
 class Hop(StrEnum):
@@ -146,14 +146,14 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
         advice = "the CNI has taken the interface away: run `virt-launcher teardown`, or recreate the pod"
         yield _wrong(Hop.POD_NIC, f"{name} has left this network namespace", advice)
         return
-    wrong = list(_out_of_place(evidence, Hop.POD_NIC))
+    found = list(_out_of_place(evidence, Hop.POD_NIC))
     if nic.up and not nic.carrier:
         advice = "look at its other end on the node: the CNI's host-side interface is down or gone"
-        wrong.append(_wrong(Hop.POD_NIC, f"{name} has no carrier", advice))
+        found.append(_wrong(Hop.POD_NIC, f"{name} has no carrier", advice))
     if nic.mtu < evidence.network.mtu:
         finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} that the VM was told"
-        wrong.append(_wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
-    yield from wrong or [_ok(Hop.POD_NIC, f"{name} is up with a carrier, MTU {nic.mtu}, and has no address left")]
+        found.append(_wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
+    yield from found or [_ok(Hop.POD_NIC, f"{name} is up with a carrier, MTU {nic.mtu}, and has no address left")]
 
 
 def _bridge_port(evidence: Evidence) -> Iterator[Check]:
@@ -161,21 +161,24 @@ def _bridge_port(evidence: Evidence) -> Iterator[Check]:
     if evidence.nic is None or evidence.bridge is None:
         yield _unseen(Hop.BRIDGE_PORT, f"{name if evidence.nic is None else bridge} is gone")
         return
-    wrong = list(_out_of_place(evidence, Hop.BRIDGE_PORT))
-    yield from wrong or [_ok(Hop.BRIDGE_PORT, f"{name} is a port of {bridge} and learns no MAC")]
+    found = list(_out_of_place(evidence, Hop.BRIDGE_PORT))
+    yield from found or [_ok(Hop.BRIDGE_PORT, f"{name} is a port of {bridge} and learns no MAC")]
 
 
 def _bridge(evidence: Evidence) -> Iterator[Check]:
     network, bridge = evidence.network, evidence.bridge
-    wrong = list(_out_of_place(evidence, Hop.BRIDGE))
-    if bridge and not wrong:
-        wrong += _bridge_mtu(evidence, bridge)
-        wrong += _crossing(evidence)
-    if wrong:
-        yield from wrong
+    if evidence.nic is None:
+        yield _unseen(Hop.BRIDGE, f"{network.pod.name} is gone")
+        return
+    found = list(_out_of_place(evidence, Hop.BRIDGE))
+    if bridge and not found:
+        found += _bridge_mtu(evidence, bridge)
+        found += _crossing(evidence)
+    if found:
+        yield from found
         return
     both = all(evidence.answers.crosses.get(side) for side in Side)
-    kept = f"keeps {evidence.address}" if evidence.address else "has no address to keep"
+    kept = f"keeps {evidence.address}" if evidence.address else "has no IPv4 address to keep"
     yield _ok(Hop.BRIDGE, f"{network.bridge} is up and {kept}{'; frames cross it both ways' if both else ''}")
 
 
@@ -210,23 +213,25 @@ def _table(evidence: Evidence) -> Iterator[Check]:
 
 def _guest_port(evidence: Evidence) -> Iterator[Check]:
     network, port = evidence.network, evidence.port
-    wrong = list(_out_of_place(evidence, Hop.GUEST_PORT))
-    if wrong:
-        yield from wrong
-        return
-    if port is None or evidence.bridge is None:
-        yield _unseen(Hop.GUEST_PORT, f"{network.bridge if port else network.guest_port} is gone")
-        return
-    yield _ok(Hop.GUEST_PORT, f"{port.name} is up, MTU {port.mtu}, a port of {network.bridge} with the VM's MAC pinned")
+    if evidence.nic is None:
+        yield _unseen(Hop.GUEST_PORT, f"{network.pod.name} is gone")
+    elif found := list(_out_of_place(evidence, Hop.GUEST_PORT)):
+        yield from found
+    elif evidence.bridge is None:
+        yield _unseen(Hop.GUEST_PORT, f"{network.bridge} is gone")
+    elif port:
+        settled = f"is up, MTU {port.mtu}, a port of {network.bridge} with the VM's MAC pinned"
+        yield _ok(Hop.GUEST_PORT, f"{port.name} {settled}")
 
 
 def _out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
-    """One finding for all that `prestart` would change about a hop."""
-    network = evidence.network
-    device = {Hop.BRIDGE: network.bridge, Hop.GUEST_PORT: network.guest_port}.get(hop, "")
-    if device and evidence.conflict.startswith(f"{device}:"):
+    """One finding for all that `prestart` would change about a hop, or what keeps it from knowing."""
+    if evidence.conflict:
         finding, _, advice = evidence.conflict.partition("; ")
-        yield _wrong(hop, finding, advice)
+        if hop is _hop_of_conflict(evidence):
+            yield _wrong(hop, finding, advice or "clear that away, then run `virt-launcher prestart` again")
+        else:
+            yield _unseen(hop, finding)
         return
     steps = [step for step in evidence.steps if _hop_of(step, evidence) is hop]
     made = [step for step in steps if isinstance(step, CreateBridge | CreateTap)]
@@ -236,6 +241,13 @@ def _out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
     findings = dict.fromkeys(_fault(step, evidence) for step in (made or steps))
     if findings:
         yield _wrong(hop, "; ".join(findings), RUN_PRESTART)
+
+
+def _hop_of_conflict(evidence: Evidence) -> Hop:
+    """The hop of the device with whose name the refusal begins."""
+    network = evidence.network
+    hops = {network.bridge: Hop.BRIDGE, network.guest_port: Hop.GUEST_PORT}
+    return hops.get(evidence.conflict.partition(":")[0], Hop.POD_NIC)
 
 
 def _hop_of(step: Step, evidence: Evidence) -> Hop | None:
@@ -298,7 +310,7 @@ def _server(evidence: Evidence) -> Iterator[Check]:
         return
     if server.problem:
         kill = f"kill process {server.pid} and " if server.pid else ""
-        advice = f"{kill}run `virt-launcher prestart` again: it starts one, and the guest keeps its lease"
+        advice = f"{kill}run `virt-launcher prestart` again: it starts another, and the guest keeps its lease"
         yield _wrong(Hop.SERVER, server.problem, advice)
         return
     report = server.ports.get(network.guest_port)
@@ -318,11 +330,14 @@ def _guest(evidence: Evidence) -> Iterator[Check]:
         yield _wrong(Hop.GUEST, trouble, advice)
     elif trouble:
         yield _unseen(Hop.GUEST, trouble)
-    elif imposters := answers.guests - {network.mac}:
-        finding = f"the guest answers for {address} with MAC {_listed(imposters)}, not {network.mac}"
-        yield _wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
     elif evidence.is_guest_there:
-        yield _ok(Hop.GUEST, f"it has {address} with MAC {network.mac}")
+        # A guest with several interfaces on one link may answer with each (ip-sysctl.rst, arp_ignore).
+        others = answers.guests - {network.mac}
+        also = f"; it answers with MAC {_listed(others)} too" if others else ""
+        yield _ok(Hop.GUEST, f"it has {address} with MAC {network.mac}{also}")
+    elif answers.guests:
+        finding = f"the guest answers for {address} with MAC {_listed(answers.guests)}, not {network.mac}"
+        yield _wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
     elif _has_another_mac(evidence):
         seen = _listed(answers.strangers) if answers.strangers else "another one"
         finding = f"the guest sends with MAC {seen}, not {network.mac}, and so gets no lease"
@@ -378,15 +393,11 @@ def _pod_network(evidence: Evidence) -> Iterator[Check]:
         yield _unseen(Hop.POD_NETWORK, trouble)
         return
     if answers.holders:
-        finding = f"{address} is also held by MAC {_listed(answers.holders)}"
-        yield _wrong(
-            Hop.POD_NETWORK, finding, f"find that host and take {address} from it: the CNI gave it to this pod"
-        )
+        finding = f"another host, MAC {_listed(answers.holders)}, has {address} too"
+        yield _wrong(Hop.POD_NETWORK, finding, f"find it and take {address} from it: the CNI gave it to this pod")
     for server, mac in sorted(answers.servers):
         finding = f"another DHCP server, {server} at MAC {mac}, answers to the VM's MAC"
-        advice = (
-            "turn it off or keep it from this network; as long as our table is in force it does not reach the guest"
-        )
+        advice = "turn it off, or keep it from this network; our nftables table keeps it from the guest meanwhile"
         yield _wrong(Hop.POD_NETWORK, finding, advice)
     if not answers.holders and not answers.servers:
         yield _ok(Hop.POD_NETWORK, f"nobody else has {address}, and no other DHCP server answers")

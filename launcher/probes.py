@@ -113,6 +113,7 @@ class NetworkProbe:
         self._nobody = _nobodys_address(network.pod)
         self._xid = secrets.randbits(32)
         self._identifier = secrets.randbits(16)
+        self._has_pinged = False
         self._came_in: dict[Side, set[bytes]] = {side: set() for side in Side}
         self._went_out: dict[Side, set[bytes]] = {side: set() for side in Side}
 
@@ -134,17 +135,18 @@ class NetworkProbe:
         if number < PROBE_ROUNDS:
             yield encode_arp_request(mac, mac, ANY, address)
         if number in (0, 2):
-            yield encode_dhcp_request(DISCOVER, mac, ANY, self._xid)
-            # Answered at once also by a server that pings an address before it offers it.
+            # Answered at once also by a server that pings an address before it offers it, and does nothing else then.
             yield encode_dhcp_request(INFORM, mac, address, self._xid)
+            yield encode_dhcp_request(DISCOVER, mac, ANY, self._xid)
         if not self._gateway:
             return
         if not self.answers.gateway_mac:
             yield encode_arp_request(mac, mac, address, self._gateway)
         elif not self.answers.large:
             yield from self._pings(Target.GATEWAY, self._gateway, number)
-            if number and not self.answers.echoed:
+            if self._has_pinged and not self.answers.echoed:
                 yield from self._pings(Target.BEYOND, self._beyond, number)
+            self._has_pinged = True
 
     def _pings(self, target: Target, destination: bytes, number: int) -> Iterator[bytes]:
         """The large one first: when the small one after it is answered, the rate of answers was no hindrance."""

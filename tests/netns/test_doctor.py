@@ -1,0 +1,462 @@
+"""`virt-launcher doctor`: a healthy pod has no finding, and each fault is named where it is, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.checks import pings
+from lab.clients import Dhcpcd, Udhcpc
+from lab.namespace import Namespace
+from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
+from lab.shape import load_shape, shape_names
+from lab.sniffer import Sniffer
+from scapy.layers.dhcp import DHCP
+from scapy.layers.l2 import ARP
+
+pytestmark = pytest.mark.root
+
+HOPS = [
+    "pod NIC",
+    "bridge port",
+    "bridge",
+    "nftables table",
+    "guest port",
+    "DHCP server",
+    "guest",
+    "pod network",
+    "gateway",
+    "node",
+]
+BEYOND_THE_NIC = {"pod network", "gateway", "node"}
+OTHER_MAC = "52:54:00:00:00:99"
+# the VM's interface is the pod's eth0 in all but ovn-udn, where a manifest would have to name another
+SHAPES = [name for name in shape_names() if load_shape(name).interface == "eth0"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `doctor --output json` said."""
+
+    exit_code: int
+    hops: list[str]
+    wrong: dict[str, str]
+    """Finding and advice by hop."""
+    unseen: set[str]
+    """Hops that were not looked at."""
+    text: str
+
+    def assert_names(self, wrong: Mapping[str, str], unseen: Set[str] = frozenset()) -> None:
+        """Exactly these hops are wrong, each with this pattern in its finding, and exactly these were not looked at."""
+        __tracebackhide__ = True
+        assert set(self.wrong) == set(wrong), self.text
+        assert self.unseen == unseen, self.text
+        for hop, pattern in wrong.items():
+            assert re.search(pattern, self.wrong[hop]), self.text
+        assert self.exit_code == (1 if wrong else 0)
+
+
+def examine(agent: Agent) -> Report:
+    completed = agent.run("doctor", "--output", "json")
+    assert completed.stderr == ""
+    checks = json.loads(completed.stdout)["checks"]
+    assert all(set(check) == {"hop", "ok", "finding", "advice"} for check in checks)
+    assert all(check["finding"] and bool(check["advice"]) == (check["ok"] is False) for check in checks)
+    wrong: dict[str, str] = {}
+    for check in checks:
+        if check["ok"] is False:
+            wrong[check["hop"]] = f"{wrong.get(check['hop'], '')}{check['finding']} → {check['advice']}\n"
+    return Report(
+        completed.returncode,
+        [check["hop"] for check in checks],
+        wrong,
+        {check["hop"] for check in checks if check["ok"] is None},
+        json.dumps(checks, indent=1, ensure_ascii=False),
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str) -> None:
+    pod = make_pod(shape)
+    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+        agent.prestart()
+        if pod.shape.guest:
+            client.acquire()
+        else:
+            pod.guest.ip("link set eth0 up")
+        began = time.monotonic()
+        report = examine(agent)
+        assert time.monotonic() - began < 3
+    report.assert_names({})
+    assert report.hops == HOPS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is done to a pod whose guest has its lease, and what is then said."""
+
+    inject: Callable[[Pod], object]
+    wrong: Mapping[str, str]
+    unseen: Set[str] = frozenset()
+    shape: str = "flannel"
+
+
+def in_pod(*lines: str) -> Callable[[Pod], object]:
+    return lambda pod: pod.pod.ip(*lines)
+
+
+def on_node(*lines: str) -> Callable[[Pod], object]:
+    return lambda pod: pod.node.ip(*lines)
+
+
+def nft(*commands: str) -> Callable[[Pod], object]:
+    return lambda pod: pod.pod.run(["nft", "; ".join(commands)])
+
+
+def filter_bridged(pod: Pod) -> None:
+    chain = "add chain bridge filter forward { type filter hook forward priority 0; policy drop; }"
+    pod.pod.run(["nft", f"add table bridge filter; {chain}"])
+
+
+def make_tap_anew(pod: Pod) -> None:
+    """As a VM does that makes its own device: of the same name, and not the one that the server listens on."""
+    pod.pod.ip("link del tap0")
+    pod.plug_guest(pod.mac)
+    pod.pod.ip("link set tap0 mtu 1450 master k6t-eth0 up")
+    pod.pod.run(["bridge", "fdb", "add", pod.mac, "dev", "tap0", "master", "static", "sticky"])
+    pod.pod.write_sysctl("ipv6/conf/tap0/disable_ipv6", 1)
+    pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0", "route add default via 10.244.1.1")
+
+
+def start_dnsmasq(pod: Pod) -> None:
+    """A DHCP server on the node, one that pings for three seconds before it offers an address."""
+    ready = pod.node.configuration / "dnsmasq.log"
+    ready.parent.mkdir(parents=True, exist_ok=True)
+    pod.node.popen(
+        [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--bind-interfaces",
+            "--interface=cni0",
+            "--except-interface=lo",
+            "--dhcp-range=10.244.1.100,10.244.1.110,255.255.255.0,120",
+            f"--dhcp-leasefile={ready.parent}/leases",
+            f"--log-facility={ready}",
+            "--user=root",
+        ]
+    )
+    deadline = time.monotonic() + 5
+    while not (ready.exists() and "sockets bound exclusively" in ready.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+FAULTS = {
+    "guest port of another MTU": Fault(
+        in_pod("link set tap0 mtu 1400"), {"guest port": "tap0 has MTU 1400, not 1450 → run `virt-launcher prestart`"}
+    ),
+    "pod NIC of a smaller MTU": Fault(
+        in_pod("link set eth0 mtu 1400"), {"pod NIC": r"eth0 has MTU 1400, less than the 1450 .* → .*mtu 1450"}
+    ),
+    "node's end of a smaller MTU": Fault(
+        on_node("link set vethpod mtu 1400"), {"node": "packets of 1450 bytes do not come back from 10.244.1.1"}
+    ),
+    "node's end of a smaller MTU, silent gateway": Fault(
+        on_node("link set vethpod mtu 1400"), {"node": "packets of 1440 bytes do not come back"}, shape="calico"
+    ),
+    "foreign DHCP server": Fault(start_dnsmasq, {"pod network": r"another DHCP server, 10\.244\.1\.1 at MAC"}),
+    "guest port down": Fault(in_pod("link set tap0 down"), {"guest port": "tap0 is down"}, {"guest"}),
+    "pod NIC down": Fault(in_pod("link set eth0 down"), {"pod NIC": "^eth0 is down"}, BEYOND_THE_NIC),
+    "duplicate address": Fault(
+        lambda pod: pod.neighbour.ip("addr add 10.244.1.3/24 dev eth0"),
+        {"pod network": r"another host, MAC 0e:99:00:00:00:01, has 10\.244\.1\.3 too"},
+    ),
+    "route to the pod lost": Fault(
+        on_node("route del 10.244.1.0/24 dev cni0"), {"node": r"10\.244\.1\.1 is there, but no IP packet comes back"}
+    ),
+    "route to the pod lost, silent gateway": Fault(
+        on_node("route del 192.168.103.70 dev vethpod"), {"node": "no IP packet comes back"}, shape="calico"
+    ),
+    "route to the pod lost, permanent neighbour": Fault(
+        on_node("route del 10.0.97.30 dev vethpod"), {"node": "no IP packet comes back"}, shape="aws"
+    ),
+    "gateway gone": Fault(
+        on_node("addr del 10.244.1.1/24 dev cni0"), {"gateway": r"10\.244\.1\.1 does not answer ARP"}, {"node"}
+    ),
+    "table gone": Fault(nft("delete table bridge virt-launcher"), {"nftables table": "our table is gone"}),
+    "table changed": Fault(
+        nft("delete table bridge virt-launcher", 'add table bridge virt-launcher { comment "0" ; }'),
+        {"nftables table": "not the one that belongs"},
+    ),
+    "bridged frames filtered": Fault(
+        filter_bridged, {"bridge": "(?s)in on eth0 does not leave by tap0.*in on tap0 does not leave by eth0.*nft list"}
+    ),
+    "learning on": Fault(
+        in_pod("link set eth0 type bridge_slave learning on"), {"bridge port": "eth0 learns MACs.* → run .*prestart"}
+    ),
+    "no carrier at the guest": Fault(
+        lambda pod: pod.guest.ip("link set eth0 down"), {"guest": "tap0 has no carrier → no VM is behind it"}
+    ),
+    "no carrier at the node": Fault(
+        on_node("link set vethpod down"), {"pod NIC": "eth0 has no carrier → look at its other end"}, BEYOND_THE_NIC
+    ),
+    "pod NIC off the bridge": Fault(
+        in_pod("link set eth0 nomaster"), {"bridge port": "eth0 is not a port of k6t-eth0"}
+    ),
+    "guest port off the bridge": Fault(
+        in_pod("link set tap0 nomaster"), {"guest port": "tap0 is not a port of k6t-eth0; .* is not pinned"}
+    ),
+    "bridge gone": Fault(in_pod("link del k6t-eth0"), {"bridge": "^k6t-eth0 is gone"}, {"bridge port", "guest port"}),
+    "bridge down": Fault(in_pod("link set k6t-eth0 down"), {"bridge": "k6t-eth0 is down"}),
+    "address not kept": Fault(
+        in_pod("addr flush dev k6t-eth0 scope host"), {"bridge": r"k6t-eth0 does not keep 10\.244\.1\.3"}
+    ),
+    "address back on the pod NIC": Fault(
+        in_pod("addr add 10.244.1.3/24 dev eth0"), {"pod NIC": r"eth0 has the address 10\.244\.1\.3/24"}
+    ),
+    "pod answers ARP": Fault(
+        lambda pod: pod.pod.sysctl(ipv4__conf__eth0__arp_ignore=0), {"pod NIC": "arp_ignore is 0, not 3"}
+    ),
+    "pod NIC gone": Fault(
+        in_pod("link set eth0 down", "link set eth0 name gone"),
+        {"pod NIC": "eth0 has left"},
+        {"bridge port", "bridge", "guest port", *BEYOND_THE_NIC},
+    ),
+    "guest port gone": Fault(in_pod("link del tap0"), {"guest port": "^tap0 is gone"}, {"guest"}),
+    "guest port in use": Fault(
+        in_pod("addr add 10.9.9.9/24 dev tap0"),
+        {"guest port": r"tap0: in use, .* address 10\.9\.9\.9/24 → remove"},
+        {"pod NIC", "bridge port", "bridge"},
+    ),
+    "bridge of another owner": Fault(
+        in_pod("link del k6t-eth0", "link add k6t-eth0 type bridge"),
+        {"bridge": "a bridge of that name is in the way"},
+        {"pod NIC", "bridge port", "guest port"},
+    ),
+    "guest port made anew": Fault(make_tap_anew, {"DHCP server": "does not serve tap0 as it is now"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_is_named_and_nothing_else(make_pod: MakePod, fault: Fault) -> None:
+    pod = make_pod(fault.shape)
+    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+        agent.prestart()
+        client.acquire()
+        fault.inject(pod)
+        examine(agent).assert_names(fault.wrong, fault.unseen)
+
+
+@pytest.mark.parametrize(
+    ("number", "finding"),
+    [(signal.SIGKILL, "no DHCP server lives"), (signal.SIGSTOP, r"process \d+, does not answer within 1 s → kill")],
+)
+def test_a_dead_server_and_one_that_hangs(pod: Pod, agent: Agent, number: signal.Signals, finding: str) -> None:
+    pid = agent.prestart()["dhcp"]["pid"]
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        os.kill(pid, number)
+        wait_for_signal(pid)
+        try:
+            examine(agent).assert_names({"DHCP server": finding})
+        finally:
+            if number is signal.SIGSTOP:
+                os.kill(pid, signal.SIGCONT)
+        agent.prestart()
+        examine(agent).assert_names({})
+
+
+def wait_for_signal(pid: int) -> None:
+    """Until the process sleeps no longer: it is stopped, a zombie or gone."""
+    deadline = time.monotonic() + 3
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while "State:\tS" in Path("/proc", str(pid), "status").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_without_a_server_a_guest_without_a_lease_is_no_finding_of_its_own(pod: Pod, agent: Agent) -> None:
+    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    pod.guest.ip("link set eth0 up")
+    examine(agent).assert_names({"DHCP server": "no DHCP server lives"}, {"guest"})
+
+
+def test_a_guest_with_another_mac_that_asks_for_a_lease(make_pod: MakePod) -> None:
+    pod = make_pod(guest_mac=OTHER_MAC)
+    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+        agent.prestart()
+        client.start()
+        agent.wait_for_log("another MAC")
+        examine(agent).assert_names({"guest": f"sends with MAC .*, not {pod.mac}"})
+
+
+def test_a_guest_with_another_mac_and_the_address_set_by_hand(make_pod: MakePod) -> None:
+    pod = make_pod(guest_mac=OTHER_MAC)
+    with Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
+        examine(agent).assert_names({"guest": f"answers for 10.244.1.3 with MAC {OTHER_MAC}, not {pod.mac}"})
+
+
+def test_a_guest_that_runs_no_dhcp_client(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    examine(agent).assert_names({"guest": "does not answer ARP for 10.244.1.3, and .* no DHCP message"})
+
+
+def test_a_guest_that_lost_its_address(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        pod.guest.ip("addr flush dev eth0")
+        examine(agent).assert_names({"guest": "was given 10.244.1.3, but does not answer"})
+
+
+def test_a_node_that_cannot_find_a_silent_guest_is_not_blamed(make_pod: MakePod) -> None:
+    """Where nobody asks for the gateway by ARP, nothing has told the node the VM's MAC."""
+    pod = make_pod("aws")
+    with Agent(pod) as agent:
+        agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        examine(agent).assert_names({"guest": "does not answer ARP for 10.0.97.30"}, {"node"})
+
+
+def test_a_pod_that_is_not_set_up(pod: Pod, agent: Agent) -> None:
+    examine(agent).assert_names({"record": "nothing is set up .* → run `virt-launcher prestart`"})
+
+
+def test_the_text_has_a_line_for_each_hop(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        pod.pod.ip("link set tap0 mtu 1400")
+        completed = agent.run("doctor")
+    assert completed.returncode == 1
+    lines = completed.stdout.splitlines()
+    assert len(lines) == len(HOPS)
+    assert [line.split()[0] for line in lines] == ["ok"] * 4 + ["WRONG"] + ["ok"] * 5
+    assert "tap0 has MTU 1400, not 1450 → run `virt-launcher prestart` again" in lines[4]
+
+
+def test_what_the_node_sends_back_is_nobody_elses(pod: Pod, agent: Agent) -> None:
+    """A node's bridge whose port reflects (hairpin) returns our own questions to the pod, and to the guest."""
+    agent.prestart()
+    pod.node.ip("link set vethpod type bridge_slave hairpin on")
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        examine(agent).assert_names({})
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3])
+def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Agent, seconds: float) -> None:
+    """Whether the questions come while dhcpcd looks for another holder of its address, or when it defends it."""
+    agent.prestart()
+    with Dhcpcd(pod.guest) as client:
+        client.start()
+        agent.wait_for_log("ACK")
+        time.sleep(seconds)
+        examine(agent)
+        client.wait_until_bound(10)
+        examine(agent).assert_names({})
+        assert client.observe().addresses == ("10.244.1.3/24",)
+
+
+def test_a_guest_that_may_send_as_others(pod: Pod, agent: Agent) -> None:
+    """A nested machine's MAC beside the guest's own is no fault."""
+    agent.prestart("--no-isolation")
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        pod.guest.ip("link add nested link eth0 type macvlan mode bridge", "link set nested up")
+        with RawClient(pod.guest, "nested") as nested:
+            process = agent.namespace.popen([*agent.command("doctor")], stdout=subprocess.PIPE)
+            while process.poll() is None:
+                nested.send(nested.message(1))
+                time.sleep(0.1)
+        assert process.returncode == 0, process.communicate()[0]
+
+
+def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path) -> None:
+    """Each has its hops, and what both share is said once."""
+    pod = make_pod("flannel")
+    pod.node.ip("link add br1 type bridge", "addr add 10.50.0.1/24 dev br1", "link set br1 up")
+    pod.pod.ip(
+        f"link add net1 address 0e:50:00:00:00:03 type veth peer name vethnet1 netns {pod.node.name}",
+        "addr add 10.50.0.3/24 dev net1",
+        "link set net1 up",
+    )
+    pod.node.ip("link set vethnet1 master br1", "link set vethnet1 up")
+    with Namespace("guest") as second, Agent(pod) as agent:
+        second.ip(f"link add eth0 address 0e:50:00:00:00:03 type veth peer name tap1 netns {pod.pod.name}")
+        (tmp_path / "vmi.yaml").write_text(TWO_NETWORKS)
+        agent.prestart("--vmi", tmp_path / "vmi.yaml")
+        with Udhcpc(pod.guest) as client, Udhcpc(second) as other:
+            client.acquire()
+            other.acquire()
+            report = examine(agent)
+            report.assert_names({})
+            assert sorted(report.hops) == sorted([*HOPS, *(hop for hop in HOPS if hop != "nftables table")])
+            os.kill(agent.prestart("--vmi", tmp_path / "vmi.yaml")["dhcp"]["pid"], signal.SIGKILL)
+            second.ip("addr flush dev eth0")
+            pod.pod.ip("link set tap1 mtu 1400")
+            examine(agent).assert_names({"DHCP server": "no DHCP server lives", "guest port": "tap1"}, {"guest"})
+
+
+TWO_NETWORKS = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: vm}
+spec:
+  domain:
+    memory: {guest: 64Mi}
+    devices:
+      interfaces:
+      - {name: default, bridge: {}}
+      - {name: other, bridge: {}}
+  networks:
+  - {name: default, pod: {}}
+  - {name: other, multus: {networkName: other}}
+"""
+
+
+def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    drop = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
+    completed = agent.run("doctor", prefix=drop)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "probe eth0: not permitted; the container needs CAP_NET_RAW" in completed.stderr
+
+
+def test_nobody_is_disturbed(pod: Pod, agent: Agent) -> None:
+    """The node sees no MAC but the VM's. The guest is asked by nobody who claims another host's address, and no probe
+    for its own address comes to it with another MAC, which would make a client decline its lease (RFC 5227 §2.1.1)."""
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        neighbours = pod.guest.ip_json("neigh show dev eth0")
+        with Sniffer(pod.node, "vethpod") as node, Sniffer(pod.guest, "eth0") as guest:
+            examine(agent).assert_names({})
+        assert {frame.source for frame in node.frames if not frame.outgoing} == {pod.mac}
+        asked = [frame.packet()[ARP] for frame in guest.frames if not frame.outgoing and ARP in frame.packet()]
+        assert {packet.hwsrc for packet in asked if packet.psrc == "0.0.0.0"} <= {pod.mac}
+        gateway = pod.node.link("cni0")["address"]
+        assert {packet.hwsrc for packet in asked if packet.psrc == "10.244.1.1"} == {gateway}
+        assert [str(frame) for frame in guest.frames if DHCP in frame.packet()] == []
+        known = {entry["dst"] for entry in neighbours}
+        new = {entry["dst"]: entry.get("lladdr") for entry in pod.guest.ip_json("neigh show dev eth0")}
+        assert {dst for dst in new if dst not in known} <= {"10.244.1.1", "169.254.75.10"}
+        assert new["10.244.1.1"] == gateway
+        assert pings(pod.guest, "192.0.2.1")
+        examine(agent).assert_names({})
