@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.optioncodes import DOMAIN_SEARCH, END, OVERLOAD, PAD
+from dhcp.optioncodes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD, PAD
 from dhcp.record import record
 
 TYPE_CHECKING = False
@@ -15,6 +15,8 @@ FILE_OCTETS = 128
 SNAME_OCTETS = 64
 _FILE_OVERLOADED = 1
 _SNAME_OVERLOADED = 2
+# A client that knows one of these joins what was split (RFC 3397 §2, RFC 3442 "concatenation-requiring").
+_JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
 
 
 def decode_options(field: bytes, file: bytes, sname: bytes) -> dict[int, bytes]:
@@ -97,7 +99,10 @@ def lay_out(
 
 
 def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes] | None:
-    """Each option goes whole into the first field with room for it and an END; None when one fits nowhere."""
+    """Each option goes whole into the first field with room for it and an END, or else, if clients join it, in pieces.
+
+    None when one fits nowhere.
+    """
     fields = [b""] * len(rooms)
     for code, value in options:
         encoded = encode_option(code, value)
@@ -106,8 +111,18 @@ def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes]
                 fields[index] += encoded
                 break
         else:
-            return None
+            if code not in _JOINED or not _spread(code, value, fields, rooms):
+                return None
     return fields if len(rooms) > 1 else [fields[0] + bytes((END,))]
+
+
+def _spread(code: int, value: bytes, fields: list[bytes], rooms: list[int]) -> bool:
+    """Fill what is left of the fields with one option, in the order in which they are joined (RFC 3396 §5)."""
+    for index, room in enumerate(rooms):
+        while value and (size := min(room - len(fields[index]) - 3, 255, len(value))) > 0:
+            fields[index] += bytes((code, size)) + value[:size]
+            value = value[size:]
+    return not value
 
 
 def _overloaded(fields: list[bytes], dropped: list[int]) -> Layout:

@@ -98,7 +98,7 @@ def check_reply(request: bytes, port: Port, reply: bytes) -> None:
         assert kind in (OFFER, ACK)
         assert yiaddr == config.client_address, "another address than the client's"
         assert options[51] == config.lease_seconds.to_bytes(4)
-        assert ciaddr == bytes(4) or (kind == ACK and ciaddr == config.client_address)
+        assert ciaddr == bytes(4) or (kind == ACK and ciaddr == request[54:58])
     else:  # for an INFORM
         assert kind == ACK
         assert yiaddr == bytes(4)

@@ -97,6 +97,16 @@ def test_over_budget_goes_into_file_and_sname() -> None:
     assert decode_options(layout.field, layout.file, layout.sname) == dict(options)
 
 
+def test_a_search_list_is_spread_over_all_fields() -> None:
+    """It need not fit whole into any one of them: who knows option 119 joins its parts (RFC 3397 §2)."""
+    options = [(53, b"\2"), (1, b"abcd"), (119, b"n" * 200), (54, b"efgh")]
+    layout = lay_out(options, 60, ())
+    assert layout.dropped == ()
+    assert len(layout.field) <= 60
+    assert decode_options(layout.field, layout.file, layout.sname) == dict(options)
+    assert lay_out([(53, b"\2"), (224, b"n" * 200)], 60, (224,)).dropped == (224,)
+
+
 def test_what_is_expendable_goes_first() -> None:
     options = [(53, b"\2"), (1, b"abcd"), (224, b"a" * 200), (225, b"b" * 10)]
     layout = lay_out(options, 60, (225, 224, 1))
