@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from launcher.probes import Answers, Side, gateway_of, permanent_mac
+from launcher.questions import Answers, Side, gateway_of, permanent_mac
 from netsetup.bridge import BridgeNetwork
 from netsetup.model import Link, Namespace
 from netsetup.steps import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from dhcp.process import ServerError, connect
 from dhcp.transport import TransportError
 from launcher.diagnosis import Check, Evidence, Hop, PortReport, ServerReport, judge, trouble_of
-from launcher.probes import Answers, NetworkProbe, Side
+from launcher.questions import Answers, Inquiry, Side
 from launcher.wire import ProbeSocket, ask
 from netsetup import state
 from netsetup.bridge import BridgeNetwork
@@ -123,7 +123,7 @@ def _table_problem(observed: Namespace, record: Record) -> str:
 
 def _probe(observed: Namespace, networks: Sequence[BridgeNetwork]) -> list[Answers]:
     """What each network answers. An interface through which nothing can pass is not asked."""
-    probes = []
+    inquiries = []
     with contextlib.ExitStack() as stack:
         for network in networks:
             nic, port = observed.link(network.pod.name), observed.link(network.guest_port)
@@ -134,9 +134,9 @@ def _probe(observed: Namespace, networks: Sequence[BridgeNetwork]) -> list[Answe
                     continue
                 with contextlib.suppress(TransportError):  # gone since we looked
                     sockets[side] = stack.enter_context(ProbeSocket(name, expected_mac))
-            probes.append((NetworkProbe(network, _mac_of(port)), sockets))
-        ask(probes)
-    return [probe.answers for probe, _ in probes]
+            inquiries.append((Inquiry(network, _mac_of(port)), sockets))
+        ask(inquiries)
+    return [inquiry.answers for inquiry, _ in inquiries]
 
 
 def _mac_of(link: Link | None) -> str:

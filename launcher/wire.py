@@ -14,7 +14,7 @@ from dhcp.address import parse_mac
 from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
 from dhcp.transport import TransportError, attach_filter, open_port
 from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
-from launcher.probes import ROUND_SECONDS, ROUNDS, NetworkProbe, Side
+from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry, Side
 from netsetup.model import NotPermitted
 
 LARGEST_FRAME = 65536
@@ -73,28 +73,28 @@ class ProbeSocket:
             yield frame, address[2] == _PACKET_OUTGOING
 
 
-def ask(probes: Sequence[tuple[NetworkProbe, dict[Side, ProbeSocket]]]) -> None:
-    """Put all questions at once and collect the answers, for `probes.ROUNDS` rounds at most."""
+def ask(inquiries: Sequence[tuple[Inquiry, dict[Side, ProbeSocket]]]) -> None:
+    """Put all questions at once and collect the answers, for `questions.ROUNDS` rounds at most."""
     poll = select.poll()
-    by_descriptor: dict[int, tuple[NetworkProbe, Side, ProbeSocket]] = {}
-    for probe, sockets in probes:
+    by_descriptor: dict[int, tuple[Inquiry, Side, ProbeSocket]] = {}
+    for inquiry, sockets in inquiries:
         for side, sock in sockets.items():
-            by_descriptor[sock.fileno()] = (probe, side, sock)
+            by_descriptor[sock.fileno()] = (inquiry, side, sock)
             poll.register(sock, select.POLLIN)
     began = time.monotonic()
     for number in range(ROUNDS):
-        if all(probe.is_answered(number) for probe, _ in probes):
+        if all(inquiry.is_answered(number) for inquiry, _ in inquiries):
             return
-        for probe, sockets in probes:
-            for side, frame in probe.questions(number):
+        for inquiry, sockets in inquiries:
+            for side, frame in inquiry.questions(number):
                 if side in sockets:
                     sockets[side].send(frame)
         until = began + (number + 1) * ROUND_SECONDS
         while (left := until - time.monotonic()) > 0:
             for descriptor, event in poll.poll(left * 1e3):
-                probe, side, sock = by_descriptor[descriptor]
+                inquiry, side, sock = by_descriptor[descriptor]
                 for frame, outgoing in sock.receive():
-                    probe.take(side, frame, outgoing)
+                    inquiry.take(side, frame, outgoing)
                 if event != select.POLLIN:
                     poll.unregister(descriptor)  # the interface is gone or down
 

@@ -94,6 +94,17 @@ def status(pod: Pod) -> None:
     assert "10.244.1.3" in printed.partition("</interface>")[2]
 
 
+def doctor(pod: Pod) -> None:
+    """In a pod whose VM has not been started: that, and nothing else, is wrong."""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+        command = [*at_home(state, state), BIN / "virt-launcher"]
+        pod.pod.run([*command, "prestart"])
+        done = pod.pod.run([*command, "doctor"], check=False)
+        pod.pod.run([*command, "teardown"])
+    assert done.returncode == 1
+    assert re.findall("^WRONG (.+?)  ", done.stdout, re.MULTILINE) == ["guest"]
+
+
 def run(pod: Pod) -> None:
     """With a guest that sees its disk and powers off; only the place of the disk is another."""
     from vm.machine import manifest
@@ -131,6 +142,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
+    "virt-launcher doctor": doctor,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "ip -j": options_of_ip,
 }

@@ -97,7 +97,7 @@ def permanent_mac(pod: PodInterface, address: str) -> str:
     return next((n.mac for n in pod.neighbours if n.family == AF_INET and n.address == address), "")
 
 
-class NetworkProbe:
+class Inquiry:
     """All questions about one network; `questions` and `take` are called by whoever has the sockets."""
 
     def __init__(self, network: BridgeNetwork, port_mac: str) -> None:
@@ -142,7 +142,7 @@ class NetworkProbe:
             return
         if not self.answers.gateway_mac:
             yield encode_arp_request(mac, mac, address, self._gateway)
-        elif not self.answers.large:
+        elif not (self.answers.large and self.answers.crosses.get(Side.NODE)):
             yield from self._pings(Target.GATEWAY, self._gateway, number)
             if self._has_pinged and not self.answers.echoed:
                 yield from self._pings(Target.BEYOND, self._beyond, number)
