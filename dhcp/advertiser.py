@@ -40,6 +40,7 @@ class Advertiser:
     def restart(self, now: float) -> None:
         """What is advertised has changed: say so soon, and again as if at the start (RFC 4861 §6.2.4)."""
         self._sent = 0
+        self._answers = float(ANSWERS_AT_ONCE)
         self.due = max(now, self._last + MULTICAST_DISTANCE)
 
     def sent(self, now: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from exchange import Exchange, Function, Wire
+from exchange6 import Exchange6
 from lab.namespace import Namespace
 
 
@@ -28,3 +29,11 @@ def server(request: pytest.FixtureRequest) -> Exchange:
     wire: Wire = request.getfixturevalue("wire")
     wire.serve()
     return Exchange(wire)
+
+
+@pytest.fixture
+def server6(server: Exchange) -> Exchange6:
+    """The same, serving IPv6 too, with CONFIG6."""
+    exchange = Exchange6(server)
+    exchange.serve()
+    return exchange
