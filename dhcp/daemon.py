@@ -138,10 +138,21 @@ class Daemon:
                 "suppressed_lines": self._journal.suppressed,
                 "transactions": list(self._journal.transactions),
             }
+        if operation == "try":
+            return self._try(str(message.get("interface")), str(message.get("frame")))
         if operation == "stop":
             self._loop.stop()
             return {"pid": os.getpid()}
         raise ControlError(f"unknown operation {operation!r}")
+
+    def _try(self, interface: str, frame: str) -> dict[str, object]:
+        port = self._loop.ports.get(interface)
+        if port is None:
+            raise ControlError(f"{interface} is not served")
+        try:
+            return port.try_frame(bytes.fromhex(frame))
+        except ValueError:
+            raise ControlError("a frame is written in hexadecimal digits") from None
 
     def _configure(self, interfaces: object, descriptors: list[int]) -> list[socket]:
         """Take a configuration (the first descriptor) and a socket for each of the new interfaces named."""

@@ -77,6 +77,13 @@ class _Channel:
         """Counters by interface and cause, and the last transactions; raises ServerError."""
         return self._request({"op": "status"})
 
+    def try_frame(self, interface: str, frame: bytes) -> dict[str, object]:
+        """What the server makes of a frame, as if the guest had sent it, and the guest notices nothing.
+
+        The shape is that of `dhcp.served.ServedPort.try_frame`. Raises ServerError, also for a port that is not served.
+        """
+        return self._request({"op": "try", "interface": interface, "frame": frame.hex()})
+
     def release(self) -> None:
         """Close this end; the server lives on once it has been configured."""
         self._socket.close()

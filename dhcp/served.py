@@ -15,7 +15,7 @@ from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
 from dhcp.port import serve_port
 from dhcp.prepared import REPLY, REPLY_HEAD, REPLY_OFFSET, REQUEST, SHORTEST_REQUEST, PreparedReply, is_preparable
-from dhcp.transport import attach_filter, port_mac
+from dhcp.transport import attach_filter, passes, port_mac, port_problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,24 @@ class ServedPort:
         only_client = self.config.client_mac if self._guard.raised else b""
         attach_filter(self.socket, frame_filter(self.port.arp, only_client))
 
+    def try_frame(self, frame: bytes) -> dict[str, object]:
+        """What would come of a frame if the guest had sent it, and the guest notices nothing: for a probe.
+
+        The frame goes through the kernel, running the port's filter of quiet times, and through the decision that
+        every frame meets; it is neither counted nor logged. `problem` says why the guest's own cannot come in, empty
+        when they can; `frames` is what would be sent, in hexadecimal digits.
+        """
+        decision = Decision("rejected by the kernel's filter", cause="filter")
+        if passes(frame_filter(self.port.arp), frame):
+            decision = self.decide(frame)
+        return {
+            "problem": port_problem(self.socket, self.config.interface),
+            "answer": decision.answer,
+            "reason": decision.reason,
+            "dropped": list(decision.dropped),
+            "frames": [reply.hex() for reply in decision.frames],
+        }
+
     def answer_waiting(self) -> None:
         """Answer the frames that wait in the socket, at most one turn of them.
 
@@ -97,7 +115,7 @@ class ServedPort:
                 self._broken("receive", error)
                 return
             if len(frame) < SHORTEST_REQUEST:
-                self._answer(self._decide(frame))
+                self._answer(self.decide(frame))
                 continue
             first, second, third, fourth, xid = split(frame)
             key = (first, second, third, fourth, frame[REQUEST.size :])
@@ -115,7 +133,7 @@ class ServedPort:
 
     def _prepare(self, frame: bytes, key: RequestKey) -> PreparedReply | None:
         """The reply to a request not seen before; None when the frame has been dealt with already."""
-        decision = self._decide(frame)
+        decision = self.decide(frame)
         if not is_preparable(frame, decision):
             self._answer(decision)
             return None
@@ -125,7 +143,8 @@ class ServedPort:
         reply = self._prepared[key] = PreparedReply(decision)
         return reply
 
-    def _decide(self, frame: bytes) -> Decision:
+    def decide(self, frame: bytes) -> Decision:
+        """What to do about a frame that passed the filter; never raises."""
         try:
             return handle(frame, self.port)
         except Exception as error:  # a defect must cost this frame its answer, not the guest its server

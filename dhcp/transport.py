@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
-from struct import pack
+from _socket import (
+    AF_PACKET,
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from fcntl import ioctl
+from struct import pack, unpack_from
 
 from dhcp.bpf import REJECT_ALL
 from dhcp.native import Octets
@@ -14,6 +25,8 @@ _SO_RCVTIMEO = 20
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
 _ETH_P_ALL = 3
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 # Bounds what a flooding guest can make the kernel hold; some 250 requests.
 _RECEIVE_BUFFER = 256 * 1024
 # How long a receive waits for the next frame before it gives up; the kernel rounds up to its next tick.
@@ -61,3 +74,31 @@ def port_mac(sock: socket) -> bytes:
     """The present MAC of the interface that the socket is bound to; raises OSError."""
     mac: bytes = sock.getsockname()[4]
     return mac
+
+
+def passes(program: bytes, frame: bytes) -> bool:
+    """Whether the kernel, running this BPF program, lets the frame through.
+
+    It runs one on every kind of socket, so a pair of them does for the trial.
+    """
+    sender, receiver = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+    try:
+        attach_filter(receiver, program)
+        sender.send(frame)
+        return receiver.recv(len(frame) + 1, MSG_DONTWAIT) == frame
+    except OSError:
+        return False
+    finally:
+        sender.close()
+        receiver.close()
+
+
+def port_problem(sock: socket, interface: str) -> str:
+    """Why no frame can come in through the socket now; empty when one can."""
+    if sock.getsockname()[0] != interface:
+        return f"the server's socket has lost {interface}, which was removed or renamed"
+    request = pack("16s24x", interface.encode())
+    flags: int = unpack_from("H", ioctl(sock.fileno(), _SIOCGIFFLAGS, request), 16)[0]
+    if not flags & _IFF_UP:
+        return f"{interface} is down"
+    return "" if flags & _IFF_RUNNING else f"{interface} has no carrier: no guest is connected"

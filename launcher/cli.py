@@ -73,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(verb=_doctor)
 
+    probe = verbs.add_parser(
+        "probe",
+        parents=[common, pod, output],
+        help="ask for the VM's lease, unnoticed by it; exit code 1: it is not as configured",
+    )
+    probe.add_argument("--vmi", metavar="FILE", help="the manifest that prestart was given: compare names, too")
+    probe.set_defaults(verb=_probe)
+
     run = verbs.add_parser("run", parents=[common, pod], help="container entrypoint: set up, boot, watch, put back")
     run.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
     run.add_argument(
@@ -153,6 +161,21 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(checks)))
     return 0 if is_well(checks) else FAILED
+
+
+def _probe(options: argparse.Namespace) -> int:
+    _enter(options.netns)
+    import dataclasses
+
+    from launcher.probe import lines, probe
+    from launcher.vmi import load_vmi
+
+    found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
+    if options.output == "json":
+        print(json.dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
+    else:
+        print("\n".join(lines(found)))
+    return 1 if any(probed.problems for probed in found) else 0
 
 
 def _run(options: argparse.Namespace) -> int:

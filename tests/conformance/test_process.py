@@ -465,7 +465,7 @@ def test_alone_it_says_ready_when_it_answers(link: Link, tmp_path: Path, config:
         ("{", "line 1 column 2"),
         (json.dumps({**CONFIG, "client_mac": "x"}), "client_mac: "),
         (json.dumps([{**TAP0, "interface": "other"}]), "'tap0'"),
-        (json.dumps({**CONFIG, "dns6": []}), "dns6: unknown field"),
+        (json.dumps({**CONFIG, "dsn": []}), "dsn: unknown field"),
     ],
 )
 def test_alone_a_bad_configuration_is_one_line(link: Link, tmp_path: Path, config: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from socket import socket
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab.requests import CLIENT, CLIENT_MAC, arp, discover, renewing, selecting
 from test_dhcp_handler import CONFIG, PORT, SEEDS, mutated
@@ -79,7 +79,7 @@ def port(line: Line, log: Log) -> ServedPort:
 QUIET = Journal(os.open("/dev/null", os.O_WRONLY))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # not on a busy machine
 @given(st.lists(st.one_of(st.sampled_from(SEEDS), mutated()), max_size=8), st.lists(st.binary(min_size=4, max_size=4)))
 def test_answers_are_those_of_the_protocol(frames: list[bytes], xids: list[bytes]) -> None:
     """Each frame several times, with other transaction ids and with other values where nobody looks."""

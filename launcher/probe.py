@@ -1,0 +1,153 @@
+"""`virt-launcher probe`: asks the DHCP server as the VM would, and compares the offer with what the record says."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dhcp.process import ServerConnection, ServerError, connect
+from launcher.lease import client_config
+from launcher.vmi import DEFAULT_INTERFACE, VirtualMachineInstance
+from netsetup import state
+from netsetup.discover import observe
+from netsetup.lock import NamespaceLock
+from netsetup.model import NetworkSetupError
+from netsetup.netlink import Netlink
+from netsetup.netns import state_directory
+
+if TYPE_CHECKING:
+    from dhcp.probe import Offer
+
+RECORDED = ("client_address", "server_address", "dns", "mtu")
+"""What the record alone says; names and boot options come from the VM's manifest."""
+SPECIFIED = (*RECORDED, "search", "domain", "hostname", "ntp", "tftp_server", "boot_file", "options")
+
+
+class ProbeNotInstalled(NetworkSetupError):
+    """scapy is missing."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the server of one network answered, and what is wrong with that."""
+
+    name: str
+    guest_port: str
+    offer: Offer | None
+    """The lease as the VM would get it; None where there is no usable answer."""
+    problems: tuple[str, ...]
+    """How it differs from what it should be; none is well."""
+    left_out: tuple[int, ...] = ()
+    """Options that are configured and do not fit into one message."""
+
+
+def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineInstance | None = None) -> list[Probed]:
+    """Ask for the lease of every network of the current network namespace that is served one.
+
+    With the manifest that `prestart` was given, names and boot options are compared as well. Nothing is changed, and
+    nothing is sent to the guest. Raises NetworkSetupError when nothing is set up or the kernel does not let us look,
+    ProbeNotInstalled without scapy.
+    """
+    try:
+        import dhcp.probe  # noqa: F401
+    except ImportError:
+        raise ProbeNotInstalled("probe needs scapy: pip install 'virt-launcher[probe]'") from None
+    with Netlink() as netlink, NamespaceLock():
+        record = state.find(state_directory(state_dir), netlink.namespace_cookie, observe(netlink).copy)
+    if record is None:
+        raise NetworkSetupError("nothing is set up in this network namespace")
+    interfaces = {interface.name: interface for interface in vmi.interfaces} if vmi else {}
+    found = []
+    server, problem = _connect()
+    for network in record.networks:
+        config = client_config(
+            network,
+            interfaces.get(network.name, DEFAULT_INTERFACE),
+            hostname=vmi.hostname if vmi else "",
+            subdomain=vmi.subdomain if vmi else None,
+        )
+        if config is None:
+            continue  # the network itself has to serve it
+        if server is None:
+            found.append(Probed(network.name, network.guest_port, None, (problem,)))
+            continue
+        found.append(_ask(server, network.name, config, SPECIFIED if network.name in interfaces else RECORDED))
+    if server is not None:
+        server.release()
+    return found
+
+
+def _connect() -> tuple[ServerConnection | None, str]:
+    try:
+        return connect(), "no DHCP server lives in this network namespace; `virt-launcher prestart` starts one"
+    except ServerError as error:
+        return None, str(error)
+
+
+def _ask(server: ServerConnection, name: str, config: dict[str, Any], fields: tuple[str, ...]) -> Probed:
+    """DISCOVER and REQUEST, as a client in its first hour."""
+    from dhcp.probe import NotAnOffer, decode_offer, differences, discover, request
+
+    port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
+    offer = None
+    problems: list[str] = []
+    left_out: list[int] = []
+    try:
+        for message in ("DISCOVER", "REQUEST"):
+            question = request(mac, xid, offer) if offer else discover(mac, xid)
+            outcome = server.try_frame(port, question)
+            if outcome["problem"] and outcome["problem"] not in problems:
+                problems.append(str(outcome["problem"]))
+            frames = outcome["frames"]
+            if not isinstance(frames, list) or not frames:
+                problems.append(f"{message} gets no answer: {outcome['reason']}")
+                break
+            left_out = outcome["dropped"] if isinstance(outcome["dropped"], list) else []
+            answer = decode_offer(bytes.fromhex(frames[0]), mac, xid)
+            if offer and answer.address != offer.address:
+                problems.append(f"offered {offer.address}, but acknowledged {answer.address}")
+            offer = answer
+    except NotAnOffer as error:
+        problems.append(f"{message}: {error}")
+    except ServerError as error:
+        problems.append(str(error))
+    if offer:
+        kept = [field for field in fields if not (field == "search" and 119 in left_out)]
+        problems += differences(offer, config, kept)
+    return Probed(name, port, offer, tuple(problems), tuple(left_out))
+
+
+def lines(found: list[Probed]) -> Iterator[str]:
+    """The outcome as text, a fact a line."""
+    for probed in found:
+        yield f"network {probed.name}, on {probed.guest_port}:"
+        if offer := probed.offer:
+            yield f"  {offer.message} of {offer.address} by {offer.server}"
+            yield f"  lease {_seconds(offer.lease_seconds)}, renewed after {_seconds(offer.t1_seconds)}"
+            for name in ("router", "mtu", "hostname", "domain", "tftp_server", "boot_file", "options"):
+                if value := getattr(offer, name):
+                    yield f"  {name.replace('_', ' ')} {value}"
+            for name in ("dns", "search", "ntp"):
+                if values := getattr(offer, name):
+                    yield f"  {name} {' '.join(values)}"
+            for destination, gateway in offer.routes:
+                yield f"  route {destination} {'on-link' if gateway == '0.0.0.0' else f'via {gateway}'}"
+            for code, value in offer.options.items():
+                yield f"  option {code} 0x{value}"
+        if probed.left_out:
+            yield f"  no room for all of options {', '.join(map(str, probed.left_out))}"
+        for problem in probed.problems:
+            yield f"  wrong: {problem}"
+        if not probed.problems:
+            yield "  as configured"
+    if not found:
+        yield "no network is served here: none has an IPv4 address"
+
+
+def _seconds(value: int) -> str:
+    return {0: "never", 0xFFFFFFFF: "for ever"}.get(value, f"{value} s")

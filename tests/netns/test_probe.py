@@ -1,0 +1,203 @@
+"""`virt-launcher probe`: the lease that the VM would get, asked for without its noticing, and every way to be wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.agent import Agent
+from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
+from lab.shape import shape_names
+from lab.sniffer import Sniffer
+
+from dhcp.process import ServerConnection, connect
+
+pytestmark = pytest.mark.root
+
+MANIFEST = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: vm}
+spec:
+  hostname: told
+  domain:
+    memory: {guest: 128Mi}
+    devices:
+      interfaces:
+        - name: default
+          bridge: {}
+          dhcpOptions:
+            bootFileName: linux.0
+            tftpServerName: boot.example
+            ntpServers: [10.96.0.11]
+            privateOptions: [{option: 240, value: site}]
+  networks:
+    - {name: default, pod: {}}
+"""
+
+
+def probe(agent: Agent, *words: str | Path) -> tuple[int, dict[str, Any]]:
+    """The exit code, and the one network of what was printed."""
+    done = agent.run("probe", "--output", "json", *words)
+    (network,) = json.loads(done.stdout)["networks"]
+    return done.returncode, network
+
+
+def serve(pod: Pod, **changes: object) -> None:
+    """Give the server another configuration than the record's."""
+    config = {
+        "interface": "tap0",
+        "client_mac": pod.mac,
+        "client_address": "10.244.1.3/24",
+        "server_address": "10.244.1.1",
+        "router": "10.244.1.1",
+        "routes": [{"destination": "10.244.0.0/16", "gateway": "10.244.1.1"}],
+        "dns": ["10.96.0.10"],
+        "mtu": 1450,
+    }
+    with pod.pod.entered():
+        server = connect()
+    assert isinstance(server, ServerConnection)
+    server.configure([{**config, **changes}])
+    server.release()
+
+
+@pytest.mark.parametrize("shape", [name for name in shape_names() if name != "layer2"])
+def test_what_prestart_set_up_is_as_configured(make_pod: MakePod, shape: str) -> None:
+    pod = make_pod(shape)
+    with Agent(pod) as agent:
+        printed = agent.prestart()
+        pod.guest.ip("link set eth0 up")
+        served = printed["dhcp"]["pid"] is not None
+        done = agent.run("probe", "--output", "json")
+        networks = json.loads(done.stdout)["networks"]
+        assert (done.returncode, [network["problems"] for network in networks]) == (0, [[]] * len(networks))
+        assert bool(networks) == served
+
+
+def test_the_guest_notices_nothing(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    with RawClient(pod.guest) as client:
+        assert client.discover()
+    before = status(pod)
+    with Sniffer(pod.guest, "eth0") as guest, Sniffer(pod.node, "vethpod") as node:
+        code, network = probe(agent)
+        time.sleep(0.2)
+        assert not [frame for frame in [*guest.frames, *node.frames] if frame.is_dhcp()]
+    assert code == 0
+    assert network["offer"]["message"] == "ack"
+    assert status(pod) == before
+
+
+def status(pod: Pod) -> dict[str, object]:
+    with pod.pod.entered():
+        server = connect()
+    assert server is not None
+    told = server.status()
+    server.release()
+    return told
+
+
+def test_the_offer_is_shown(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    _, network = probe(agent)
+    offer = network["offer"]
+    assert {name: offer[name] for name in ("address", "server", "router", "mtu", "dns", "lease_seconds")} == {
+        "address": "10.244.1.3/24",
+        "server": "10.244.1.1",
+        "router": "10.244.1.1",
+        "mtu": 1450,
+        "dns": ["10.96.0.10"],
+        "lease_seconds": 86_400,
+    }
+    assert offer["search"] == ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+    text = agent.run("probe", check=True).stdout
+    assert "network default, on tap0:\n  ack of 10.244.1.3/24 by 10.244.1.1\n" in text
+    assert text.endswith("  as configured\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"client_address": "10.244.1.9/24"}, "client_address: offered 10.244.1.9/24, configured 10.244.1.3/24"),
+        ({"client_address": "10.244.1.3/16"}, "client_address: offered 10.244.1.3/16, configured 10.244.1.3/24"),
+        ({"server_address": "10.244.1.7"}, "server_address: offered 10.244.1.7, configured 10.244.1.1"),
+        ({"mtu": 1500}, "mtu: offered 1500, configured 1450"),
+        ({"dns": []}, "dns: offered nothing, configured 10.96.0.10"),
+        ({"routes": []}, "routes: 10.244.0.0/16 via 10.244.1.1 is configured and not offered"),
+        (
+            {"routes": [{"destination": "10.0.0.0/8", "gateway": "10.244.1.1"}]},
+            "routes: 10.0.0.0/8 via 10.244.1.1 is offered and not configured",
+        ),
+        ({"client_mac": "02:00:00:00:00:55"}, "DISCOVER gets no answer: chaddr is not the client's MAC"),
+        ({"interface": "lo"}, "DHCP server (pid "),
+    ],
+    ids=["address", "mask", "server", "mtu", "dns", "route-missing", "route-added", "mac", "not-served"],
+)
+def test_another_offer_is_named(pod: Pod, agent: Agent, changes: dict[str, object], problem: str) -> None:
+    agent.prestart()
+    pod.guest.ip("link set eth0 up")
+    serve(pod, **changes)
+    code, network = probe(agent)
+    assert code == 1
+    assert any(line.startswith(problem) for line in network["problems"]), network["problems"]
+
+
+def test_a_port_that_is_down_or_without_a_guest_is_named(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    code, network = probe(agent)
+    assert (code, network["problems"]) == (1, ["tap0 has no carrier: no guest is connected"])
+    pod.pod.ip("link set tap0 down")
+    assert probe(agent)[1]["problems"] == ["tap0 is down"]
+    pod.pod.ip("link delete tap0")
+    pod.plug_guest(pod.mac)
+    assert probe(agent)[1]["problems"] == ["the server's socket has lost tap0, which was removed or renamed"]
+
+
+def test_a_dead_server_is_named(pod: Pod, agent: Agent) -> None:
+    pid = agent.prestart()["dhcp"]["pid"]
+    subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
+    time.sleep(0.05)
+    code, network = probe(agent)
+    assert (code, network["offer"]) == (1, None)
+    assert network["problems"][0].startswith("no DHCP server lives in this network namespace")
+
+
+def test_names_are_compared_with_the_manifest(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    manifest = tmp_path / "vmi.yaml"
+    manifest.write_text(MANIFEST)
+    agent.prestart("--vmi", manifest)
+    pod.guest.ip("link set eth0 up")
+    code, network = probe(agent, "--vmi", manifest)
+    assert (code, network["problems"]) == (0, [])
+    offer = network["offer"]
+    assert (offer["hostname"], offer["boot_file"], offer["options"]) == ("told", "linux.0", {"240": b"site".hex()})
+    manifest.write_text(MANIFEST.replace("hostname: told", "hostname: another").replace("site", "cite"))
+    assert probe(agent, "--vmi", manifest)[1]["problems"] == [
+        "hostname: offered told, configured another",
+        "options: offered {240: '73697465'}, configured {240: '63697465'}",
+    ]
+    assert probe(agent)[0] == 0
+
+
+def test_nothing_to_probe(pod: Pod, agent: Agent) -> None:
+    done = agent.run("probe")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().endswith("nothing is set up in this network namespace")
+
+
+def test_without_scapy_it_says_what_to_install(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    agent.prestart()
+    blocker = tmp_path / "scapy.py"
+    blocker.write_text("raise ImportError('not installed')")
+    done = pod.pod.run(agent.command("probe"), check=False, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("probe needs scapy: pip install 'virt-launcher[probe]'")
