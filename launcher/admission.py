@@ -71,7 +71,7 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
     if devices.autoattach_graphics_device:
         raise ManifestError("spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial")
     cpu = _cpu(domain)
-    interfaces = admit_interfaces(spec, devices, cpu.count)
+    interfaces = admit_interfaces(spec, devices, cpu.count, manifest.status)
     disks = _disks(devices.disks or [], spec.volumes or [])
     _check_boot_orders(interfaces, disks)
     features = domain.features or source.Features()

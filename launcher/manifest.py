@@ -247,12 +247,25 @@ class Spec(Record):
     dns_policy: object = None
 
 
+class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
+    """What the cluster found out about one interface; most of it was told by a launcher."""
+
+    name: str | None = None
+    pod_interface_name: str | None = None
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """The cluster's own notes. Of these the launcher needs one: which interfaces the CNI has made."""
+
+    interfaces: list[InterfaceStatus] | None = None
+
+
 class Manifest(Record):
     api_version: str
     kind: str
     metadata: Metadata
     spec: Spec
-    status: object = None
+    status: Status | None = None
 
 
 class _Loader(yaml.SafeLoader):

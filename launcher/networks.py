@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher import manifest as source
@@ -39,12 +40,22 @@ _MAC_FORMS = re.compile(
     r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}",
     re.IGNORECASE,
 )
+# dev_valid_name() of the kernel.
+_INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
-def admit_interfaces(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[InterfaceSpec, ...]:
+def admit_interfaces(
+    spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None = None
+) -> tuple[InterfaceSpec, ...]:
     """The guest's interfaces in the manifest's order, without those that are marked as absent."""
+    interfaces = _placed(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
+    _check_distinct(interfaces)
+    return interfaces
+
+
+def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[InterfaceSpec, ...]:
     interfaces, networks = devices.interfaces or [], spec.networks or []
     if not interfaces and not networks:
         return () if devices.autoattach_pod_interface is False else (DEFAULT_INTERFACE,)
@@ -65,8 +76,20 @@ def admit_interfaces(spec: source.Spec, devices: source.Devices, vcpus: int) -> 
     for index, network in enumerate(networks):
         if network.name not in names:
             raise ManifestError(f"spec.networks[{index}].name", f"`{network.name}` has no interface")
-    _check_distinct(admitted)
     return tuple(admitted)
+
+
+def _placed(
+    interfaces: tuple[InterfaceSpec, ...], statuses: Sequence[source.InterfaceStatus]
+) -> tuple[InterfaceSpec, ...]:
+    """The interfaces with the NICs that the cluster has found for them, of whatever names (OVN-Kubernetes' UDN)."""
+    names: dict[str | None, str] = {}
+    for index, status in enumerate(statuses):
+        if status.pod_interface_name:
+            path = f"status.interfaces[{index}].podInterfaceName"
+            check_match(path, status.pod_interface_name, _INTERFACE_NAME, "must be the name of an interface")
+            names[status.name] = status.pod_interface_name
+    return tuple(replace(interface, pod_interface=names.get(interface.name)) for interface in interfaces)
 
 
 def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Network, str]]:
@@ -216,7 +239,7 @@ def _vm_network(path: str, text: str | None, version: int) -> str | None:
 def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
     """What must not be the same for two interfaces of one machine."""
     path = "spec.domain.devices.interfaces"
-    for field in ("mac", "acpi_index", "pci_address"):
+    for field in ("mac", "acpi_index", "pci_address", "pod_interface"):
         owners: dict[object, str] = {}
         for interface in interfaces:
             value = getattr(interface, field)

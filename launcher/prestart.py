@@ -206,7 +206,7 @@ def _require_bridge(interfaces: Sequence[InterfaceSpec]) -> None:
 
 
 def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:
-    """(pod interface, guest port) of each interface, by KubeVirt's naming schemes.
+    """(pod interface, guest port) of each interface, by KubeVirt's naming schemes unless it is named otherwise.
 
     The pod network's is eth0 with tap0. Others are named by a hash of the network's name, or, in a pod that was made
     by the older scheme, net1, net2 … in their order.
@@ -216,16 +216,15 @@ def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:
     ordinal = 0
     for interface in interfaces:
         if interface.pod_network or interface.multus_default:
-            devices.append(("eth0", "tap0"))
+            devices.append((interface.pod_interface or "eth0", "tap0"))
             continue
         import hashlib
 
         ordinal += 1
         suffix = hashlib.sha256(interface.name.encode()).hexdigest()[:11]
-        if f"pod{suffix}" in present or f"net{ordinal}" not in present:
-            devices.append((f"pod{suffix}", f"tap{suffix}"))
-        else:
-            devices.append((f"net{ordinal}", f"tap{ordinal}"))
+        older = f"pod{suffix}" not in present and f"net{ordinal}" in present
+        scheme = (f"net{ordinal}", f"tap{ordinal}") if older else (f"pod{suffix}", f"tap{suffix}")
+        devices.append((interface.pod_interface or scheme[0], scheme[1]))
     return devices
 
 

@@ -78,6 +78,8 @@ class InterfaceSpec:
     """Name of the NetworkAttachmentDefinition; None for the pod network."""
     multus_default: bool = False
     """The attachment takes the pod network's place (Multus `default`): its NIC is the pod's primary one."""
+    pod_interface: str | None = None
+    """Name of its NIC in the pod; None leaves it to KubeVirt's naming schemes."""
     state: LinkState = "up"
     boot_order: int | None = None
     acpi_index: int | None = None

@@ -19,8 +19,7 @@ from lab.sniffer import Sniffer
 
 pytestmark = pytest.mark.root
 
-# the VM's interface is the pod's eth0 in all but ovn-udn, where a manifest would have to name another
-SERVED = [name for name in shape_names() if load_shape(name).guest and load_shape(name).interface == "eth0"]
+SERVED = [name for name in shape_names() if load_shape(name).guest]
 LONG_SEARCH = tuple(f"{letter * 40}.example-{letter}.test" for letter in "abcdefg")
 """Some 400 bytes in option 119."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -60,10 +61,32 @@ class Agent:
         return str(Path(sys.executable).with_name("virt-launcher"))
 
     def prestart(self, *arguments: str | Path) -> dict[str, Any]:
-        """`prestart --output json`, which must succeed; what it printed."""
+        """`prestart --output json`, which must succeed; what it printed.
+
+        Where the pod's interface is not called eth0 a manifest says so, unless there is one among the arguments.
+        """
+        if self.pod.shape.interface != "eth0" and "--vmi" not in arguments:
+            arguments = (*arguments, "--vmi", self._manifest())
         completed = self.run("prestart", "--output", "json", *arguments, check=True)
         printed: dict[str, Any] = json.loads(completed.stdout)
         return printed
+
+    def _manifest(self) -> Path:
+        path = Path(self._directory.name, "vmi.json")
+        devices = {"interfaces": [{"name": "default", "bridge": {}}]}
+        manifest = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachineInstance",
+            "metadata": {"name": "vm"},
+            "spec": {
+                "hostname": socket.gethostname().partition(".")[0].lower(),
+                "domain": {"memory": {"guest": "64Mi"}, "devices": devices},
+                "networks": [{"name": "default", "pod": {}}],
+            },
+            "status": {"interfaces": [{"name": "default", "podInterfaceName": self.pod.shape.interface}]},
+        }
+        path.write_text(json.dumps(manifest))
+        return path
 
     def serve(self, **changes: object) -> None:
         """Let the running server serve what `prestart` told it with these fields changed, e.g. `lease_seconds=20`.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from lab.agent import Agent
+from lab.checks import pings
 from lab.pod import MakePod, Pod
 from lab.rawclient import DISCOVER, OFFER, RawClient
 from lab.snapshot import assert_restored, take_snapshot
@@ -214,14 +215,28 @@ def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod
 def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod) -> None:
     """The kernel answers ARP for any address it holds, on whichever interface it is asked."""
     pod = make_pod("ovn-udn")
-    with RawClient(pod.node, "udn0") as node:
-        assert node.who_has("10.244.1.6") == pod.mac
+    own = pod.pod.link("eth0")["address"]
+    with RawClient(pod.node, "veth-eth0") as node:
+        assert node.who_has("203.203.2.5") == own
         with Agent(pod) as agent:
             agent.prestart()
-            assert node.who_has("10.244.1.6", timeout=0.2) is None
-            assert node.who_has("203.203.2.5") == pod.mac, "its own address it still answers for"
+            assert node.who_has("203.203.2.5", timeout=0.2) is None
+            assert node.who_has("10.244.1.6") == own, "its own address it still answers for"
             agent.teardown()
-        assert node.who_has("10.244.1.6") == pod.mac
+        assert node.who_has("203.203.2.5") == own
+
+
+def test_the_vms_interface_need_not_be_eth0(make_pod: MakePod) -> None:
+    """OVN-Kubernetes' primary user-defined network: the manifest's status names it, and eth0 stays the kubelet's."""
+    pod = make_pod("ovn-udn")
+    look = ("addr show dev eth0", "-4 route show table all dev eth0", "-6 route show table all dev eth0")
+    before = [pod.pod.ip_json(command) for command in look]
+    with Agent(pod) as agent:
+        (network,) = agent.prestart()["networks"]
+        assert (network["pod_interface"], network["bridge"]) == ("ovn-udn1", "k6t-ovn-udn1")
+        assert (network["guest_port"], network["addresses"]) == ("tap0", ["203.203.2.5/24"])
+        assert [pod.pod.ip_json(command) for command in look] == before
+        assert pings(pod.node, "10.244.1.6")
 
 
 def test_the_bridge_itself_hears_nothing(pod: Pod, agent: Agent) -> None:

@@ -15,7 +15,7 @@ from lab.sniffer import Sniffer
 
 pytestmark = pytest.mark.root
 
-SERVED = [name for name in shape_names() if load_shape(name).guest and load_shape(name).interface == "eth0"]
+SERVED = [name for name in shape_names() if load_shape(name).guest]
 SERVER = "10.244.1.1"
 ADDRESS = "10.244.1.3"
 

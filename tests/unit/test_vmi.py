@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,23 @@ def test_refused_disk(tmp_path: Path, disk: dict[str, Any], field: str, reason: 
         load(tmp_path, document)
     assert refusal.value.path == f"spec.domain.devices.disks[0]{field}"
     assert reason in refusal.value.reason
+
+
+def test_the_name_of_the_pods_interface_comes_from_the_status(tmp_path: Path) -> None:
+    """OVN-Kubernetes' user-defined networks name the primary interface ovn-udn1, and eth0 is not the VM's."""
+    found = {"name": "default", "podInterfaceName": "ovn-udn1", "queueCount": 1, "infoSource": "domain, multus-status"}
+    document = changed("status", {"phase": "Running", "interfaces": [{"mac": "02:00:00:00:00:07"}, found]})
+    (interface,) = load(tmp_path, document).interfaces
+    assert interface == replace(DEFAULT_INTERFACE, pod_interface="ovn-udn1")
+    (interface,) = load(tmp_path, changed("status", {"interfaces": [found | {"name": "other"}]})).interfaces
+    assert interface == DEFAULT_INTERFACE
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a b", "sixteen-octets-x"])
+def test_what_cannot_name_an_interface_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        load(tmp_path, changed("status", {"interfaces": [{"name": "default", "podInterfaceName": name}]}))
+    assert refusal.value.path == "status.interfaces[0].podInterfaceName"
 
 
 def test_no_interface_at_all(tmp_path: Path) -> None:
