@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -124,7 +126,7 @@ def test_unknown_kind_of_libvirt(pod: Pod, directory: Path, guest: GuestImage) -
 def test_libvirt_is_not_installed(pod: Pod, directory: Path, guest: GuestImage) -> None:
     reason = "libvirt.so.0: cannot open shared object file"
     (directory / "libvirt.py").write_text(f"raise ImportError({reason!r})\n")
-    environment = {"PYTHONPATH": str(directory)}
+    environment = {"PYTHONPATH": os.pathsep.join([str(directory), *sys.path])}
     machine = Entrypoint(pod, directory, manifest(guest, kernel_arguments()), environment=environment)
     assert_refused(machine, 1, rf"libvirt cannot be loaded: {reason}; apt-get install ")
 
