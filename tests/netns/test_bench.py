@@ -15,7 +15,7 @@ pytestmark = pytest.mark.root
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def bench(*words: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def bench(*words: str | Path, timeout: float = 180) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "bench/run.py", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout
     )
