@@ -5,6 +5,7 @@ Nothing here knows the program under test except `lab.agent`, which calls its co
 
 - `namespace`  one network namespace: made, entered, emptied, removed
 - `shape`      what one CNI leaves in a pod, as `ip` commands read from `tests/shapes/*.toml`
+- `cni`        a pod made by real CNI plugins
 - `pod`        a shape built: node, neighbour, pod and guest namespaces joined by veth pairs
 - `snapshot`   everything that can be seen of a namespace's network, for comparison
 - `sniffer`, `monitor`  frames and link events, recorded in the background

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dhcp.process import connect
+from lab.cni import CniPod
 from lab.namespace import Namespace
 from lab.pod import Pod
 
@@ -28,7 +29,7 @@ class Agent:
         namespace: one of the pod's other namespaces instead, e.g. the neighbour as a second VM's pod.
     """
 
-    def __init__(self, pod: Pod, namespace: Namespace | None = None) -> None:
+    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None) -> None:
         self.pod = pod
         self.namespace = namespace or pod.pod
         self._directory = tempfile.TemporaryDirectory(prefix="vltest-state-")
@@ -65,7 +66,7 @@ class Agent:
 
         Where the pod's interface is not called eth0 a manifest says so, unless there is one among the arguments.
         """
-        if self.pod.shape.interface != "eth0" and "--vmi" not in arguments:
+        if self.pod.interface != "eth0" and "--vmi" not in arguments:
             arguments = (*arguments, "--vmi", self._manifest())
         completed = self.run("prestart", "--output", "json", *arguments, check=True)
         printed: dict[str, Any] = json.loads(completed.stdout)
@@ -83,7 +84,7 @@ class Agent:
                 "domain": {"memory": {"guest": "64Mi"}, "devices": devices},
                 "networks": [{"name": "default", "pod": {}}],
             },
-            "status": {"interfaces": [{"name": "default", "podInterfaceName": self.pod.shape.interface}]},
+            "status": {"interfaces": [{"name": "default", "podInterfaceName": self.pod.interface}]},
         }
         path.write_text(json.dumps(manifest))
         return path

@@ -96,6 +96,11 @@ class Pod:
         """End what runs in the namespaces and remove them. May be called twice."""
         self._stack.close()
 
+    @property
+    def interface(self) -> str:
+        """The name of the interface that becomes the VM's."""
+        return self.shape.interface
+
     def plug_guest(self, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
         """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a fresh tap is."""
         self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")

@@ -1,0 +1,138 @@
+"""Pods made by real CNI plugins, as a container runtime makes and removes them around the program."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+import pytest
+from lab.agent import Agent
+from lab.checks import pings
+from lab.clients import Dhclient
+from lab.cni import CniPod, Plugin
+from lab.pod import DNS, SEARCH
+from lab.shape import OUTSIDE
+from lab.snapshot import assert_restored, take_snapshot
+
+pytestmark = pytest.mark.root
+
+GATEWAY, ADDRESS = "10.244.1.1", "10.244.1.2"
+ADDRESS6 = "fd00:10:244:1::2/64"
+IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}
+DEFAULTS = {"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}
+BRIDGE = {"type": "bridge", "bridge": "cni0", "isDefaultGateway": True, "hairpinMode": True}
+PORT = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Plugins, and what a guest behind them must end with."""
+
+    plugins: tuple[Plugin, ...]
+    address: str
+    routes: frozenset[tuple[str, str]]
+    mtu: int = 1400
+
+
+DEFAULT = ("0.0.0.0/0", GATEWAY)
+SUBNET = ("10.244.1.0/24", "0.0.0.0")
+CHAINS = {
+    "bridge": Chain(
+        ({**BRIDGE, "mtu": 1400, "ipam": {**IPAM, "routes": [{"dst": "10.96.0.0/12"}]}},),
+        f"{ADDRESS}/24",
+        frozenset({DEFAULT, SUBNET, ("10.96.0.0/12", GATEWAY)}),
+    ),
+    # the subnet is not on-link: the host-side veth is the only neighbour
+    "ptp": Chain(
+        ({"type": "ptp", "mtu": 1400, "ipam": {**IPAM, **DEFAULTS}},),
+        f"{ADDRESS}/32",
+        frozenset({DEFAULT, ("10.244.1.0/24", GATEWAY), (f"{GATEWAY}/32", "0.0.0.0")}),
+    ),
+    "bridge, tuning, portmap, firewall": Chain(
+        (
+            {**BRIDGE, "ipam": IPAM},
+            {"type": "tuning", "mac": "02:00:00:00:00:21", "mtu": 1300, "sysctl": {"net.ipv4.ip_default_ttl": "63"}},
+            {"type": "portmap", "capabilities": {"portMappings": True}, "runtimeConfig": {"portMappings": [PORT]}},
+            {"type": "firewall"},
+        ),
+        f"{ADDRESS}/24",
+        frozenset({DEFAULT, SUBNET}),
+        mtu=1300,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_set_up_lease_traffic_teardown_and_del(name: str) -> None:
+    chain = CHAINS[name]
+    with CniPod(chain.plugins) as pod, Agent(pod) as agent:
+        before = take_snapshot(pod.pod)
+        (network,) = agent.prestart()["networks"]
+        assert set(network["addresses"]) == {f"{ADDRESS}/24", ADDRESS6}
+        assert network["mac"] == pod.mac
+        with Dhclient(pod.guest) as client:
+            observed = client.acquire()
+            assert observed.addresses == (chain.address,)
+            assert observed.routes == chain.routes
+            assert (observed.mtu, observed.nameservers, observed.search) == (chain.mtu, DNS, SEARCH)
+            assert pings(pod.guest, GATEWAY)
+            assert pings(pod.guest, OUTSIDE, size=chain.mtu)
+            assert pings(pod.node, ADDRESS)
+            assert name != "bridge, tuning, portmap, firewall" or is_connected(pod)
+        agent.teardown()
+        assert_restored(pod.pod, before)
+        assert pings(pod.pod, OUTSIDE)
+        pod.delete()
+        assert not pod.pod.has_link("eth0")
+        assert pod.reserved() == []
+
+
+@pytest.mark.parametrize("name", ["bridge", "ptp"])
+def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
+    """The runtime calls DEL while everything is set up; teardown then takes away what is left, and that is all ours."""
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent:
+        agent.prestart()
+        pod.delete()
+        assert pod.reserved() == []
+        agent.teardown()
+        assert [link["ifname"] for link in pod.pod.ip_json("link show")] == ["lo", "tap0"]
+        assert pod.pod.run(["nft", "list", "ruleset"]).stdout == ""
+        assert pod.pod.processes() == []
+        assert not agent.state_directory.exists()
+        again = agent.run("teardown", check=True)
+        assert "nothing was set up" in again.stderr
+
+
+def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
+    """As after a failed ADD further down a chain: the old record is of an interface that is no more."""
+    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent:
+        agent.prestart()
+        pod.delete()
+        agent.teardown()
+        pod.add()
+        (network,) = agent.prestart()["networks"]
+        assert "10.244.1.3/24" in network["addresses"]
+
+
+def test_macvlan_is_refused_with_what_to_use_instead() -> None:
+    plugin = {"type": "macvlan", "master": "up0", "ipam": {**IPAM, **DEFAULTS}}
+    with CniPod([plugin]) as pod, Agent(pod) as agent:
+        before = take_snapshot(pod.pod)
+        refused = agent.run("prestart")
+        assert refused.returncode == 2
+        assert re.search(
+            r"eth0: a macvlan device lets no second MAC through; use macvtap or masquerade", refused.stderr
+        )
+        assert_restored(pod.pod, before)
+        pod.delete()
+
+
+def is_connected(pod: CniPod) -> bool:
+    """Whether a port of the node leads to the guest's, as portmap says."""
+    with pod.guest.entered():
+        server = socket.create_server((ADDRESS, PORT["containerPort"]))
+    with server, pod.node.entered(), socket.create_connection((GATEWAY, PORT["hostPort"]), timeout=3) as client:
+        accepted, _ = server.accept()
+        with accepted:
+            accepted.sendall(b"hello")
+            return client.recv(5) == b"hello"
