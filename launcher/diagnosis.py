@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from launcher.questions import Answers, Side, gateway_of, permanent_mac
-from netsetup.bridge import BridgeNetwork
 from netsetup.model import Link, Namespace
+from netsetup.network import VMNetwork
 from netsetup.steps import (
     AddAddress,
     AddRoute,
@@ -87,7 +87,7 @@ class ServerReport:
 class Evidence:
     """All that is known of one network."""
 
-    network: BridgeNetwork
+    network: VMNetwork
     observed: Namespace
     steps: tuple[Step, ...]
     """What `prestart` would do to this network's devices."""

@@ -14,14 +14,14 @@ from launcher.diagnosis import Check, Evidence, Hop, PortReport, ServerReport, j
 from launcher.questions import Answers, Inquiry, Side
 from launcher.wire import ProbeSocket, ask
 from netsetup import state
-from netsetup.bridge import BridgeNetwork
 from netsetup.discover import observe
 from netsetup.lock import NamespaceLock
 from netsetup.model import ALIAS, InvalidRequest, Link, Namespace
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
-from netsetup.nftables import digest_of, ruleset
-from netsetup.plan import plan_setup
+from netsetup.network import VMNetwork
+from netsetup.nftables import digest_of
+from netsetup.plan import plan_setup, ruleset_of
 from netsetup.state import Record
 from netsetup.steps import LoadTable, SetSysctl, Step
 
@@ -117,11 +117,11 @@ def _is_about(step: Step, devices: set[str]) -> bool:
 def _table_problem(observed: Namespace, record: Record) -> str:
     if not observed.table:
         return "our table is gone: the guest is held to nothing, and foreign DHCP reaches it"
-    wanted = digest_of(ruleset((network.barrier for network in record.networks), state.copy_of(record)))
+    wanted = digest_of(ruleset_of(record.networks, state.copy_of(record)))
     return "" if observed.table == wanted else "our table is not the one that belongs to this set-up"
 
 
-def _probe(observed: Namespace, networks: Sequence[BridgeNetwork]) -> list[Answers]:
+def _probe(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Answers]:
     """What each network answers. An interface through which nothing can pass is not asked."""
     inquiries = []
     with contextlib.ExitStack() as stack:

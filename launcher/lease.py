@@ -12,7 +12,7 @@ from netsetup.model import AF_INET, RTN_UNICAST, Address, NetworkSetupError, Pod
 
 if TYPE_CHECKING:
     from launcher.vmi import InterfaceSpec
-    from netsetup.bridge import BridgeNetwork
+    from netsetup.network import VMNetwork
 
 SERVER_PREFIX = "169.254.75."
 """Where a server address is looked for when there is no router whose address it can take."""
@@ -23,7 +23,7 @@ class NoServerAddress(NetworkSetupError):
 
 
 def client_config(
-    network: BridgeNetwork, interface: InterfaceSpec, *, hostname: str = "", subdomain: str | None = None
+    network: VMNetwork, interface: InterfaceSpec, *, hostname: str = "", subdomain: str | None = None
 ) -> dict[str, object] | None:
     """The configuration of the DHCP server for one network; None where the pod has no IPv4 address to hand out.
 

@@ -20,7 +20,7 @@ from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec, ManifestError
 from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
-    from netsetup.bridge import BridgeNetwork
+    from netsetup.network import VMNetwork
 
 DHCP_LOG = "dhcp.log"
 
@@ -228,7 +228,7 @@ def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:
     return devices
 
 
-def _network(network: BridgeNetwork, interface: InterfaceSpec) -> Network:
+def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
     return Network(
         name=network.name,
         binding=interface.binding,

@@ -25,8 +25,8 @@ from launcher.frames import (
     encode_echo_request,
 )
 from launcher.lease import NoServerAddress, free_server_address, routes_of
-from netsetup.bridge import BridgeNetwork
 from netsetup.model import AF_INET, PodInterface
+from netsetup.network import VMNetwork
 
 ROUND_SECONDS = 0.25
 ROUNDS = 6
@@ -100,7 +100,7 @@ def permanent_mac(pod: PodInterface, address: str) -> str:
 class Inquiry:
     """All questions about one network; `questions` and `take` are called by whoever has the sockets."""
 
-    def __init__(self, network: BridgeNetwork, port_mac: str) -> None:
+    def __init__(self, network: VMNetwork, port_mac: str) -> None:
         """`port_mac` is the guest port's own MAC."""
         self.answers = Answers()
         self._mac = parse_mac(network.mac)

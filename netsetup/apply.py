@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netsetup import nftables, state, tap
-from netsetup.bridge import BridgeNetwork
 from netsetup.discover import PROC_SYS, observe, pod_interface
 from netsetup.lock import NamespaceLock
 from netsetup.model import (
@@ -25,6 +24,7 @@ from netsetup.model import (
 )
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
+from netsetup.network import VMNetwork, canonical
 from netsetup.plan import (
     NetworkRequest,
     Plan,
@@ -77,9 +77,9 @@ ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A pod whose interfaces belong to the VM."""
+    """A pod whose interfaces serve the VM."""
 
-    networks: tuple[BridgeNetwork, ...]
+    networks: tuple[VMNetwork, ...]
     plan: Plan
     """The steps that were (or, in a dry run, would be) taken; empty on a pod that was set up already."""
     fresh: bool
@@ -111,7 +111,11 @@ def prepare_pod_network_interfaces(
         discovered = time.perf_counter()
         recorded, fresh = record, record is None or all(is_untouched(observed, n) for n in record.networks)
         if record is None or fresh:
-            pods = [pod_interface(observed, request.pod_interface, resolver) for request in requests]
+            _require_one_translation(requests)
+            pods = [
+                pod_interface(observed, r.pod_interface, resolver, becomes_port=r.binding != "masquerade")
+                for r in requests
+            ]
             networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
             record = Record(
                 boot_id=state.boot_id(),
@@ -121,10 +125,9 @@ def prepare_pod_network_interfaces(
             )
         else:
             _require_same(record, requests)
-            wishes = {request.name: request.isolated for request in requests}
+            wishes = {request.name: request for request in requests}
             networks = tuple(
-                dataclasses.replace(with_news(observed, network, resolver), isolated=wishes[network.name])
-                for network in record.networks
+                with_news(observed, network, wishes[network.name], resolver) for network in record.networks
             )
             record = dataclasses.replace(record, networks=networks)
         plan = plan_setup(observed, networks, state.copy_of(record))
@@ -201,6 +204,12 @@ def _restore(netlink: Netlink, record: Record) -> None:
         raise NotRestored(f"left undone: {'; '.join(left[:5])}{' …' if len(left) > 5 else ''}{because}")
 
 
+def _require_one_translation(requests: Sequence[NetworkRequest]) -> None:
+    masqueraded = [request.name for request in requests if request.binding == "masquerade"]
+    if len(masqueraded) > 1:
+        raise InvalidRequest(f"networks {', '.join(masqueraded)}: only one can be masqueraded")
+
+
 def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
     """A pod is set up for one VM; another one's wishes are refused rather than half followed."""
     there = {n.name: n for n in record.networks}
@@ -211,6 +220,17 @@ def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
         )
     for request in requests:
         network = there[request.name]
+        if request.binding != network.binding:
+            raise InvalidRequest(
+                f"network {request.name}: its binding is {network.binding}, not {request.binding}; run teardown first"
+            )
+        if network.masquerade:
+            wanted, there_is = canonical(request.masquerade), network.masquerade
+            if (wanted.network4, wanted.network6) != (there_is.network4, there_is.network6):
+                raise InvalidRequest(
+                    f"network {request.name}: the VM's networks are {there_is.network4} and {there_is.network6}; "
+                    "run teardown first"
+                )
         if request.mac and request.mac != network.mac:
             raise InvalidRequest(
                 f"network {request.name}: set up with MAC {network.mac}, not {request.mac}; run teardown first"
@@ -294,8 +314,8 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             netlink.delete_neighbour(indexes[link], link, neighbour)
         case LoadTable(ruleset, replace):
             nftables.load(ruleset, replace)
-        case DeleteTable():
-            nftables.delete()
+        case DeleteTable(families):
+            nftables.delete(families)
 
 
 def _set_mac(netlink: Netlink, index: int, name: str, mac: str) -> None:

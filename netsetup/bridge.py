@@ -7,7 +7,6 @@ made half-way leads on from there.
 """
 
 import binascii
-from dataclasses import dataclass
 
 from netsetup.model import (
     AF_INET,
@@ -22,7 +21,7 @@ from netsetup.model import (
     Namespace,
     PodInterface,
 )
-from netsetup.nftables import Barrier
+from netsetup.network import VMNetwork
 from netsetup.steps import (
     AddAddress,
     CreateBridge,
@@ -50,46 +49,6 @@ IFA_F_NOPREFIXROUTE = 0x200
 DAD_SETTINGS = ("/accept_dad", "/dad_transmits")
 IPV6_MIN_MTU = 1280
 IFNAME_MAX = 15
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeNetwork:
-    """One pod interface handed to the VM over a bridge; the record of what was there before."""
-
-    name: str
-    """The network's name in the VM's specification."""
-    pod: PodInterface
-    """The pod interface as the CNI left it."""
-    guest_port: str
-    bridge: str
-    mac: str
-    """The MAC the VM uses, kept as long as the record is."""
-    mtu: int
-    mac_source: str = "pod"
-    """Where the MAC comes from: `spec`, `derived` (from a stable id of the VM) or `pod`."""
-    queues: int = 1
-    isolated: bool = True
-    """Whether the guest is held to the pod's addresses and its MAC."""
-    adopted: Link | None = None
-    """The guest port as it was found; None when it is a tap of our own."""
-    adopted_sysctls: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def address4(self) -> Address | None:
-        """The IPv4 address the VM gets: the first the CNI gave."""
-        return next(iter(self.pod.global_addresses(AF_INET)), None)
-
-    @property
-    def barrier(self) -> Barrier:
-        return Barrier(
-            self.pod.name,
-            self.guest_port,
-            dhcp4=self.address4 is not None,
-            isolated=self.isolated,
-            mac=self.mac,
-            addresses4=tuple(a.address for a in self.pod.global_addresses(AF_INET)),
-            addresses6=tuple(a.address for a in self.pod.global_addresses(AF_INET6)),
-        )
 
 
 def bridge_name(pod_interface: str) -> str:
@@ -138,15 +97,15 @@ def adopt(observed: Namespace, name: str, bridge: str) -> Link | None:
     return link
 
 
-def is_our_bridge(link: Link, pod: PodInterface) -> bool:
-    """Known by its alias; between the request that makes it and the one that sets the alias, by its MAC."""
-    return link.kind == "bridge" and (link.alias.startswith(ALIAS) or link.mac == derived_mac("bridge", pod))
+def is_our_bridge(link: Link, mac: str) -> bool:
+    """Known by its alias; between the request that makes it and the one that sets the alias, by the `mac` it gets."""
+    return link.kind == "bridge" and (link.alias.startswith(ALIAS) or link.mac == mac)
 
 
-def require_bridge_name_free(observed: Namespace, name: str, pod: PodInterface) -> None:
+def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> None:
     """Raises DeviceConflict when a device that is not our bridge has its name."""
     link = observed.link(name)
-    if link and not is_our_bridge(link, pod):
+    if link and not is_our_bridge(link, mac):
         kind = link.kind or "device"
         raise DeviceConflict(f"{name}: a {kind} of that name is in the way and is not ours; remove or rename it")
 
@@ -161,52 +120,66 @@ def require_mtu(mtu: int, pod: PodInterface) -> int:
 # --- there ------------------------------------------------------------------------------------------------------------
 
 
-def device_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
+def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Bridge and guest port, made and set but not yet up: nothing can pass."""
-    steps: list[Step] = []
-    require_bridge_name_free(observed, network.bridge, network.pod)
+    steps = bridge_steps(observed, network, derived_mac("bridge", network.pod))
     bridge = observed.link(network.bridge)
-    if bridge is None:
-        mac = derived_mac("bridge", network.pod)
-        steps.append(CreateBridge(network.bridge, mac, network.mtu))
-    if bridge is None or not bridge.alias:
-        steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
-    if network.mtu >= IPV6_MIN_MTU and _has_ipv6(observed, network.pod.name):
+    if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
         if bridge is None or bridge.addr_gen_mode != ADDR_GEN_MODE_NONE:
             steps.append(SetAddrGenMode(network.bridge, ADDR_GEN_MODE_NONE))
         keeps6 = any(a.family == AF_INET6 for a in _kept(network))
         steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
         steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0" if keeps6 else "1")
+    return steps + guest_port_steps(observed, network)
 
+
+def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
+    """The bridge, made and marked as ours. Raises DeviceConflict when something else has its name."""
+    require_bridge_name_free(observed, network.bridge, mac)
+    bridge = observed.link(network.bridge)
+    steps: list[Step] = [CreateBridge(network.bridge, mac, network.mtu)] if bridge is None else []
+    if bridge is None or not bridge.alias:
+        steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
+    return steps
+
+
+def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The guest port, made if it has to be, and set. Raises DeviceConflict when somebody else is using it."""
+    steps: list[Step] = []
     port = observed.link(network.guest_port)
     adopt(observed, network.guest_port, network.bridge)
     if port is None:
         steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}", network.queues))
     if port is None or port.mtu != network.mtu:
         steps.append(SetMtu(network.guest_port, network.mtu))
-    if network.mtu >= IPV6_MIN_MTU and _has_ipv6(observed, network.pod.name):
+    if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
         steps += sysctl_steps(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
     return steps
 
 
-def move_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
-    """The address moves from the pod interface to the bridge, and the interface becomes a port."""
+def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
+    """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
     steps: list[Step] = []
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
-    nic = observed.link(network.pod.name)
-    if nic is None:
-        raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
     present = {a.key for a in observed.addresses_of(bridge.index)} if bridge else set()
-    steps += [AddAddress(network.bridge, a) for a in _kept(network) if a.key not in present]
-
+    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in present]
     if port is None or bridge is None or port.master != bridge.index:
         steps.append(SetMaster(network.guest_port, network.bridge))
     if port is None or (port.index, network.mac) not in observed.forwarding_entries:
         steps.append(PinMac(network.guest_port, network.mac))
     if port is None or not port.up:
         steps.append(SetUp(network.guest_port, True))
+    return steps
+
+
+def move_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The address moves from the pod interface to the bridge, and the interface becomes a port."""
+    bridge, nic = observed.link(network.bridge), observed.link(network.pod.name)
+    if nic is None:
+        raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
+    steps = plug_steps(observed, network, _kept(network))
 
     # With its last IPv4 address an interface loses its routes in every table, so those need no step of their own.
     addresses = [a for a in observed.addresses_of(nic.index) if a.family == AF_INET]
@@ -231,7 +204,7 @@ def move_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
     return steps
 
 
-def _kept(network: BridgeNetwork) -> list[Address]:
+def _kept(network: VMNetwork) -> list[Address]:
     """The pod's addresses in the form the bridge keeps them: this host's alone, answered to nobody."""
     kept = [
         Address(AF_INET, a.address, 32, SCOPE_HOST, label=network.bridge) for a in network.pod.global_addresses(AF_INET)
@@ -245,10 +218,10 @@ def _kept(network: BridgeNetwork) -> list[Address]:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
-def release_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
+def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The devices: the pod interface leaves the bridge with its MAC, ours go, an adopted guest port is as it was."""
     steps: list[Step] = []
-    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
+    bridge = observed.link(network.bridge)
     nic, original = observed.link(network.pod.name), network.pod.link
     if nic and bridge and nic.master == bridge.index:
         steps.append(SetMaster(nic.name, ""))
@@ -257,6 +230,13 @@ def release_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
         steps.append(SetMac(nic.name, original.mac))
     if nic and nic.mtu != original.mtu:
         steps.append(SetMtu(nic.name, original.mtu))
+    return steps + device_release_steps(observed, network, derived_mac("bridge", network.pod))
+
+
+def device_release_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
+    """Our devices go, the bridge with this `mac` among them; an adopted guest port is as it was."""
+    steps: list[Step] = []
+    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
     if port and network.adopted:
         if bridge and port.master == bridge.index:
             steps.append(SetMaster(port.name, ""))
@@ -267,10 +247,11 @@ def release_steps(observed: Namespace, network: BridgeNetwork) -> list[Step]:
         steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
     elif port and port.alias.startswith(ALIAS):
         steps.append(DeleteLink(port.name))
-    if bridge and is_our_bridge(bridge, network.pod):
+    if bridge and is_our_bridge(bridge, mac):
         steps.append(DeleteLink(bridge.name))
     return steps
 
 
-def _has_ipv6(observed: Namespace, name: str) -> bool:
+def has_ipv6(observed: Namespace, name: str) -> bool:
+    """Whether the kernel has IPv6 for an interface, be it switched on or off."""
     return observed.sysctl(f"net/ipv6/conf/{name}/disable_ipv6") is not None

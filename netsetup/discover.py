@@ -1,5 +1,6 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 from netsetup.model import (
     AF_INET,
     ALIAS,
+    FORCE_FORWARDING,
+    FORWARDING4,
+    FORWARDING6,
     IFF_LOOPBACK,
     TABLE_LOCAL,
     TABLE_MAIN,
@@ -23,8 +27,13 @@ from netsetup.resolver import read_resolver
 
 PROC_SYS = Path("/proc/sys")
 
+# In the order in which they are put back: accept_ra after forwarding, see `netsetup.masquerade`.
 SYSCTLS = (
     "net/ipv4/conf/{}/arp_ignore",
+    FORWARDING4,
+    "net/ipv4/conf/{}/route_localnet",
+    FORCE_FORWARDING,
+    FORWARDING6,
     "net/ipv6/conf/{}/disable_ipv6",
     "net/ipv6/conf/{}/accept_ra",
     "net/ipv6/conf/{}/accept_dad",
@@ -53,18 +62,21 @@ def observe(netlink: Netlink) -> Namespace:
         sysctls=_sysctls(links),
     )
     table = reading.result()
-    return replace(observed, table=table.digest, copy=table.copy)
+    return replace(observed, table=table.digest, translation=table.translation, copy=table.copy)
 
 
-def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:
-    """One interface out of an observed namespace.
+def pod_interface(observed: Namespace, name: str, resolver: Resolver, *, becomes_port: bool = True) -> PodInterface:
+    """One interface out of an observed namespace. `becomes_port` says that it is to be a port of the VM's bridge.
 
-    Raises InterfaceNotFound, and UnsupportedInterface for one that cannot be handed to a VM.
+    Raises InterfaceNotFound, and UnsupportedInterface for one that cannot serve a VM this way.
     """
     link = observed.link(name)
     if link is None:
         raise InterfaceNotFound(name, [other.name for other in observed.links])
-    _refuse_unsupported(link, observed)
+    if link.flags & IFF_LOOPBACK:
+        raise UnsupportedInterface(f"{link.name}: the loopback device cannot serve a VM")
+    if becomes_port:
+        _refuse_unsupported(link, observed)
     addresses = observed.addresses_of(link.index)
     return PodInterface(
         link=link,
@@ -110,8 +122,6 @@ def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def _refuse_unsupported(link: Link, observed: Namespace) -> None:
-    if link.flags & IFF_LOOPBACK:
-        raise UnsupportedInterface(f"{link.name}: the loopback device cannot be handed to a VM")
     if link.kind in FILTERING_KINDS:
         raise UnsupportedInterface(
             f"{link.name}: a {link.kind} device lets no second MAC through; use {FILTERING_KINDS[link.kind]}"
@@ -136,14 +146,17 @@ def _refuse_unsupported(link: Link, observed: Namespace) -> None:
 
 
 def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
-    found = []
-    for link in links:
-        if link.flags & IFF_LOOPBACK:
-            continue
-        for pattern in SYSCTLS:
-            key = pattern.format(link.name)
-            try:
-                found.append((key, (PROC_SYS / key).read_text().strip()))
-            except OSError:
-                continue  # a kernel without IPv6 has no such settings, and needs none
+    keys = [pattern.format(link.name) for link in links if not link.flags & IFF_LOOPBACK for pattern in SYSCTLS]
+    found = list(_values(keys))
+    if not any(key.endswith("/force_forwarding") for key, _ in found):
+        # Forwarding IPv6 then means to change these, and every interface with them.
+        found += _values(FORWARDING6.format(name) for name in ("all", "default", "lo"))
     return tuple(found)
+
+
+def _values(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        try:
+            yield key, (PROC_SYS / key).read_text().strip()
+        except OSError:
+            continue  # a kernel without IPv6 has no such settings, and needs none

@@ -42,6 +42,12 @@ IFF_LOWER_UP: Final = 0x10000
 
 NUD_PERMANENT: Final = 0x80
 
+# Settings of an interface (Documentation/networking/ip-sysctl.rst), as paths below /proc/sys.
+FORWARDING4: Final = "net/ipv4/conf/{}/forwarding"
+FORWARDING6: Final = "net/ipv6/conf/{}/forwarding"
+FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
+"""Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
+
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
@@ -336,6 +342,8 @@ class Namespace:
     sysctls: tuple[tuple[str, str], ...] = ()
     table: str = ""
     """The digest our nftables table carries; empty when there is no such table."""
+    translation: str = ""
+    """The digest our nftables table of the inet family carries, likewise."""
     copy: str = ""
     """The copy of the record that our nftables table carries."""
 
@@ -350,6 +358,11 @@ class Namespace:
 
     def neighbours_of(self, index: int) -> tuple[Neighbour, ...]:
         return tuple(neighbour for owner, neighbour in self.neighbours if owner == index)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The families in which there is a table of ours."""
+        return tuple(f for f, digest in (("bridge", self.table), ("inet", self.translation)) if digest)
 
     def sysctl(self, key: str) -> str | None:
         return dict(self.sysctls).get(key)

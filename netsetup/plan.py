@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from netsetup import bridge, restore
-from netsetup.bridge import BridgeNetwork
+from netsetup import bridge, masquerade, restore, translation
 from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
+from netsetup.network import MASQUERADE_MAC, Masquerade, VMNetwork
 from netsetup.nftables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 
@@ -35,6 +35,8 @@ class NetworkRequest:
     """Queue pairs of a tap of our own."""
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
+    masquerade: Masquerade = field(default_factory=Masquerade)
+    """In that binding, the VM's network and what is forwarded to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,33 @@ class Plan:
         return [describe(step) for step in self.steps]
 
 
-def describe_network(observed: Namespace, pod: PodInterface, request: NetworkRequest) -> BridgeNetwork:
+BINDINGS = ("bridge", "masquerade")
+
+
+def describe_network(observed: Namespace, pod: PodInterface, request: NetworkRequest) -> VMNetwork:
     """What is to be built for one request, with what was there before.
 
-    Raises DeviceConflict when something stands in the way, InvalidRequest for a binding or MTU that cannot be.
+    Raises DeviceConflict when something stands in the way, InvalidRequest for a binding, a network or an MTU that
+    cannot be.
     """
-    if request.binding != "bridge":
-        raise InvalidRequest(f"network {request.name}: no binding {request.binding!r} (there is: bridge)")
+    if request.binding not in BINDINGS:
+        raise InvalidRequest(
+            f"network {request.name}: no binding {request.binding!r} (there are: {', '.join(BINDINGS)})"
+        )
     name = bridge.bridge_name(pod.name)
-    bridge.require_bridge_name_free(observed, name, pod)
-    if pod.link.master:
-        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
-        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
+    wanted = None
+    if request.binding == "masquerade":
+        bridge.require_bridge_name_free(observed, name)
+        wanted = masquerade.require_possible(observed, pod, request.masquerade, name)
+    else:
+        bridge.require_bridge_name_free(observed, name, bridge.derived_mac("bridge", pod))
+        if pod.link.master:
+            master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
+            raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
     adopted = bridge.adopt(observed, request.guest_port, name)
     mac, mac_source = guest_mac(request, pod)
     prefixes = tuple(f"net/ipv{v}/conf/{request.guest_port}/" for v in (4, 6))
-    return BridgeNetwork(
+    return VMNetwork(
         name=request.name,
         pod=pod,
         guest_port=request.guest_port,
@@ -76,6 +89,7 @@ def describe_network(observed: Namespace, pod: PodInterface, request: NetworkReq
         mtu=bridge.require_mtu(request.mtu, pod),
         queues=request.queues,
         isolated=request.isolated,
+        masquerade=wanted,
         adopted=adopted,
         adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
     )
@@ -92,31 +106,47 @@ def guest_mac(request: NetworkRequest, pod: PodInterface) -> tuple[str, str]:
             raise InvalidRequest(
                 f"network {request.name}: MAC {request.mac} cannot be a guest's: multicast, zero or fe:…"
             )
+        if request.binding == "masquerade" and request.mac == MASQUERADE_MAC:
+            raise InvalidRequest(
+                f"network {request.name}: MAC {request.mac} cannot be a guest's: it is the bridge's own"
+            )
         return request.mac, "spec"
     if request.stable_id:
         return bridge.local_mac(f"guest {request.stable_id}"), "derived"
-    return pod.link.mac, "pod"
+    return (masquerade.derived_mac(pod) if request.binding == "masquerade" else pod.link.mac), "pod"
 
 
-def plan_setup(observed: Namespace, networks: Sequence[BridgeNetwork], copy: str = "") -> Plan:
-    """The way from what is there to a pod whose interfaces belong to the VM; `copy` is the record, for the kernel.
+def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "") -> Plan:
+    """The way from what is there to a pod that serves the VM; `copy` is the record, for the kernel.
 
-    The table comes first: what must not cross never does, and the copy is there before anything can be lost.
+    The tables come first: what must not cross never does, and the copy is there before anything can be lost.
     """
     steps: list[Step] = []
-    text = ruleset((network.barrier for network in networks), copy)
-    if observed.table != digest_of(text):
-        steps.append(LoadTable(text, replace=bool(observed.table)))
+    text = ruleset_of(networks, copy)
+    wanted = digest_of(text)
+    translates = any(network.masquerade for network in networks)
+    if (observed.table, observed.translation) != (wanted, wanted if translates else ""):
+        steps.append(LoadTable(text, replace=observed.tables))
     for network in networks:
-        steps += bridge.device_steps(observed, network)
-    if any(network.address4 for network in networks):
+        steps += (masquerade if network.masquerade else bridge).device_steps(observed, network)
+    if any(network.address4 and not network.masquerade for network in networks):
         steps += _arp_ignore_steps(observed, networks)
     for network in networks:
-        steps += bridge.move_steps(observed, network)
+        if network.masquerade:
+            steps += masquerade.forward_steps(observed, network)
+        else:
+            steps += bridge.move_steps(observed, network)
     return Plan(tuple(steps))
 
 
-def plan_teardown(observed: Namespace, networks: Sequence[BridgeNetwork], sysctls: Sequence[tuple[str, str]]) -> Plan:
+def ruleset_of(networks: Sequence[VMNetwork], copy: str = "") -> str:
+    """The text of our nftables tables for these networks, of which one at most is masqueraded."""
+    translations = [network.translation for network in networks]
+    content = "".join(translation.body(t) for t in translations if t)
+    return ruleset((network.barrier for network in networks), copy, content)
+
+
+def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: Sequence[tuple[str, str]]) -> Plan:
     """The way from what is there to the pod of the record. `sysctls` are settings of other interfaces as they were.
 
     The kernel adds routes of its own on the way: plan and apply again until the plan is empty. The table, which carries
@@ -124,48 +154,73 @@ def plan_teardown(observed: Namespace, networks: Sequence[BridgeNetwork], sysctl
     """
     steps: list[Step] = []
     for network in reversed(networks):
-        steps += bridge.release_steps(observed, network)
-        steps += restore.restore_steps(observed, network.pod)
+        if network.masquerade:
+            steps += masquerade.release_steps(observed, network)
+        else:
+            steps += bridge.release_steps(observed, network)
+            steps += restore.restore_steps(observed, network.pod)
     steps += [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
-    if observed.table and not steps:
-        steps.append(DeleteTable())
+    # accept_ra comes in a round of its own, when all that has to do with forwarding is settled: see `masquerade`.
+    steps = [step for step in steps if not _accepts_routers(step)] or steps
+    if observed.tables and not steps:
+        steps.append(DeleteTable(observed.tables))
     return Plan(tuple(steps))
 
 
-def is_untouched(observed: Namespace, network: BridgeNetwork) -> bool:
+def _accepts_routers(step: Step) -> bool:
+    return isinstance(step, SetSysctl) and step.key.endswith("/accept_ra")
+
+
+def is_untouched(observed: Namespace, network: VMNetwork) -> bool:
     """Whether nothing of a recorded set-up has been done, so that the pod is to be read anew."""
     nic = observed.link(network.pod.name)
     return (
-        not observed.table
+        not observed.tables
         and observed.link(network.bridge) is None
         and nic is not None
         and nic.mac == network.pod.link.mac
-        and not restore.missing_addresses(observed, nic, network.pod)
+        and (network.masquerade is not None or not restore.missing_addresses(observed, nic, network.pod))
     )
 
 
-def with_news(observed: Namespace, network: BridgeNetwork, resolver: Resolver) -> BridgeNetwork:
-    """The network with what its interface was given since it was recorded, and with the resolver of today.
+def with_news(observed: Namespace, network: VMNetwork, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
+    """The network with what its interface was given since it was recorded, and with the wishes and resolver of today.
 
-    New addresses, routes and neighbours come behind what was there, so the VM's own address stays what it is.
+    In the bridge binding new addresses, routes and neighbours come behind what was there, so the VM's own address stays
+    what it is. In the masquerade binding the interface is in use, and what it has now is what holds.
     """
-    pod = dataclasses.replace(restore.news(observed, network.pod), resolver=resolver)
-    return dataclasses.replace(network, pod=pod)
-
-
-def other_sysctls(observed: Namespace, networks: Sequence[BridgeNetwork]) -> tuple[tuple[str, str], ...]:
-    """The settings outside our own interfaces that a set-up changes, as they are now."""
-    ours = {n.pod.name for n in networks} | {n.guest_port for n in networks}
-    return tuple(
-        (key, value)
-        for link in observed.links
-        if not link.flags & IFF_LOOPBACK and link.name not in ours
-        for key, value in observed.sysctls
-        if key == ARP_IGNORE.format(link.name)
+    nic = observed.link(network.pod.name)
+    forwarded = network.masquerade
+    if forwarded and nic:
+        pod = dataclasses.replace(
+            network.pod,
+            addresses=observed.addresses_of(nic.index),
+            routes=observed.routes_of(nic.index),
+            neighbours=observed.neighbours_of(nic.index),
+        )
+        wanted = request.masquerade
+        forwarded = dataclasses.replace(wanted, network4=forwarded.network4, network6=forwarded.network6)
+    else:
+        pod = restore.news(observed, network.pod)
+    return dataclasses.replace(
+        network,
+        pod=dataclasses.replace(pod, resolver=resolver),
+        isolated=request.isolated,
+        masquerade=forwarded,
     )
 
 
-def _arp_ignore_steps(observed: Namespace, networks: Sequence[BridgeNetwork]) -> list[Step]:
+def other_sysctls(observed: Namespace, networks: Sequence[VMNetwork]) -> tuple[tuple[str, str], ...]:
+    """The settings outside our own interfaces that a set-up changes, as they are now."""
+    ours = tuple(f"/conf/{name}/" for n in networks for name in (n.pod.name, n.guest_port))
+    keys = [ARP_IGNORE.format(link.name) for link in observed.links if not link.flags & IFF_LOOPBACK]
+    if any(network.masquerade for network in networks):
+        keys += masquerade.other_settings(observed)
+    values = dict(observed.sysctls)
+    return tuple((key, values[key]) for key in keys if key in values and not any(name in key for name in ours))
+
+
+def _arp_ignore_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
     """No interface of the pod answers ARP for an address that only the VM has now; a second NIC would otherwise."""
     guest_ports = {network.guest_port for network in networks}
     names = [n.name for n in observed.links if not n.flags & IFF_LOOPBACK and n.name not in guest_ports]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netsetup.bridge import BridgeNetwork
 from netsetup.model import RecordError
+from netsetup.network import VMNetwork
 
 log = logging.getLogger("netsetup")
 
-VERSION = 1
+VERSION = 2
 FILE = "network.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -28,7 +28,7 @@ class Record:
 
     boot_id: str
     namespace_cookie: int
-    networks: tuple[BridgeNetwork, ...]
+    networks: tuple[VMNetwork, ...]
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of interfaces that are not the VM's, as they were."""
     version: int = VERSION

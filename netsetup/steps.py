@@ -4,6 +4,7 @@ Devices are named, not numbered: the index of a bridge is known only when it has
 again: what is already there, or already gone, is not an error.
 """
 
+import re
 from dataclasses import dataclass
 
 from netsetup.model import Address, Link, Namespace, Neighbour, PodInterface, Route
@@ -129,16 +130,17 @@ class DeleteNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class LoadTable:
-    """Load our nftables table, in one transaction."""
+    """Load our nftables tables, in one transaction."""
 
     ruleset: str
-    replace: bool
-    """Whether there is one already; doing without its removal saves the kernel's wait for an RCU grace period."""
+    replace: tuple[str, ...] = ()
+    """The families in which there is one already; doing without removal saves the kernel's wait for an RCU grace
+    period."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
-    pass
+    families: tuple[str, ...] = ("bridge",)
 
 
 Step = (
@@ -218,7 +220,8 @@ def describe(step: Step) -> str:
             return f"neigh add {neighbour.address} lladdr {neighbour.mac} dev {link}"
         case DeleteNeighbour(link, neighbour):
             return f"neigh delete {neighbour.address} dev {link}"
-        case LoadTable():
-            return "nft load table bridge virt-launcher"
-        case DeleteTable():
-            return "nft delete table bridge virt-launcher"
+        case LoadTable(ruleset):
+            families = re.findall(r"^table (\w+)", ruleset, re.MULTILINE)
+            return "; ".join(f"nft load table {family} virt-launcher" for family in families)
+        case DeleteTable(families):
+            return "; ".join(f"nft delete table {family} virt-launcher" for family in families)

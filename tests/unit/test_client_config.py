@@ -9,7 +9,6 @@ import pytest
 from dhcp.config import parse_configs
 from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list
 from launcher.vmi import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec
-from netsetup.bridge import BridgeNetwork
 from netsetup.model import (
     AF_INET,
     IFF_UP,
@@ -23,6 +22,7 @@ from netsetup.model import (
     Resolver,
     Route,
 )
+from netsetup.network import VMNetwork
 
 MAC = "0a:58:0a:f4:01:05"
 CLUSTER = Resolver(
@@ -32,18 +32,18 @@ CLUSTER = Resolver(
 
 def network(
     cidr: str, *routes: Route, neighbours: tuple[Neighbour, ...] = (), resolver: Resolver = CLUSTER
-) -> BridgeNetwork:
+) -> VMNetwork:
     link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
     address, length = cidr.split("/")
     pod = PodInterface(link, (Address(AF_INET, address, int(length)),), routes, neighbours, resolver=resolver)
-    return BridgeNetwork("default", pod, "tap0", "k6t-eth0", MAC, 1450)
+    return VMNetwork("default", pod, "tap0", "k6t-eth0", MAC, 1450)
 
 
 def route(destination: str, gateway: str = "", **more: object) -> Route:
     return Route(AF_INET, destination, interface=2, gateway=gateway, scope=0 if gateway else SCOPE_LINK, **more)
 
 
-def told(net: BridgeNetwork, **options: object) -> dict[str, object]:
+def told(net: VMNetwork, **options: object) -> dict[str, object]:
     config = client_config(net, DEFAULT_INTERFACE, **options)
     assert config is not None
     parse_configs([config])
@@ -154,9 +154,7 @@ def test_a_default_route_without_gateway_is_handed_on_as_on_link() -> None:
 
 def test_an_interface_without_address_is_not_served() -> None:
     link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
-    assert (
-        client_config(BridgeNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450), DEFAULT_INTERFACE) is None
-    )
+    assert client_config(VMNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450), DEFAULT_INTERFACE) is None
 
 
 def test_options_of_the_manifest() -> None:

@@ -1,0 +1,182 @@
+"""The masquerade binding, pure: the VM has a network of its own behind the pod's address, and the pod is its router.
+
+    node ── eth0 (untouched) ═ translation ═ k6t-eth0 (10.0.2.1, fd10:0:2::1) ── tap0 ── VM (10.0.2.2, fd10:0:2::2)
+
+Devices are made as in the bridge binding; `netsetup.translation` says what is translated. What is left are settings of
+the kernel, and their order: when forwarding is switched on for any interface, the kernel drops the routes that it has
+learnt from routers through all interfaces whose accept_ra is not 2 (Documentation/networking/ip-sysctl.rst). So that
+comes first when setting up, and last when putting back.
+"""
+
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from netsetup.bridge import (
+    IFA_F_NODAD,
+    IPV6_MIN_MTU,
+    bridge_steps,
+    device_release_steps,
+    guest_port_steps,
+    has_ipv6,
+    local_mac,
+    plug_steps,
+)
+from netsetup.model import (
+    AF_INET,
+    AF_INET6,
+    FORCE_FORWARDING,
+    FORWARDING4,
+    FORWARDING6,
+    IFF_LOOPBACK,
+    Address,
+    InvalidRequest,
+    Link,
+    Namespace,
+    PodInterface,
+)
+from netsetup.network import MASQUERADE_MAC, Masquerade, VMNetwork, canonical
+from netsetup.steps import Step, sysctl_steps
+
+ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
+PROTO_RA: Final = 9
+"""Routes that a router advertisement has brought (RTPROT_RA)."""
+
+CHANGED: Final = (
+    "net/ipv4/conf/{}/arp_ignore",
+    FORWARDING4,
+    FORCE_FORWARDING,
+    FORWARDING6,
+    ACCEPT_RA,
+)
+"""The settings of the pod interface that a set-up may change, in the order in which they are put back."""
+
+
+def require_possible(observed: Namespace, pod: PodInterface, wanted: Masquerade, bridge: str) -> Masquerade:
+    """What was asked for, with networks in canonical form.
+
+    Raises InvalidRequest when the pod has no address, or when the VM's network holds something that the pod knows
+    elsewhere: then the VM could not reach it.
+    """
+    networks = canonical(wanted)
+    families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
+    if not families:
+        raise InvalidRequest(f"{pod.name}: has no address to masquerade behind; use the bridge binding")
+    if AF_INET in families:
+        _require_no_overlap(observed, pod, networks.network4, AF_INET, "vmNetworkCIDR", bridge)
+    if AF_INET6 in families:
+        _require_no_overlap(observed, pod, networks.network6, AF_INET6, "vmIPv6NetworkCIDR", bridge)
+    return networks
+
+
+def _require_no_overlap(
+    observed: Namespace, pod: PodInterface, text: str, family: int, field: str, bridge: str
+) -> None:
+    network = ip_network(text)
+    ours = observed.link(bridge)
+    names = {link.index: link.name for link in observed.links}
+
+    def refuse(what: str) -> InvalidRequest:
+        return InvalidRequest(f"{pod.name}: the VM's network {text} overlaps {what}; choose another one with {field}")
+
+    for index, address in observed.addresses:
+        other = names.get(index, "")
+        if address.family == family and other != bridge and network.overlaps(ip_network(address.network)):
+            raise refuse(f"the address {address.cidr} of {other}")
+    for route in observed.routes:
+        if route.family != family or route.is_default or (ours and route.interface == ours.index):
+            continue
+        if network.overlaps(ip_network(route.destination)):
+            by = f" dev {names[route.interface]}" if route.interface in names else ""
+            raise refuse(f"the route {route.text}{by}")
+    for server in pod.resolver.nameservers:
+        if ip_address(server) in network:
+            raise refuse(f"the name server {server}")
+
+
+def derived_mac(pod: PodInterface) -> str:
+    """The guest's, from the pod interface's, which itself stays in use."""
+    return local_mac(f"guest {pod.link.mac}")
+
+
+# --- there ------------------------------------------------------------------------------------------------------------
+
+
+def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """Bridge and guest port, made and set but not yet up: nothing can pass."""
+    steps = bridge_steps(observed, network, MASQUERADE_MAC)
+    if network.gateway4:
+        # The guest reaches in-pod clients, who speak from 127.0.0.1; the raw chain keeps it from the loopback address.
+        steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
+    if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
+        own = f"net/ipv6/conf/{network.bridge}"
+        steps += sysctl_steps(observed, f"{own}/accept_ra", "0")
+        # Nobody else is on this link: the router's addresses are usable from the first moment.
+        steps += sysctl_steps(observed, f"{own}/accept_dad", "0")
+        steps += sysctl_steps(observed, f"{own}/disable_ipv6", "0" if network.gateway6 else "1")
+    return steps + guest_port_steps(observed, network)
+
+
+def forward_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The bridge goes up with its addresses, and the pod forwards between it and the pod interface."""
+    addresses = []
+    if network.gateway4:
+        gateway = network.gateway4
+        addresses.append(Address(AF_INET, gateway.address, gateway.prefixlen, label=network.bridge))
+    if network.gateway6:
+        gateway = network.gateway6
+        addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
+    steps = plug_steps(observed, network, addresses)
+    both = (network.bridge, network.pod.name)
+    if network.gateway4:
+        steps += [s for name in both for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
+    if network.gateway6:
+        steps += _forward6_steps(observed, network)
+    return steps
+
+
+def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The kernel looks at the setting of the interface a packet comes in by, or of all."""
+    steps: list[Step] = []
+    ours = (network.bridge, network.guest_port)
+    for link in observed.links:
+        if link.name not in ours and _learns_routes(observed, link):
+            steps += sysctl_steps(observed, ACCEPT_RA.format(link.name), "2")
+    if observed.sysctl(FORCE_FORWARDING.format(network.pod.name)) is None:
+        return steps + sysctl_steps(observed, FORWARDING6.format("all"), "1")
+    # Makes it a router to its neighbours (RFC 4861 §6.2.7: the flag in advertisements), not to the kernel.
+    steps += sysctl_steps(observed, FORWARDING6.format(network.bridge), "1")
+    for name in (network.bridge, network.pod.name):
+        steps += sysctl_steps(observed, FORCE_FORWARDING.format(name), "1")
+    return steps
+
+
+def _learns_routes(observed: Namespace, link: Link) -> bool:
+    if link.flags & IFF_LOOPBACK or observed.sysctl(f"net/ipv6/conf/{link.name}/disable_ipv6") != "0":
+        return False
+    if observed.sysctl(ACCEPT_RA.format(link.name)) == "1":
+        return observed.sysctl(FORWARDING6.format(link.name)) == "0"
+    return any(route.proto == PROTO_RA for route in observed.routes_of(link.index))
+
+
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """Our devices go, and the pod interface has its settings back; the rest of it was never ours to change."""
+    steps = device_release_steps(observed, network, MASQUERADE_MAC)
+    if observed.link(network.pod.name) is None:
+        return steps
+    before = dict(network.pod.sysctls)
+    for key in (pattern.format(network.pod.name) for pattern in CHANGED):
+        if key in before:
+            steps += sysctl_steps(observed, key, before[key])
+    return steps
+
+
+def other_settings(observed: Namespace) -> tuple[str, ...]:
+    """The keys of settings outside the VM's own interfaces that a set-up may change."""
+    names = [link.name for link in observed.links if not link.flags & IFF_LOOPBACK]
+    keys = [ACCEPT_RA.format(name) for name in names]
+    if observed.sysctl(FORWARDING6.format("all")) is not None:  # without a setting of each interface, see `discover`
+        keys += [FORWARDING6.format(name) for name in ("all", "default", "lo", *names)]
+    return tuple(keys)

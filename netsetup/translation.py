@@ -1,0 +1,228 @@
+"""Address translation of the masquerade binding: the text of our table in the inet family. Pure.
+
+    client ── eth0 (the pod's address) ═ DNAT ═▶ k6t-eth0 ── tap0 ── VM
+    world  ◀═ masquerade ═ eth0 ◀────────────── k6t-eth0 ── tap0 ── VM
+
+A client's address reaches the guest as it is. Only who has none that the guest could answer is translated: the pod's
+own loopback address, and the guest itself when it speaks to the pod's address.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from netsetup.model import AF_INET
+
+LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
+LOOPBACK_NETWORK: Final = {True: "127.0.0.0/8", False: "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedPorts:
+    """Ports that are forwarded to the guest, both ends included."""
+
+    protocol: str
+    """``tcp``, ``udp`` or ``sctp``."""
+    first: int
+    last: int
+
+    @property
+    def match(self) -> str:
+        return f"{self.protocol} dport {self.text}"
+
+    @property
+    def text(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    @property
+    def counter(self) -> str:
+        return f"{self.protocol}-{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A proxy in the pod that takes what comes in, and connects to the guest by the pod's own IPv4 address."""
+
+    own_ports: tuple[int, ...]
+    """TCP ports of the loopback address at which the proxy itself is."""
+    direct_ports: tuple[int, ...]
+    """TCP ports that bypass it."""
+
+
+ISTIO: Final = Sidecar(
+    own_ports=(15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090), direct_ports=(22,)
+)
+"""The ports of Istio's proxy (istio.io, Application Requirements), and SSH, as KubeVirt has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One family of a translation."""
+
+    family: int
+    network: str
+    gateway: str
+    guest: str
+    pod_addresses: tuple[str, ...]
+    """Those of the pod interface, at which the guest is reached."""
+    forwarded_before: bool
+    """Whether the pod interface forwarded already: then what it forwards elsewhere is left alone."""
+
+    @property
+    def is_ipv4(self) -> bool:
+        return self.family == AF_INET
+
+    @property
+    def word(self) -> str:
+        """The family as nft(8) names it in rules."""
+        return "ip" if self.is_ipv4 else "ip6"
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """All that is translated for one VM."""
+
+    pod_interface: str
+    bridge: str
+    sides: tuple[Side, ...]
+    ports: tuple[ForwardedPorts, ...] = ()
+    kept_ports: tuple[int, ...] = ()
+    sidecar: Sidecar | None = None
+
+
+ALL = "all"
+"""The counter of a guest to which everything is forwarded."""
+
+
+def counters(translation: Translation) -> dict[str, str]:
+    """The counters of the table, each with what it counts: connections by port, packets that were dropped."""
+    reached = (_reached_from_outside(translation), _reached_from_inside(translation))
+    forwarded = {p.counter: f"connections to {p.protocol} {p.text}" for ports in reached for p in ports or ()}
+    if None in reached:
+        forwarded[ALL] = "connections and other flows"
+    return forwarded | {
+        "outside": "packets from or to the VM's network that came from elsewhere",
+        "loopback": "packets of the guest to the pod's loopback address",
+        "elsewhere": "packets that may not be forwarded",
+    }
+
+
+def body(translation: Translation) -> str:
+    """The table's content: chains and counters, to be put between braces."""
+    nic, bridge = f'"{translation.pod_interface}"', f'"{translation.bridge}"'
+    sides = translation.sides
+    lines = [f"  counter {name} {{ }}" for name in counters(translation)]
+
+    # Before anything is translated back: an answer's destination is still an address of ours on the right interface.
+    raw = [
+        f'iifname != {{ {bridge}, "lo" }} {side.word} {end} {side.network} counter name outside drop'
+        for side in sides
+        for end in ("saddr", "daddr")
+    ]
+    # route_localnet opens 127.0.0.0/8 to the guest; only answers, which are not translated back yet, may get there.
+    raw += [
+        f"iifname {bridge} {side.word} daddr {LOOPBACK_NETWORK[side.is_ipv4]} counter name loopback drop"
+        for side in sides
+    ]
+    lines += _chain("raw", "filter hook prerouting priority raw", raw)
+
+    inbound = [f"iifname {nic} fib daddr type local jump inbound"]
+    inbound += [
+        f"iifname {bridge} {side.word} daddr {_set(side.pod_addresses)} jump inbound"
+        for side in sides
+        if side.pod_addresses
+    ]
+    lines += _chain("guest", "", [f"dnat {side.word} to {side.guest}" for side in sides])
+    lines += _chain("inbound", "", ["ip6 daddr fe80::/10 return", *_forward(_reached_from_outside(translation))])
+    lines += _chain("loopback", "", [*_kept(translation), *_forward(_reached_from_inside(translation))])
+    lines += _chain("prerouting", "nat hook prerouting priority dstnat", inbound)
+    lines += _chain(
+        "output",
+        "nat hook output priority -100",
+        [f"{side.word} daddr {_set(_seen_from_inside(translation, side))} jump loopback" for side in sides],
+    )
+    lines += _chain(
+        "postrouting",
+        "nat hook postrouting priority srcnat",
+        [
+            rule
+            for side in sides
+            for rule in (
+                f"oifname {nic} {side.word} saddr {side.network} masquerade",
+                f"oifname {bridge} {side.word} saddr {{ {LOOPBACK_NETWORK[side.is_ipv4]}, {side.guest} }}"
+                f" snat {side.word} to {side.gateway}",
+            )
+        ],
+    )
+
+    # The pod forwards for the VM and for nobody else, unless it was a router before.
+    forward = [
+        *(f"iifname {bridge} oifname {nic} {side.word} saddr {side.network} accept" for side in sides),
+        f"oifname {bridge} ct state established,related accept",
+        f"oifname {bridge} ct status dnat accept",
+        f"oifname {bridge} counter name elsewhere drop",
+        f"iifname {bridge} counter name elsewhere drop",
+    ]
+    forward += [
+        f"iifname {nic} meta nfproto {'ipv4' if side.is_ipv4 else 'ipv6'} counter name elsewhere drop"
+        for side in sides
+        if not side.forwarded_before
+    ]
+    lines += _chain("forward", "filter hook forward priority filter", forward)
+    # What the guest sends to itself by the pod's address leaves by the interface it came from. It must not be told so.
+    lines += _chain(
+        "redirects",
+        "filter hook output priority filter",
+        [f"oifname {bridge} icmp type redirect drop", f"oifname {bridge} icmpv6 type nd-redirect drop"],
+    )
+    return "\n".join(lines)
+
+
+def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:
+    """The ports that clients reach at the pod's address; None stands for all."""
+    if translation.sidecar is None:
+        return translation.ports or None
+    # What is not for the proxy goes past it; all else the proxy takes, and hands on itself.
+    direct = [ForwardedPorts("tcp", port, port) for port in translation.sidecar.direct_ports]
+    if not translation.ports:
+        return tuple(direct)
+    return tuple(
+        port
+        for port in direct
+        if any(p.protocol == "tcp" and p.first <= port.first <= p.last for p in translation.ports)
+    )
+
+
+def _reached_from_inside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:
+    return translation.ports or None
+
+
+def _seen_from_inside(translation: Translation, side: Side) -> tuple[str, ...]:
+    """The addresses at which processes of the pod reach the guest. Istio's proxy uses the pod's, of IPv4 alone."""
+    more = side.pod_addresses if translation.sidecar and side.is_ipv4 else ()
+    return (LOOPBACK[side.is_ipv4], *more)
+
+
+def _kept(translation: Translation) -> Iterator[str]:
+    """What stays with the pod itself."""
+    if translation.kept_ports:
+        ports = _set(map(str, translation.kept_ports))
+        yield from (f"{s.word} saddr {LOOPBACK[s.is_ipv4]} tcp dport {ports} return" for s in translation.sides)
+    if translation.sidecar and not translation.ports:
+        yield f"ip saddr {LOOPBACK[True]} tcp dport {_set(map(str, translation.sidecar.own_ports))} return"
+
+
+def _forward(ports: tuple[ForwardedPorts, ...] | None) -> Iterator[str]:
+    if ports is None:
+        yield f"counter name {ALL} jump guest"
+        return
+    yield from (f"{port.match} counter name {port.counter} jump guest" for port in ports)
+
+
+def _chain(name: str, hook: str, rules: Iterable[str]) -> list[str]:
+    base = [f"    type {hook}; policy accept;"] if hook else []
+    return [f"  chain {name} {{", *base, *(f"    {rule}" for rule in rules), "  }"]
+
+
+def _set(elements: Iterable[str]) -> str:
+    return f"{{ {', '.join(elements)} }}"
