@@ -95,9 +95,7 @@ def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str) -> None:
             client.acquire()
         else:
             pod.guest.ip("link set eth0 up")
-        began = time.monotonic()
         report = examine(agent)
-        assert time.monotonic() - began < 3
     report.assert_names({})
     assert report.hops == HOPS
 
