@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
+from dhcp.packet6 import ETHERTYPE_IPV6, ICMPV6, SERVER_PORT6, UDP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _VLAN_TAG_PRESENT = (-0x1000 + 48) & 0xFFFFFFFF
 _WHOLE_FRAME = 0xFFFF
 # Jumps are one octet, so the list of addresses must end somewhere; beyond it the server sorts out itself.
 MOST_ADDRESSES = 100
+MOST_ADDRESSES6 = 16
 
 # Hardware and protocol types and their lengths.
 _ETHERNET_ARP: tuple[Line, ...] = (
@@ -38,8 +40,13 @@ _ETHERNET_ARP: tuple[Line, ...] = (
 REJECT_ALL = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
 
 
-def frame_filter(arp_targets: Iterable[bytes], only_client: bytes = b"") -> bytes:
+def frame_filter(
+    arp_targets: Iterable[bytes], only_client: bytes = b"", nd_targets: Iterable[bytes] | None = None
+) -> bytes:
     """The program for untagged DHCPv4 to a server and ARP requests for the given IPv4 addresses.
+
+    Where IPv6 is served, `nd_targets` being the addresses that are answered for, DHCPv6 to a server, router
+    solicitations, and neighbour solicitations for these too.
 
     With a MAC as `only_client` it rejects as well whatever can get no answer by its fixed fields, and messages whose
     type is not the first of their options, where all known clients have it.
@@ -60,6 +67,7 @@ def frame_filter(arp_targets: Iterable[bytes], only_client: bytes = b"") -> byte
             _jump(_JUMP_IF_EQUAL, 0, "", "reject"),
             (_LOAD_HALF, 12, "", ""),
             _jump(_JUMP_IF_EQUAL, ETHERTYPE_IPV4, "ipv4", ""),
+            *(() if nd_targets is None else (_jump(_JUMP_IF_EQUAL, ETHERTYPE_IPV6, "ipv6", ""),)),
             _jump(_JUMP_IF_EQUAL, ETHERTYPE_ARP, "arp", "reject"),
             "ipv4",
             (_LOAD_BYTE, 23, "", ""),
@@ -70,6 +78,7 @@ def frame_filter(arp_targets: Iterable[bytes], only_client: bytes = b"") -> byte
             (_LOAD_HALF_INDEXED, 16, "", ""),
             _jump(_JUMP_IF_EQUAL, SERVER_PORT, "" if only_client else "accept", "reject"),
             *(_of_client(only_client) if only_client else ()),
+            *(() if nd_targets is None else _ipv6(nd_targets, only_client)),
             "arp",
             *(_ETHERNET_ARP if only_client else ()),
             (_LOAD_HALF, 20, "", ""),
@@ -115,6 +124,42 @@ def _of_client(mac: bytes) -> Iterator[Line]:
     yield _LOAD_BYTE, 284, "", ""
     for kind in sorted(FROM_CLIENT):
         yield _jump(_JUMP_IF_EQUAL, kind, "accept", "")
+    yield _jump(_JUMP_IF_EQUAL, 0, "reject", "reject")
+
+
+def _ipv6(nd_targets: Iterable[bytes], only_client: bytes) -> Iterator[Line]:
+    """What is behind an IPv6 header without extensions. Of a target only the last word is compared."""
+    from dhcp.message6 import FROM_CLIENT6
+    from dhcp.ndp import NEIGHBOUR_SOLICITATION
+    from dhcp.ra import ROUTER_SOLICITATION
+
+    yield "ipv6"
+    if only_client:
+        yield _LOAD_WORD, 6, "", ""
+        yield _jump(_JUMP_IF_EQUAL, int.from_bytes(only_client[:4], "big"), "", "reject")
+        yield _LOAD_HALF, 10, "", ""
+        yield _jump(_JUMP_IF_EQUAL, int.from_bytes(only_client[4:], "big"), "", "reject")
+    yield _LOAD_BYTE, 20, "", ""
+    yield _jump(_JUMP_IF_EQUAL, ICMPV6, "icmp6", "")
+    yield _jump(_JUMP_IF_EQUAL, UDP, "", "reject")
+    yield _LOAD_HALF, 56, "", ""
+    yield _jump(_JUMP_IF_EQUAL, SERVER_PORT6, "" if only_client else "accept", "reject")
+    if only_client:
+        yield _LOAD_BYTE, 62, "", ""
+        for kind in sorted(FROM_CLIENT6):
+            yield _jump(_JUMP_IF_EQUAL, kind, "accept", "")
+        yield _jump(_JUMP_IF_EQUAL, 0, "reject", "reject")
+    yield "icmp6"
+    yield _LOAD_BYTE, 54, "", ""
+    yield _jump(_JUMP_IF_EQUAL, ROUTER_SOLICITATION, "accept", "")
+    targets = sorted({int.from_bytes(target[12:], "big") for target in nd_targets})
+    if len(targets) > MOST_ADDRESSES6:
+        yield _jump(_JUMP_IF_EQUAL, NEIGHBOUR_SOLICITATION, "accept", "reject")
+        return
+    yield _jump(_JUMP_IF_EQUAL, NEIGHBOUR_SOLICITATION, "", "reject")
+    yield _LOAD_WORD, 74, "", ""
+    for target in targets:
+        yield _jump(_JUMP_IF_EQUAL, target, "accept", "")
     yield _jump(_JUMP_IF_EQUAL, 0, "reject", "reject")
 
 

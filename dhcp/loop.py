@@ -9,6 +9,7 @@ from time import monotonic
 from dhcp.config import ClientConfig
 from dhcp.guard import GUARDED_SECONDS
 from dhcp.journal import Journal
+from dhcp.router import NEVER
 from dhcp.served import ServedPort
 
 TYPE_CHECKING = False
@@ -62,8 +63,10 @@ class ServerLoop:
                 ports[config.interface] = self.ports[config.interface]
                 ports[config.interface].configure(config)
         retired = [port.socket for name, port in self.ports.items() if ports.get(name) is not port]
-        for sock in retired:
-            self.unwatch(sock)
+        for name, port in self.ports.items():
+            if ports.get(name) is not port:
+                port.router.withdraw()
+                self.unwatch(port.socket)
         for port in ports.values():
             if port.socket.fileno() not in self._handlers:
                 self.watch(port.socket, port.answer_waiting)
@@ -78,20 +81,31 @@ class ServerLoop:
         poll, handlers = self._epoll.poll, self._handlers
         flushed = 0.0
         events: list[tuple[int, int]] = []
-        while not self._stopping:
-            events = poll(_PAUSE if events else self._patience())
-            for fd, _ in events:
-                if handler := handlers.get(fd):
-                    handler()
-            now = monotonic()
-            if not events or now - flushed > _LONGEST_WAIT:
-                flushed = now
-                self.flush()
-        self.flush()
+        try:
+            while not self._stopping:
+                events = poll(_PAUSE if events else self._patience())
+                for fd, _ in events:
+                    if handler := handlers.get(fd):
+                        handler()
+                now = monotonic()
+                for port in self.ports.values():
+                    if now >= port.router.due:
+                        port.router.advertise(now)
+                if not events or now - flushed > _LONGEST_WAIT:
+                    flushed = now
+                    self.flush()
+        finally:
+            for port in self.ports.values():
+                port.router.withdraw()
+            self.flush()
 
     def _patience(self) -> float | None:
         """For how many seconds nothing needs to be done unless a frame comes; None is for ever."""
-        return GUARDED_SECONDS if any(port.guarded for port in self.ports.values()) else None
+        ports = self.ports.values()
+        due = min((port.router.due for port in ports), default=NEVER) - monotonic()
+        if any(port.guarded for port in ports):
+            due = min(due, GUARDED_SECONDS)
+        return None if due == NEVER else max(due, 0.0)
 
     def flush(self) -> None:
         """Log what is not logged yet."""

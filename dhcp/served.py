@@ -15,6 +15,7 @@ from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
 from dhcp.port import serve_port
 from dhcp.prepared import REPLY, REPLY_HEAD, REPLY_OFFSET, REQUEST, SHORTEST_REQUEST, PreparedReply, is_preparable
+from dhcp.router import Router
 from dhcp.transport import attach_filter, passes, port_mac, port_problem
 
 TYPE_CHECKING = False
@@ -33,6 +34,8 @@ _TURN = 32
 _UNLOGGED = 64
 # A guest that varies its requests only empties the store more often.
 MOST_REQUESTS = 64
+# Answered like the others, but no transactions worth a line each.
+_RESOLUTION = frozenset(("", "ARP", "NS"))
 
 
 class ServedPort:
@@ -48,6 +51,7 @@ class ServedPort:
         self._unlogged: deque[tuple[Decision, int]] = deque(maxlen=_UNLOGGED)
         self._happened = 0
         self._guard = Guard()
+        self.router = Router(sock.send)
         self.lingers = False
         self.configure(config)
 
@@ -74,10 +78,14 @@ class ServedPort:
         self.config = config
         self.port = serve_port(config, port_mac(self.socket))
         self._attach_filter()
+        self.router.configure(self.port.ipv6, monotonic())
 
     def _attach_filter(self) -> None:
-        only_client = self.config.client_mac if self._guard.raised else b""
-        attach_filter(self.socket, frame_filter(self.port.arp, only_client))
+        attach_filter(self.socket, self._filter(self.config.client_mac if self._guard.raised else b""))
+
+    def _filter(self, only_client: bytes = b"") -> bytes:
+        ipv6 = self.port.ipv6
+        return frame_filter(self.port.arp, only_client, ipv6.neighbours if ipv6 else None)
 
     def try_frame(self, frame: bytes) -> dict[str, object]:
         """What would come of a frame if the guest had sent it, and the guest notices nothing: for a probe.
@@ -87,7 +95,7 @@ class ServedPort:
         when they can; `frames` is what would be sent, in hexadecimal digits.
         """
         decision = Decision("rejected by the kernel's filter", cause="filter")
-        if passes(frame_filter(self.port.arp), frame):
+        if passes(self._filter(), frame):
             decision = self.decide(frame)
         return {
             "problem": port_problem(self.socket, self.config.interface),
@@ -152,7 +160,12 @@ class ServedPort:
             return Decision(repr(error), cause="defect")
 
     def _answer(self, decision: Decision) -> None:
+        if decision.answer == "RA":
+            decision = self.router.limit(decision, monotonic())
         self._count(decision, 1)
+        if decision.message not in _RESOLUTION:
+            self._unlogged.append((decision, decision.xid))
+            self._happened += 1
         if decision.cause:
             self._ignored(decision)
         try:
@@ -218,6 +231,7 @@ class ServedPort:
             "interface": self.config.interface,
             "answered": dict(sorted(self.answered.items())),
             "ignored": dict(sorted(self.ignored.items())),
+            **({"advertisements": self.router.sent} if self.port.ipv6 else {}),
             "floods": self._guard.floods,
             "send_errors": self.send_errors,
         }

@@ -85,19 +85,17 @@ def _refusal(message: Message6, port: Port6) -> Decision | None:
     kind, server_id = message.kind, message.server_id
     if kind == INFORMATION_REQUEST:
         if server_id and server_id != port.duid:
-            return _silence(message, "other-server", "the Server Identifier names another server (§16.12)")
+            return _silence(message, port, "other-server", "the Server Identifier names another server (§16.12)")
         if message.has_associations:
-            return _silence(message, "contradiction", "an IA in a request for parameters alone (§16.12)")
+            return _silence(message, port, "contradiction", "an IA in a request for parameters alone (§16.12)")
         return None
     if not message.client_id:
-        return _silence(message, "no-client-id", "no Client Identifier (§16.2 to §16.9)")
+        return _silence(message, port, "no-client-id", "no Client Identifier (§16.2 to §16.9)")
     if kind in _TO_ANY_SERVER and server_id:
-        return _silence(
-            message, "contradiction", "a Server Identifier in a message to any server (§16.2, §16.5, §16.7)"
-        )
+        return _silence(message, port, "contradiction", "a Server Identifier in a message to all (§16.2, §16.5, §16.7)")
     if kind in _TO_ONE_SERVER and server_id != port.duid:
         named = "names another server" if server_id else "is missing"
-        return _silence(message, "other-server", f"the Server Identifier {named} (§16.4, §16.6, §16.8, §16.9)")
+        return _silence(message, port, "other-server", f"the Server Identifier {named} (§16.4, §16.6, §16.8, §16.9)")
     return None
 
 
@@ -139,7 +137,7 @@ def _confirm(message: Message6, packet: Packet6, port: Port6) -> Decision:
     """RFC 8415 §18.3.3. No address but the client's own is any good on this link, whatever its prefix."""
     addresses = [a for association in message.associations for a in association.addresses]
     if not addresses or not port.client_address:
-        return _silence(message, "no-address", "nothing to confirm")
+        return _silence(message, port, "no-address", "nothing to confirm")
     if all(address == port.client_address for address in addresses):
         return _answered(message, packet, port, REPLY, "the client's address", [encode_status(SUCCESS, "")])
     wrong = next(address for address in addresses if address != port.client_address)
@@ -226,5 +224,11 @@ def _parameters(message: Message6, port: Port6, room: int) -> tuple[bytes, list[
     return encoded, dropped
 
 
-def _silence(message: Message6, cause: str, reason: str) -> Decision:
-    return Decision(reason, message=NAMES6[message.kind], cause=cause, xid=int.from_bytes(message.xid, "big"))
+def _silence(message: Message6, port: Port6, cause: str, reason: str) -> Decision:
+    return Decision(
+        reason,
+        message=NAMES6[message.kind],
+        cause=cause,
+        client=port.client_mac,
+        xid=int.from_bytes(message.xid, "big"),
+    )
