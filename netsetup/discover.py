@@ -70,6 +70,7 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver, *, becomes
 
     Raises InterfaceNotFound, and UnsupportedInterface for one that cannot serve a VM this way.
     """
+    _refuse_taken(name, observed)
     link = observed.link(name)
     if link is None:
         raise InterfaceNotFound(name, [other.name for other in observed.links])
@@ -119,6 +120,15 @@ def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:
     """The settings of one interface out of an observed namespace."""
     keys = {pattern.format(name) for pattern in SYSCTLS}
     return tuple((key, value) for key, value in observed.sysctls if key in keys)
+
+
+def _refuse_taken(name: str, observed: Namespace) -> None:
+    """KubeVirt's launcher renames the NIC, and a device in its place holds the address (its bridge binding)."""
+    moved = observed.link(f"{name}-nic")
+    if moved is not None:
+        raise UnsupportedInterface(
+            f"{name}: KubeVirt's own launcher has set this pod up, {moved.name} is what it was; start the VM in a new pod"
+        )
 
 
 def _refuse_unsupported(link: Link, observed: Namespace) -> None:

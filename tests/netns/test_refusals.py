@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,28 @@ spec:
 def test_what_stands_in_the_way_is_named(pod: Pod, agent: Agent, commands: list[str], message: str) -> None:
     pod.pod.ip(*commands)
     assert_refused(agent, 2, message)
+
+
+def test_what_kubevirts_own_launcher_has_left_is_named(pod: Pod, agent: Agent) -> None:
+    """Its bridge binding renames the pod's NIC and puts a device in its place that holds the address (KV#10564)."""
+    pod.pod.ip(
+        "link set eth0 down",
+        "link set eth0 name eth0-nic",
+        "addr flush dev eth0-nic",
+        "link set eth0-nic address 02:00:00:00:00:21",
+        "link add k6t-eth0 type bridge",
+        "addr add 169.254.75.10/32 dev k6t-eth0",
+        "link set eth0-nic master k6t-eth0",
+        "link set tap0 master k6t-eth0",
+        "link set eth0-nic up",
+        "link set tap0 up",
+        "link set k6t-eth0 up",
+        f"link add eth0 address {pod.mac} type bridge",  # KubeVirt makes a dummy, which not every kernel has
+        "addr add 10.244.1.3/24 dev eth0",
+    )
+    while pod.pod.link("eth0-nic")["operstate"] != "UP":
+        time.sleep(0.01)
+    assert_refused(agent, 2, r"eth0: KubeVirt's own launcher has .*eth0-nic.*; start the VM in a new pod")
 
 
 def test_without_net_admin_the_capability_is_named(pod: Pod, agent: Agent) -> None:
