@@ -130,6 +130,24 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     assert os.getsid(process.pid) == process.pid
 
 
+def test_the_log_is_the_only_file_that_it_holds(link: Link, tmp_path: Path) -> None:
+    """Also after another configuration, which comes in a file; and all that can be written to is log and /dev/null."""
+    log = tmp_path / "dhcp.log"
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with link.pod.entered():
+        process = ServerProcess.spawn(fd)
+        process.configure([TAP0])
+        process.configure([{**TAP0, "mtu": 1300}])
+    os.close(fd)
+    held = {int(entry.name): os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
+    files = {number: target for number, target in held.items() if target.startswith("/")}
+    assert files == {0: "/dev/null", 1: "/dev/null", 2: str(log)}
+    assert {target.partition(":")[0] for target in set(held.values()) - set(files.values())} == {"anon_inode", "socket"}
+    flags = Path(f"/proc/{process.pid}/fdinfo/0").read_text().split("flags:")[1].split()[0]
+    assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
+    process.stop()
+
+
 def test_its_memory_is_bounded(process: ServerProcess) -> None:
     rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
