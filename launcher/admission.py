@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
 
 from launcher import manifest as source
 from launcher.networks import admit_interfaces
@@ -44,6 +45,9 @@ _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
+ISTIO_ANNOTATION = "sidecar.istio.io/inject"
+MIGRATION_PORTS = (49152, 49153)
+"""libvirt's, as KubeVirt uses them."""
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
@@ -71,7 +75,10 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
     if devices.autoattach_graphics_device:
         raise ManifestError("spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial")
     cpu = _cpu(domain)
-    interfaces = admit_interfaces(spec, devices, cpu.count, manifest.status)
+    interfaces = tuple(
+        replace(interface, sidecar=_has_sidecar(metadata), kept_ports=_migration_ports(manifest.status))
+        for interface in admit_interfaces(spec, devices, cpu.count, manifest.status)
+    )
     disks = _disks(devices.disks or [], spec.volumes or [])
     _check_boot_orders(interfaces, disks)
     features = domain.features or source.Features()
@@ -96,6 +103,17 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
         isolated=_annotation(metadata, "isolation", ("on", "off")) == "on",
         stable_id=_stable_id(domain, metadata),
     )
+
+
+def _has_sidecar(metadata: source.Metadata) -> bool:
+    """Whether Istio is asked to put its proxy into the pod."""
+    return (metadata.annotations or {}).get(ISTIO_ANNOTATION, "").lower() == "true"
+
+
+def _migration_ports(status: source.Status | None) -> tuple[int, ...]:
+    """The ports at which a launcher waits for a VM that migrates over TCP; over unix sockets it needs none."""
+    transport = status.migration_transport if status else None
+    return MIGRATION_PORTS if transport and transport.lower() != "unix" else ()
 
 
 def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -> str:

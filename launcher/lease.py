@@ -33,15 +33,17 @@ def client_config(
     address = network.address4
     if address is None:
         return None
-    pod = network.pod
-    routes = routes_of(pod)
+    pod, own_router = network.pod, network.gateway4
+    # In a network of its own the VM has one router, the pod, and that knows the pod's routes.
+    routes = [] if own_router else routes_of(pod)
     default = next((r for r in routes if r.is_default), None)
-    router = default.gateway if default else ""
+    router = own_router.address if own_router else default.gateway if default else ""
+    prefix = address.prefixlen if own_router else prefix_length(address, pod)
     search = search_list(pod.resolver.search, subdomain)
     config: dict[str, object] = {
         "interface": network.guest_port,
         "client_mac": network.mac,
-        "client_address": f"{address.address}/{prefix_length(address, pod)}",
+        "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
         "router": router,
         "routes": [
@@ -54,7 +56,7 @@ def client_config(
         "domain": domain_of(search),
         "hostname": hostname,
         "mtu": network.mtu,
-        "neighbours": {n.address: n.mac for n in pod.neighbours if n.family == AF_INET},
+        "neighbours": {} if own_router else {n.address: n.mac for n in pod.neighbours if n.family == AF_INET},
         "ntp": list(interface.dhcp_options.ntp),
         "tftp_server": interface.dhcp_options.tftp_server,
         "boot_file": interface.dhcp_options.boot_file,

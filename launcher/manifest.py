@@ -149,6 +149,12 @@ class PortSource(Record):
     name: str | None = None
 
 
+class PortRange(Record):
+    start: int
+    end: int
+    protocol: str | None = None
+
+
 class PrivateOption(Record):
     option: int
     value: str
@@ -177,6 +183,7 @@ class Interface(Record):
     acpi_index: int | None = None
     pci_address: str | None = None
     ports: list[PortSource] | None = None
+    port_ranges: list[PortRange] | None = None
     dhcp_options: DHCPOptionsSource | None = None
 
 
@@ -254,10 +261,11 @@ class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
     pod_interface_name: str | None = None
 
 
-class Status(msgspec.Struct, kw_only=True):
-    """The cluster's own notes. Of these the launcher needs one: which interfaces the CNI has made."""
+class Status(msgspec.Struct, rename="camel", kw_only=True):
+    """The cluster's own notes. Of these the launcher needs two: which interfaces the CNI has made, how VMs migrate."""
 
     interfaces: list[InterfaceStatus] | None = None
+    migration_transport: str | None = None
 
 
 class Manifest(Record):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MODELS: tuple[NicModel, ...] = ("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139")
-PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP")
+PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
 STATES: tuple[LinkState, ...] = ("up", "down")
 
 QUEUES_MAXIMUM = 256
@@ -34,6 +34,7 @@ ACPI_INDEX_MAXIMUM = 16383
 """The largest on-board index that udev makes a name of (systemd.net-naming-scheme)."""
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
+PORT_RANGES_MAXIMUM = 10
 MASQUERADE_BRIDGE_MAC = "02:00:00:00:00:00"
 
 _MAC_FORMS = re.compile(
@@ -138,7 +139,7 @@ def _interface(
         acpi_index=interface.acpi_index,
         pci_address=interface.pci_address or None,
         queues=queues if model == "virtio" else 1,
-        ports=_ports(f"{path}.ports", interface.ports or []),
+        ports=_ports(f"{path}.ports", interface.ports or []) + _port_ranges(path, interface, binding),
         dhcp_options=_dhcp_options(f"{path}.dhcpOptions", interface.dhcp_options),
         vm_network=_vm_network(f"{network_path}.pod.vmNetworkCIDR", pod.vm_network_cidr, 4),
         vm_network6=_vm_network(f"{network_path}.pod.vmIPv6NetworkCIDR", pod.vm_network_cidr6, 6),
@@ -184,6 +185,32 @@ def _ports(path: str, ports: Sequence[source.PortSource]) -> tuple[Port, ...]:
                 raise ManifestError(f"{here}.name", f"`{port.name}` is used twice")
         protocol = choose(f"{here}.protocol", (port.protocol or "TCP").upper(), PROTOCOLS)
         admitted.append(Port(port.port, protocol, port.name or ""))
+    return tuple(admitted)
+
+
+def _port_ranges(path: str, interface: source.Interface, binding: Binding) -> tuple[Port, ...]:
+    here, ranges = f"{path}.portRanges", interface.port_ranges or []
+    if not ranges:
+        return ()
+    if binding != "masquerade":
+        raise ManifestError(here, "is for the masquerade binding alone")
+    if interface.ports:
+        raise ManifestError(here, "must not be given together with ports")
+    if len(ranges) > PORT_RANGES_MAXIMUM:
+        raise ManifestError(here, f"must be at most {PORT_RANGES_MAXIMUM}, are {len(ranges)}")
+    admitted: list[Port] = []
+    for index, one in enumerate(ranges):
+        at = f"{here}[{index}]"
+        for name, port in (("start", one.start), ("end", one.end)):
+            if not 1 <= port <= 65535:
+                raise ManifestError(f"{at}.{name}", f"must be between 1 and 65535, is {port}")
+        if one.start > one.end:
+            raise ManifestError(f"{at}.end", f"must not be below the start {one.start}, is {one.end}")
+        protocol = choose(f"{at}.protocol", (one.protocol or "TCP").upper(), PROTOCOLS)
+        for other in admitted:
+            if other.protocol == protocol and other.port <= one.end and one.start <= (other.last or other.port):
+                raise ManifestError(at, f"overlaps {other.port}-{other.last} of the same protocol")
+        admitted.append(Port(one.start, protocol, last=one.end))
     return tuple(admitted)
 
 

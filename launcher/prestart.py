@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerProcess, connect
 from launcher.domain import interface_xml
-from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec, ManifestError
+from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
-    from netsetup.network import VMNetwork
+    from netsetup.network import Masquerade, VMNetwork
 
 DHCP_LOG = "dhcp.log"
 
@@ -85,11 +85,10 @@ def setup_pod_network(
     An interface without a MAC of its own gets one derived from `stable_id`, or without that the pod interface's. The
     server logs to the descriptor `server_log`, or to dhcp.log in the state directory.
 
-    Raises ManifestError for an interface that cannot be served this way, NetworkSetupError (`netsetup.model`) for what
-    the pod or the kernel refuses, and ServerError (`dhcp.process`); the pod is then as it was before.
+    Raises NetworkSetupError (`netsetup.model`) for what the pod or the kernel refuses, and ServerError
+    (`dhcp.process`); the pod is then as it was before.
     """
     began = time.perf_counter()
-    _require_bridge(interfaces)
     with contextlib.ExitStack() as on_failure:
         spawned = None
         if not dry_run and connect() is None:
@@ -109,6 +108,7 @@ def setup_pod_network(
                     stable_id=f"{stable_id} {interface.name}" if stable_id else "",
                     queues=interface.queues,
                     isolated=isolated,
+                    masquerade=_masquerade(interface),
                 )
                 for interface, (pod_interface, guest_port) in zip(interfaces, _devices(interfaces), strict=True)
             ],
@@ -197,12 +197,18 @@ def _serve(spawned: ServerProcess | None, configs: tuple[dict[str, object], ...]
     return server.pid
 
 
-def _require_bridge(interfaces: Sequence[InterfaceSpec]) -> None:
-    for index, interface in enumerate(interfaces):
-        if interface.binding != "bridge":
-            raise ManifestError(
-                f"spec.domain.devices.interfaces[{index}].{interface.binding}", "is not supported; use bridge"
-            )
+def _masquerade(interface: InterfaceSpec) -> Masquerade:
+    """The VM's own network in the masquerade binding, and what is forwarded to it."""
+    from netsetup.network import VM_NETWORK4, VM_NETWORK6, Masquerade
+    from netsetup.translation import ISTIO, ForwardedPorts
+
+    return Masquerade(
+        network4=interface.vm_network or VM_NETWORK4,
+        network6=interface.vm_network6 or VM_NETWORK6,
+        ports=tuple(ForwardedPorts(p.protocol.lower(), p.port, p.last or p.port) for p in interface.ports),
+        kept_ports=interface.kept_ports,
+        sidecar=ISTIO if interface.sidecar else None,
+    )
 
 
 def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ Bus = Literal["virtio", "sata", "scsi", "usb"]
 Cache = Literal["none", "writethrough", "writeback"]
 IOMode = Literal["native", "threads"]
 DiskDevice = Literal["disk", "cdrom", "lun"]
-Protocol = Literal["TCP", "UDP"]
+Protocol = Literal["TCP", "UDP", "SCTP"]
 NicModel = Literal["virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
 
 GRACE_SECONDS = 30
@@ -43,11 +43,13 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the guest that masquerade forwards to it."""
+    """A port of the guest that masquerade forwards to it, or a range of them."""
 
     port: int
     protocol: Protocol = "TCP"
     name: str = ""
+    last: int | None = None
+    """The end of a range that begins with `port`; None for a single one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ class InterfaceSpec:
     """The guest's IPv4 network in the masquerade binding, canonical CIDR."""
     vm_network6: str | None = None
     """The same for IPv6."""
+    sidecar: bool = False
+    """Whether Istio's proxy takes the pod's traffic, so that only what bypasses it is forwarded from outside."""
+    kept_ports: tuple[int, ...] = ()
+    """TCP ports of the pod's loopback address that masquerade leaves to the launcher."""
 
 
 DEFAULT_INTERFACE = InterfaceSpec(name="default")

@@ -127,7 +127,7 @@ def _refuse_taken(name: str, observed: Namespace) -> None:
     moved = observed.link(f"{name}-nic")
     if moved is not None:
         raise UnsupportedInterface(
-            f"{name}: KubeVirt's own launcher has set this pod up, {moved.name} is what it was; start the VM in a new pod"
+            f"{name}: KubeVirt's own launcher has set this pod up ({moved.name} is there); start the VM in a new pod"
         )
 
 

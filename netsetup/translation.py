@@ -90,7 +90,7 @@ class Translation:
     sidecar: Sidecar | None = None
 
 
-ALL = "all"
+ALL = "every-port"
 """The counter of a guest to which everything is forwarded."""
 
 
