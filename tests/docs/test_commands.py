@@ -105,6 +105,21 @@ def doctor(pod: Pod) -> None:
     assert re.findall("^WRONG (.+?)  ", done.stdout, re.MULTILINE) == ["guest"]
 
 
+def probe(pod: Pod) -> None:
+    assert launcher(pod, "virt-launcher prestart", "virt-launcher probe", "virt-launcher teardown").endswith(
+        "  as configured\n"
+    )
+
+
+def fuzz(_pod: Pod) -> None:
+    """For a thousand frames instead of ten minutes."""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as folder:
+        command = [BIN / "python", ROOT / "tests/fuzz/frames.py", "corpus", "-runs=1000"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert list(Path(folder, "corpus").iterdir())
+    assert (done.returncode, "Done 1000 runs" in done.stderr) == (0, True), done.stderr
+
+
 def run(pod: Pod) -> None:
     """With a guest that sees its disk and powers off; only the place of the disk is another."""
     from vm.machine import manifest
@@ -137,12 +152,14 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make unit": make_unit,
     **{
         f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
-        for name in ("netns", "clients", "conformance", "vm")
+        for name in ("netns", "clients", "conformance", "fuzz", "vm")
     },
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
+    "virt-launcher probe": probe,
+    ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "ip -j": options_of_ip,
 }
