@@ -75,6 +75,7 @@ def test_what_kubevirts_own_launcher_has_left_is_named(pod: Pod, agent: Agent) -
         "link add k6t-eth0 type bridge",
         "addr add 169.254.75.10/32 dev k6t-eth0",
         "link set eth0-nic master k6t-eth0",
+        "link set eth0-nic type bridge_slave learning off",
         "link set tap0 master k6t-eth0",
         "link set eth0-nic up",
         "link set tap0 up",
@@ -125,12 +126,12 @@ def test_a_missing_nft_is_named(pod: Pod, agent: Agent) -> None:
     ("manifest", "message"),
     [
         (MANIFEST % "bridge: {}, model: virtio, macAddress: zz", r"spec\.domain\.devices\.interfaces\[0\]\.macAddress"),
-        (MANIFEST % "masquerade: {}", r"spec\.domain\.devices\.interfaces\[0\]\.masquerade"),
+        (MANIFEST % "passt: {}", r"spec\.domain\.devices\.interfaces\[0\]\.passt"),
         (MANIFEST % "bridge: {}, colour: red", r"spec\.domain\.devices\.interfaces\[0\].*colour"),
         ("kind: [", r"manifest\.yaml.*line 1"),
         ("", r"manifest\.yaml"),
     ],
-    ids=["mac", "masquerade", "unknown field", "not yaml", "empty"],
+    ids=["mac", "passt", "unknown field", "not yaml", "empty"],
 )
 def test_a_broken_manifest_is_named_by_its_field(
     pod: Pod, agent: Agent, tmp_path: Path, manifest: str, message: str
