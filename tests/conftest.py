@@ -16,6 +16,10 @@ from lab.namespace import sweep  # noqa: E402
 from lab.pod import MakePod, Pod  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root the tests marked `root` or `vm` are skipped, with the reason; as root nothing is."""
     if os.geteuid() == 0:
