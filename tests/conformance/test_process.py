@@ -429,35 +429,6 @@ def test_v4_27_nothing_crosses_to_or_from_the_uplink(link: Link, process: Server
         uplink.close()
 
 
-def test_a_storm_of_rubbish_does_not_keep_the_client_from_its_answer(link: Link, process: ServerProcess) -> None:
-    """For a second as fast as it goes: foreign MACs, malformed messages, options without end."""
-    before = resident(process.pid)
-    rubbish = [
-        *(discover(chaddr=f"02:00:00:00:00:{n:02x}") for n in range(100)),
-        *(discover([(12, b"%d" % n)], op=2) for n in range(50)),
-        *(frame(payload(None, field=b"\x35\1\1\x37\xff" + bytes((n,)))) for n in range(100)),
-    ]
-    with link.guest.entered():
-        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    sender.bind(("eth0", 0))
-    end = time.monotonic() + 1
-    answered = 0
-    while time.monotonic() < end:
-        for octets in rubbish:
-            sender.send(octets)
-        answered += 2 in link.ask(discover(), timeout=0.5)
-    sender.close()
-    assert answered > 0
-    assert link.ask(discover(), timeout=2)[-1:] == [2]
-    assert resident(process.pid) - before < 1024
-
-
-def resident(pid: int) -> int:
-    """KiB of resident memory."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-
-
 # Alone, and as an object
 
 

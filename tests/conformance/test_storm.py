@@ -123,3 +123,27 @@ def test_frames_are_looked_at_again_after_a_storm(guest: Namespace, server: Serv
     unusual = tlv([(55, b"\1\3"), (50, packed(CLIENT)), (53, DISCOVER_TYPE)]) + b"\xff"
     assert [reply.message_type for reply in client.replies(frame(payload(None, field=unusual)))] == [OFFER]
     assert server.status()["ports"][0]["ignored"]["foreign-mac"] == counted + 1  # type: ignore[index]
+
+
+def test_v4_68_a_thousand_requests_a_second(server: ServerProcess, client: RawClient) -> None:
+    """For five seconds, each of them another one: every one is answered, in less than a second, and memory is flat."""
+    seconds, rate = 5, 1000
+    asked: dict[int, float] = {}
+    slowest = 0.0
+    before = 0
+    began = time.monotonic()
+    for number in range(seconds * rate):
+        if number == rate:
+            before = resident(server.pid)
+        xid = 0x10000 + number
+        asked[xid] = time.monotonic()
+        client.send(discover([(60, b"client %d" % number)], xid=xid))
+        wait = began + (number + 1) / rate - time.monotonic()
+        for received in client.receive(1.0 if number == seconds * rate - 1 else wait):
+            xid = int.from_bytes(received[46:50])
+            slowest = max(slowest, time.monotonic() - asked.pop(xid))
+            if not asked:
+                break
+    assert asked == {}
+    assert slowest < 1
+    assert resident(server.pid) - before < 256

@@ -19,6 +19,7 @@ from lab.requests import (
     reboot,
     renewing,
     selecting,
+    tlv,
 )
 
 GATEWAY = "169.254.1.1"
@@ -316,6 +317,12 @@ def test_v4_65_captive_portal(server: Exchange) -> None:
 @pytest.mark.parametrize("value", [b"", b"\0", b"\xff" * 5, b"x" * 200], ids=["empty", "one", "ff", "long"])
 def test_v4_66_options_of_others_change_nothing(server: Exchange, code: int, value: bytes) -> None:
     assert server.reply(discover([(code, value)])).frame == server.reply(discover()).frame
+
+
+@pytest.mark.parametrize("code", [43, 60, 77, 90, 93, 94, 97, 124, 125])
+def test_v4_66_an_option_of_others_that_is_cut_off(server: Exchange, code: int) -> None:
+    field = tlv([(53, b"\1"), (55, b"\1\3\6")]) + bytes((code, 200)) + b"x" * 40
+    assert server.reply(frame(payload(None, field=field, size=0))).message_type == OFFER
 
 
 @pytest.mark.parametrize("secs", [0, 1, 0xFFFF])
