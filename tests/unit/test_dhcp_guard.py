@@ -22,7 +22,7 @@ from lab.requests import (
 )
 from test_dhcp_handler import PORT, SEEDS, mutated
 
-from dhcp.bpf import MOST_ADDRESSES, frame_filter
+from dhcp.bpf import MOST_ADDRESSES, MOST_ADDRESSES6, frame_filter
 from dhcp.guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 from dhcp.handler import handle
 from dhcp.transport import passes
@@ -143,3 +143,13 @@ def test_more_neighbours_than_a_program_can_name(octets: bytes) -> None:
     many = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES + 1)]
     assert passes(frame_filter(many), octets)
     assert passes(frame_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
+
+
+def test_the_longest_program_there_is() -> None:
+    """Jumps reach 255 instructions: the strict filter with as many addresses of both families as may be named."""
+    targets = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES)]
+    targets6 = [bytes(15) + bytes((n,)) for n in range(MOST_ADDRESSES6)]
+    program = frame_filter(targets, mac_octets(CLIENT_MAC), targets6)
+    assert passes(program, discover())
+    assert passes(program, arp(1, "10.1.0.99"))
+    assert not passes(program, discover(chaddr="52:54:00:0a:00:03"))
