@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dhcp.process import ServerError, connect
 from dhcp.transport import TransportError
-from launcher.diagnosis import Check, Evidence, Hop, PortReport, ServerReport, judge, trouble_of
+from launcher.diagnosis import judge
+from launcher.evidence import Check, Evidence, Hop, PortReport, ServerReport, trouble_of
 from launcher.questions import Answers, Inquiry, Side
 from launcher.wire import ProbeSocket, ask
 from netsetup import state
@@ -118,7 +119,11 @@ def _table_problem(observed: Namespace, record: Record) -> str:
     if not observed.table:
         return "our table is gone: the guest is held to nothing, and foreign DHCP reaches it"
     wanted = digest_of(ruleset_of(record.networks, state.copy_of(record)))
-    return "" if observed.table == wanted else "our table is not the one that belongs to this set-up"
+    translates = any(network.masquerade for network in record.networks)
+    if translates and not observed.translation:
+        return "our table of the inet family is gone: nothing is translated for the guest"
+    there = (observed.table, observed.translation)
+    return "" if there == (wanted, wanted if translates else "") else "our table is not the one of this set-up"
 
 
 def _probe(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Answers]:

@@ -1,7 +1,8 @@
 """What `doctor` asks on the wire about one network, and what the answers mean. Pure: frames in, frames out.
 
-On the pod's interface questions are asked as the VM would ask them, with its MAC and address, so that the node sees
-nobody new. On the guest's port they are asked so that no answer of theirs changes what the guest knows.
+On the pod's interface questions are asked as the VM would ask them, with its MAC and address (in the masquerade binding
+as the pod would, with its own), so that the node sees nobody new. On the guest's port they are asked so that no answer
+of theirs changes what the guest knows.
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ class Answers:
     """Whether frames that came in on a side left by the other; a side is missing when there were none to tell by."""
 
 
+def pod_address(network: VMNetwork) -> str:
+    """The IPv4 address by which the node knows the VM, in either binding; empty where there is none."""
+    return next((address.address for address in network.pod.global_addresses(AF_INET)), "")
+
+
 def gateway_of(pod: PodInterface) -> tuple[str, str]:
     """The VM's gateway, that of its default route if there is one, and an address behind it; empty without one."""
     via = next((route for route in reversed(routes_of(pod)) if route.gateway), None)
@@ -103,13 +109,16 @@ class Inquiry:
     def __init__(self, network: VMNetwork, port_mac: str) -> None:
         """`port_mac` is the guest port's own MAC."""
         self.answers = Answers()
+        self._routed = network.masquerade is not None
         self._mac = parse_mac(network.mac)
+        self._address = _packed(network.address4.address if network.address4 else "")
         self._port_mac = parse_mac(port_mac)
-        self._address = parse_ipv4(network.address4.address) if network.address4 else b""
+        self._outer_mac = parse_mac(network.pod.link.mac) if self._routed else self._mac
+        self._outer_address = _packed(pod_address(network))
         self._mtu = network.mtu
-        gateway, beyond = gateway_of(network.pod) if network.address4 else ("", "")
-        self._gateway, self._beyond = (parse_ipv4(text) if text else b"" for text in (gateway, beyond))
-        self.answers.gateway_mac = permanent_mac(network.pod, gateway) if gateway else ""
+        gateway, beyond = gateway_of(network.pod) if self._address else ("", "")
+        self._gateway, self._beyond = _packed(gateway), _packed(beyond)
+        self.answers.gateway_mac = permanent_mac(network.pod, gateway)
         self._nobody = _nobodys_address(network.pod)
         self._xid = secrets.randbits(32)
         self._identifier = secrets.randbits(16)
@@ -120,7 +129,8 @@ class Inquiry:
     def is_answered(self, number: int) -> bool:
         """Whether another round, of this number, would tell nothing new."""
         answers = self.answers
-        complete = answers.large and answers.guests and all(answers.crosses.get(side) for side in Side)
+        crosses = self._routed or all(answers.crosses.get(side) for side in Side)
+        complete = answers.large and answers.guests and crosses
         return number >= SILENCE_ROUNDS and bool(complete or not self._gateway)
 
     def questions(self, number: int) -> Iterator[tuple[Side, bytes]]:
@@ -131,10 +141,10 @@ class Inquiry:
         yield from ((Side.GUEST, frame) for frame in self._to_guest())
 
     def _to_node(self, number: int) -> Iterator[bytes]:
-        mac, address = self._mac, self._address
+        mac, address = self._outer_mac, self._outer_address
         if number < PROBE_ROUNDS:
             yield encode_arp_request(mac, mac, ANY, address)
-        if number in (0, 2):
+        if number in (0, 2) and not self._routed:
             # Answered at once also by a server that pings an address before it offers it, and does nothing else then.
             yield encode_dhcp_request(INFORM, mac, address, self._xid)
             yield encode_dhcp_request(DISCOVER, mac, ANY, self._xid)
@@ -142,7 +152,7 @@ class Inquiry:
             return
         if not self.answers.gateway_mac:
             yield encode_arp_request(mac, mac, address, self._gateway)
-        elif not (self.answers.large and self.answers.crosses.get(Side.NODE)):
+        elif not self.answers.large or not (self._routed or self.answers.crosses.get(Side.NODE)):
             yield from self._pings(Target.GATEWAY, self._gateway, number)
             if self._has_pinged and not self.answers.echoed:
                 yield from self._pings(Target.BEYOND, self._beyond, number)
@@ -153,9 +163,9 @@ class Inquiry:
         gateway = parse_mac(self.answers.gateway_mac)
         for is_large in (True, False):
             yield encode_echo_request(
-                self._mac,
+                self._outer_mac,
                 gateway,
-                self._address,
+                self._outer_address,
                 destination,
                 self._identifier,
                 number << 2 | target.value << 1 | is_large,
@@ -172,7 +182,7 @@ class Inquiry:
             yield encode_arp_request(self._port_mac, self._mac, ANY, self._address)
             if self._nobody:
                 yield encode_arp_request(self._port_mac, self._port_mac, self._nobody, self._address)
-        if answers.gateway_mac and not answers.crosses.get(Side.GUEST):
+        if answers.gateway_mac and not self._routed and not answers.crosses.get(Side.GUEST):
             # What the gateway would ask; the answer has to cross the bridge.
             gateway = parse_mac(answers.gateway_mac)
             yield encode_arp_request(gateway, gateway, self._gateway, self._address)
@@ -194,7 +204,7 @@ class Inquiry:
         answers = self.answers
         must_cross = False
         if arp := decode_arp(frame):
-            if arp.sender == self._address and arp.sender_mac != self._mac:
+            if arp.sender == self._outer_address and arp.sender_mac != self._outer_mac:
                 answers.holders.add(mac_text(arp.sender_mac))
             if arp.operation == ARP_REPLY and arp.sender == self._gateway:
                 answers.gateway_mac = answers.gateway_mac or mac_text(arp.sender_mac)
@@ -204,7 +214,7 @@ class Inquiry:
             must_cross = True
         elif (dhcp := decode_dhcp_answer(frame)) and dhcp.xid == self._xid:
             answers.servers.add((ipv4_text(dhcp.server), mac_text(dhcp.mac)))
-        if must_cross and frame[:6] == self._mac:
+        if must_cross and not self._routed and frame[:6] == self._mac:
             self._came_in[Side.NODE].add(frame)
 
     def _returned(self, echo: EchoAnswer) -> None:
@@ -230,8 +240,12 @@ class Inquiry:
         if arp is None or not self._address or arp.sender != self._address:
             return
         answers.guests.add(mac_text(arp.sender_mac))
-        if source == arp.sender_mac == self._mac and mac_text(frame[:6]) == answers.gateway_mac:
+        if not self._routed and source == arp.sender_mac == self._mac and mac_text(frame[:6]) == answers.gateway_mac:
             self._came_in[Side.GUEST].add(frame)
+
+
+def _packed(address: str) -> bytes:
+    return parse_ipv4(address) if address else b""
 
 
 def _nobodys_address(pod: PodInterface) -> bytes:

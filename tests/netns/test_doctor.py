@@ -25,6 +25,9 @@ from lab.sniffer import Sniffer
 from scapy.layers.dhcp import DHCP
 from scapy.layers.l2 import ARP
 
+from netsetup.apply import prepare_pod_network_interfaces
+from netsetup.plan import NetworkRequest
+
 pytestmark = pytest.mark.root
 
 HOPS = [
@@ -197,7 +200,7 @@ FAULTS = {
     "table gone": Fault(nft("delete table bridge virt-launcher"), {"nftables table": "our table is gone"}),
     "table changed": Fault(
         nft("delete table bridge virt-launcher", 'add table bridge virt-launcher { comment "0" ; }'),
-        {"nftables table": "not the one that belongs"},
+        {"nftables table": "not the one of this set-up"},
     ),
     "bridged frames filtered": Fault(
         filter_bridged, {"bridge": "(?s)in on eth0 does not leave by tap0.*in on tap0 does not leave by eth0.*nft list"}
@@ -220,10 +223,10 @@ FAULTS = {
     "bridge gone": Fault(in_pod("link del k6t-eth0"), {"bridge": "^k6t-eth0 is gone"}, {"bridge port", "guest port"}),
     "bridge down": Fault(in_pod("link set k6t-eth0 down"), {"bridge": "k6t-eth0 is down"}),
     "address not kept": Fault(
-        in_pod("addr flush dev k6t-eth0 scope host"), {"bridge": r"k6t-eth0 does not keep 10\.244\.1\.3"}
+        in_pod("addr flush dev k6t-eth0 scope host"), {"bridge": r"k6t-eth0 does not have 10\.244\.1\.3"}
     ),
     "address back on the pod NIC": Fault(
-        in_pod("addr add 10.244.1.3/24 dev eth0"), {"pod NIC": r"eth0 has the address 10\.244\.1\.3/24"}
+        in_pod("addr add 10.244.1.3/24 dev eth0"), {"pod NIC": r"eth0 has 10\.244\.1\.3/24"}
     ),
     "pod answers ARP": Fault(
         lambda pod: pod.pod.sysctl(ipv4__conf__eth0__arp_ignore=0), {"pod NIC": "arp_ignore is 0, not 3"}
@@ -427,6 +430,59 @@ spec:
   - {name: default, pod: {}}
   - {name: other, multus: {networkName: other}}
 """
+
+
+def masqueraded(pod: Pod, agent: Agent) -> None:
+    """A VM's network of its own behind the pod's address, its guest with an address set by hand, and no server."""
+    mac = "02:5a:00:00:00:05"
+    with pod.pod.entered():
+        request = NetworkRequest(binding="masquerade", mac=mac)
+        prepare_pod_network_interfaces([request], state_dir=agent.state_directory)
+    pod.guest.ip(f"link set eth0 address {mac} up", "addr add 10.0.2.2/24 dev eth0", "route add default via 10.0.2.1")
+
+
+@pytest.mark.parametrize("shape", ["flannel", "calico", "aws"])
+def test_masquerade(make_pod: MakePod, shape: str) -> None:
+    """The node is asked by the pod, with the pod's own MAC, and knows nothing of the VM."""
+    pod = make_pod(shape)
+    with Agent(pod) as agent, Sniffer(pod.node, "vethpod") as node:
+        masqueraded(pod, agent)
+        report = examine(agent)
+        report.assert_names({"DHCP server": "no DHCP server lives"})
+        assert report.hops == HOPS
+        node.close()
+    assert {frame.source for frame in node.frames if not frame.outgoing} == {pod.mac}
+    assert [str(frame) for frame in node.frames if DHCP in frame.packet()] == []
+
+
+@pytest.mark.parametrize(
+    ("inject", "wrong", "unseen"),
+    [
+        (in_pod("link set eth0 mtu 1400"), {"pod NIC": "eth0 has MTU 1400"}, set()),
+        (nft("delete table inet virt-launcher"), {"nftables table": "inet family is gone"}, set()),
+        (
+            lambda pod: pod.pod.sysctl(ipv4__conf__eth0__forwarding=0),
+            {"pod NIC": r"net\.ipv4\.conf\.eth0\.forwarding is 0, not 1"},
+            set(),
+        ),
+        (in_pod("addr flush dev k6t-eth0"), {"bridge": r"k6t-eth0 does not have 10\.0\.2\.1/24"}, set()),
+        (on_node("route del 10.244.1.0/24 dev cni0"), {"node": "no IP packet comes back"}, set()),
+        (
+            lambda pod: pod.neighbour.ip("addr add 10.244.1.3/24 dev eth0"),
+            {"pod network": "another host, MAC 0e:99:00:00:00:01"},
+            set(),
+        ),
+        (lambda pod: pod.guest.ip("link set eth0 down"), {"guest": "tap0 has no carrier"}, set()),
+        (lambda pod: pod.guest.ip("addr flush dev eth0"), {}, {"guest"}),
+    ],
+    ids=["MTU", "table", "forwarding", "address", "route", "duplicate", "carrier", "silent guest"],
+)
+def test_a_fault_with_masquerade(
+    pod: Pod, agent: Agent, inject: Callable[[Pod], object], wrong: dict[str, str], unseen: set[str]
+) -> None:
+    masqueraded(pod, agent)
+    inject(pod)
+    examine(agent).assert_names({"DHCP server": "no DHCP server lives", **wrong}, unseen)
 
 
 def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None:

@@ -1,0 +1,131 @@
+"""What `doctor` knows of a network, and the form of its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from launcher.questions import Answers, pod_address
+from netsetup.model import Link, Namespace
+from netsetup.network import VMNetwork
+from netsetup.steps import Step
+
+RUN_PRESTART = "run `virt-launcher prestart` again, with the arguments it had: it puts this right and nothing else"
+
+
+class Hop(StrEnum):
+    """The places where something can be wrong, in the order in which they are told."""
+
+    RECORD = "record"
+    POD_NIC = "pod NIC"
+    BRIDGE_PORT = "bridge port"
+    BRIDGE = "bridge"
+    TABLE = "nftables table"
+    GUEST_PORT = "guest port"
+    SERVER = "DHCP server"
+    GUEST = "guest"
+    POD_NETWORK = "pod network"
+    GATEWAY = "gateway"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the result, and one object of its JSON form."""
+
+    hop: str
+    ok: bool | None
+    """None when it could not be looked at, because of a fault that is named elsewhere."""
+    finding: str
+    advice: str = ""
+    """What to do; empty when there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortReport:
+    """What the DHCP server counted on one guest port."""
+
+    answered: Mapping[str, int] = field(default_factory=dict)
+    """By the name of the answer."""
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """By cause, as `dhcp.decision.Decision` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What the DHCP server says of itself."""
+
+    pid: int = 0
+    problem: str = ""
+    """Why there is no report, when there is none."""
+    ports: Mapping[str, PortReport] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one network."""
+
+    network: VMNetwork
+    observed: Namespace
+    steps: tuple[Step, ...]
+    """What `prestart` would do to this network's devices."""
+    conflict: str
+    """Why `prestart` could do nothing, when it could not."""
+    table: str
+    """What is wrong with the nftables table; empty when nothing is."""
+    server: ServerReport
+    is_heard: bool
+    """Whether anybody listens on the guest port as it is now."""
+    answers: Answers
+
+    @property
+    def nic(self) -> Link | None:
+        return self.observed.link(self.network.pod.name)
+
+    @property
+    def bridge(self) -> Link | None:
+        return self.observed.link(self.network.bridge)
+
+    @property
+    def port(self) -> Link | None:
+        return self.observed.link(self.network.guest_port)
+
+    @property
+    def address(self) -> str:
+        """The VM's IPv4 address; empty where it is served none."""
+        return self.network.address4.address if self.network.address4 else ""
+
+    @property
+    def outer_address(self) -> str:
+        """The address by which the node knows the VM: its own, or in the masquerade binding the pod's."""
+        return pod_address(self.network)
+
+    @property
+    def is_guest_there(self) -> bool:
+        """Whether the VM itself answers for its address."""
+        return self.network.mac in self.answers.guests
+
+
+def trouble_of(link: Link | None, name: str) -> str:
+    """Why no frame passes an interface; empty when frames do."""
+    if link is None:
+        return f"{name} is gone"
+    if not link.up:
+        return f"{name} is down"
+    return "" if link.carrier else f"{name} has no carrier"
+
+
+def ok(hop: Hop, finding: str) -> Check:
+    """What is right."""
+    return Check(hop.value, True, finding)
+
+
+def wrong(hop: Hop, finding: str, advice: str) -> Check:
+    """What is wrong, and what to do."""
+    return Check(hop.value, False, finding, advice)
+
+
+def unseen(hop: Hop, because: str) -> Check:
+    """What could not be looked at, because of a fault that is named elsewhere."""
+    return Check(hop.value, None, f"not looked at, because {because}")
