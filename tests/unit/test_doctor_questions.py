@@ -11,8 +11,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
 from launcher.questions import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry, Side, Target
-from netsetup.network import VMNetwork
 from netsetup.model import AF_INET, Address, Link, Neighbour, PodInterface, Route
+from netsetup.network import VMNetwork
 
 VM_MAC, VM = "aa:58:f0:00:01:03", "10.244.1.3"
 GATEWAY_MAC, GATEWAY = "0a:00:00:00:00:01", "10.244.1.1"
