@@ -78,24 +78,41 @@ def lay_out(
     others; 119 loses its last names first.
     """
     kept = list(options)
-    names = list(search)
     dropped: list[int] = []
     sacrifice = [code for code in expendable if any(code == number for number, _ in kept)]
-    while True:
-        if (plain := _pack(kept, [room])) is not None:
-            return Layout(plain[0], b"", b"", tuple(dropped))
-        if (split := _pack(kept, [room - 3, FILE_OCTETS, SNAME_OCTETS])) is not None:
-            return _overloaded(split, dropped)
-        code = sacrifice[0] if sacrifice else kept[-1][0]
-        if code == DOMAIN_SEARCH and len(names) > 1:
-            names.pop()
-            value = encode_search(names)
-            kept = [(number, value if number == code else old) for number, old in kept]
+    while (layout := _fitted(kept, room, dropped)) is None:
+        code = sacrifice.pop(0) if sacrifice else kept[-1][0]
+        dropped.append(code)
+        if code == DOMAIN_SEARCH and (layout := _shortened(kept, room, dropped, search)) is not None:
+            break
+        kept = [item for item in kept if item[0] != code]
+    return layout
+
+
+def _shortened(
+    options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int], search: Sequence[str]
+) -> Layout | None:
+    """With as many names of the search list as fit, found by halving: a list may be long, and a guest ask often."""
+    best = None
+    fewest, most = 1, len(search) - 1
+    while fewest <= most:
+        middle = (fewest + most + 1) // 2
+        value = encode_search(search[:middle])
+        kept = [(code, value if code == DOMAIN_SEARCH else old) for code, old in options]
+        if (layout := _fitted(kept, room, dropped)) is not None:
+            best, fewest = layout, middle + 1
         else:
-            kept = [item for item in kept if item[0] != code]
-            sacrifice = sacrifice[1:]
-        if code not in dropped:
-            dropped.append(code)
+            most = middle - 1
+    return best
+
+
+def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
+    """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
+    if (plain := _pack(options, [room])) is not None:
+        return Layout(plain[0], b"", b"", tuple(dropped))
+    if (split := _pack(options, [room - 3, FILE_OCTETS, SNAME_OCTETS])) is not None:
+        return _overloaded(split, dropped)
+    return None
 
 
 def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes] | None:
@@ -125,7 +142,7 @@ def _spread(code: int, value: bytes, fields: list[bytes], rooms: list[int]) -> b
     return not value
 
 
-def _overloaded(fields: list[bytes], dropped: list[int]) -> Layout:
+def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
     """Say in option 52, which must be in the options field itself, which of `file` and `sname` are in use."""
     field, file, sname = fields
     use = (_FILE_OVERLOADED if file else 0) | (_SNAME_OVERLOADED if sname else 0)

@@ -49,6 +49,8 @@ from dhcp.packet6 import UDP_OCTETS, Packet6, decode_datagram6, encode_datagram6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dhcp.port6 import Port6
 
 # The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
@@ -210,18 +212,24 @@ def _parameters(message: Message6, port: Port6, room: int) -> tuple[bytes, list[
     for code, value in port.options.items():
         if code not in message.requested:
             continue
-        names = port.search
-        while code == DOMAIN_LIST and len(names) > 1 and len(encoded) + 4 + len(value) > room:
-            names = names[:-1]
-            value = encode_names(names)  # noqa: PLW2901
-        whole = value == port.options[code]
-        if len(encoded) + 4 + len(value) <= room:
-            encoded += encode_option6(code, value)
-        else:
-            whole = False
-        if not whole:
+        left = room - len(encoded) - 4
+        if len(value) > left:
             dropped.append(code)
+            value = _first_names(port.search, left) if code == DOMAIN_LIST else b""  # noqa: PLW2901
+        if value:
+            encoded += encode_option6(code, value)
     return encoded, dropped
+
+
+def _first_names(names: Sequence[str], room: int) -> bytes:
+    """As many as `room` octets hold. Each is encoded once: a list may be long, and a guest ask often."""
+    encoded = b""
+    for name in names:
+        one = encode_names((name,))
+        if len(encoded) + len(one) > room:
+            break
+        encoded += one
+    return encoded
 
 
 def _silence(message: Message6, port: Port6, cause: str, reason: str) -> Decision:
