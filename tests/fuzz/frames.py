@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of `dhcp.handler.handle`: DHCP and ARP frames (atheris, on libFuzzer).
+"""Coverage-guided fuzzing of `dhcp.handler.handle`: frames of every protocol it knows (atheris, on libFuzzer).
 
     python tests/fuzz/frames.py [CORPUS] [-max_total_time=60 and other options of libFuzzer]
 
@@ -24,11 +24,26 @@ with atheris.instrument_imports(include=["dhcp"]):
     from dhcp.handler import handle
     from dhcp.port import Port, serve_port
 
+from lab.requests import mac_octets, packed  # noqa: E402
+from lab.requests6 import (  # noqa: E402
+    CLIENT6,
+    CLIENT_LINK_LOCAL,
+    DUID,
+    IAID,
+    ROUTER_LINK_LOCAL,
+    datagram6,
+    ia_na,
+    message6,
+    neighbour_solicitation,
+    packed6,
+    router_solicitation,
+)
 from mutation import Mutator  # noqa: E402
 from oracle import check  # noqa: E402
 
 MAC = "02:00:00:00:00:0a"
 CLIENT, SERVER, ROUTER = "10.0.0.2", "10.0.0.1", "169.254.1.1"
+NEIGHBOUR6 = "fe80::99"
 PLAIN = {"client_mac": "52:54:00:0a:00:02", "client_address": f"{CLIENT}/24", "server_address": SERVER}
 CONFIGS = (
     {**PLAIN, "router": SERVER, "dns": ["10.0.0.53"], "mtu": 1400, "neighbours": {ROUTER: "ee:ee:ee:ee:ee:ee"}},
@@ -42,10 +57,21 @@ CONFIGS = (
         "hostname": "vm",
         "options": {"224": "x" * 300, "225": "y" * 200},
     },
+    {
+        **PLAIN,
+        "client_address6": f"{CLIENT6}/128",
+        "router6": ROUTER_LINK_LOCAL,
+        "router6_lladdr": "ee:ee:ee:ee:ee:ee",
+        "dns6": ["fd00:10:96::a"],
+        "search": ["default.svc.cluster.local", "cluster.local"],
+        "neighbours": {NEIGHBOUR6: "02:00:00:00:00:99", ROUTER_LINK_LOCAL: "ee:ee:ee:ee:ee:ee"},
+        "rapid_commit": True,
+    },
+    {**PLAIN, "dns6": ["fd00:10:96::a"], "search": [f"domain-{i}.example.test" for i in range(90)], "mtu": 1280},
     {**PLAIN, "mtu": 9000, "tftp_server": "10.0.0.8", "boot_file": "x" * 127, "options": {"224": "z" * 1000}},
 )
-# Thread time, for the machine may do other things: the slowest decision there is takes a hundredth of it.
-SLOWEST_SECONDS = 0.05
+# Thread time, for the machine may do other things: the slowest decision there is takes a twentieth of it.
+SLOWEST_SECONDS = 0.02
 REPEAT_EVERY = 16
 MEMORY_EVERY = 100_000
 # Python's own live blocks; a warmed-up run has some hundred thousand, and adds none.
@@ -65,14 +91,23 @@ class Target:
         port = self._ports[frame[5] % len(self._ports) if len(frame) > 5 else 0]
         began = time.thread_time()
         decision = handle(frame, port)
-        took = time.thread_time() - began
-        assert took < SLOWEST_SECONDS, f"{took * 1e3:.1f} ms for one frame"
+        if time.thread_time() - began > SLOWEST_SECONDS:
+            self._measure_again(frame, port)
         check(frame, port, decision)
         self._executions += 1
         if self._executions % REPEAT_EVERY == 0:
             assert handle(frame, port) == decision, "another decision about the same frame"
         if self._executions % MEMORY_EVERY == 0:
             self._watch_memory()
+
+    def _measure_again(self, frame: bytes, port: Port) -> None:
+        """A virtual machine that was paused meanwhile counts the pause as time of the thread."""
+        took = []
+        for _ in range(5):
+            began = time.thread_time()
+            handle(frame, port)
+            took.append(time.thread_time() - began)
+        assert min(took) < SLOWEST_SECONDS, f"{min(took) * 1e3:.1f} ms for one frame"
 
     def _watch_memory(self) -> None:
         gc.collect()
@@ -87,23 +122,28 @@ def mutate(octets: bytes, size: int) -> bytes:
     return bytes(atheris.Mutate(octets, size))
 
 
-def seeds() -> list[bytes]:
-    """The frames of the property tests."""
+def seeds(ports: list[Port]) -> list[bytes]:
+    """The frames of the property tests, and one of each kind over IPv6."""
     from test_dhcp_handler import SEEDS
 
-    return SEEDS
+    duid = next(port.ipv6.duid for port in ports if port.ipv6)
+    to_one = [datagram6(message6(kind, [ia_na(CLIENT6)], server=duid)) for kind in (3, 5, 8, 9)]
+    to_any = [datagram6(message6(kind, [ia_na(CLIENT6), (14, b"")])) for kind in (1, 4, 6)]
+    solicitations = [router_solicitation(), router_solicitation(source="::"), neighbour_solicitation(NEIGHBOUR6)]
+    probe = neighbour_solicitation(NEIGHBOUR6, source="::")
+    return [*SEEDS, *to_one, *to_any, datagram6(message6(11)), *solicitations, probe]
 
 
 def main(words: list[str]) -> None:
-    from lab.requests import mac_octets, packed
-
     ports = [serve_port(parse_configs(config)[0], mac_octets(MAC)) for config in CONFIGS]
     addresses = [packed(text) for text in (CLIENT, SERVER, ROUTER, "0.0.0.0", "255.255.255.255", "10.0.0.9")]
-    mutator = Mutator(addresses, mutate)
+    values6 = [packed6(text) for text in (CLIENT6, NEIGHBOUR6, ROUTER_LINK_LOCAL, CLIENT_LINK_LOCAL, "::", "ff02::1:2")]
+    values6 += [DUID, IAID, *(port.ipv6.duid for port in ports if port.ipv6)]
+    mutator = Mutator(addresses, values6, mutate)
     corpus = [Path(word) for word in words[1:] if not word.startswith("-")]
     if corpus and not corpus[0].is_file():
         corpus[0].mkdir(parents=True, exist_ok=True)
-        for number, frame in enumerate(seeds()):
+        for number, frame in enumerate(seeds(ports)):
             for choice in range(len(ports)):
                 (corpus[0] / f"seed-{number}-{choice}").write_bytes(frame[:5] + bytes((choice,)) + frame[6:])
     atheris.Setup([words[0], "-max_len=1514", *words[1:]], Target(ports), custom_mutator=mutator)

@@ -6,6 +6,8 @@ import random
 import struct
 from collections.abc import Callable
 
+from mutation6 import Mutator6
+
 IPV4_AT, UDP_AT, BOOTP_AT, OPTIONS_AT = 14, 34, 42, 282
 LARGEST_FRAME = 1514
 # Numbers that some rule is about, and their neighbours.
@@ -27,17 +29,20 @@ Mutate = Callable[[bytes, int], bytes]
 
 
 class Mutator:
-    """Turns a frame into a similar one. `addresses` are values that IPv4 fields and options are given at times;
-    `mutate` is the fuzzer's own mutation of octets."""
+    """Turns a frame into a similar one. `addresses` are values that IPv4 fields and options are given at times,
+    `values6` those that IPv6 ones are; `mutate` is the fuzzer's own mutation of octets."""
 
-    def __init__(self, addresses: list[bytes], mutate: Mutate) -> None:
+    def __init__(self, addresses: list[bytes], values6: list[bytes], mutate: Mutate) -> None:
         self._addresses = addresses
         self._mutate = mutate
+        self._mutate6 = Mutator6(values6, mutate)
 
     def __call__(self, data: bytes, max_size: int, seed: int) -> bytes:
         """One mutation, the same for the same seed; at most `max_size` octets."""
         chance = random.Random(seed)
         limit = min(max_size, LARGEST_FRAME)
+        if data[12:14] == b"\x86\xdd" and len(data) >= 66 and chance.random() > 0.1:
+            return self._mutate6(data, limit, chance)
         if len(data) < OPTIONS_AT or chance.random() < 0.1:
             return self._mutate(data, limit)
         frame = self._mutate_field(data, chance) if chance.random() < 0.3 else self._mutate_options(data, chance)

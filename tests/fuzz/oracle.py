@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from oracle6 import check6, must_be_silent6
+
 from dhcp.decision import Decision
 from dhcp.port import Port
 
@@ -27,6 +29,8 @@ def must_be_silent(frame: bytes, port: Port) -> bool:
     """Whether the frame is one that no server of this client may answer, as far as the fixed fields tell."""
     if frame[12:14] == b"\x08\x06":
         return len(frame) < 42 or frame[14:22] != b"\0\1\x08\0\6\4\0\1" or frame[38:42] not in port.arp
+    if frame[12:14] == b"\x86\xdd":
+        return must_be_silent6(frame, port)
     if len(frame) < SHORTEST_REQUEST or frame[12:15] != b"\x08\0\x45" or frame[23] != 17 or frame[36:38] != b"\0\x43":
         return True
     fragment = struct.unpack_from("!H", frame, 20)[0] & 0x3FFF
@@ -42,6 +46,9 @@ def check(frame: bytes, port: Port, decision: Decision) -> None:
         assert not must_be_silent(frame, port), "this frame must get silence"
         if frame[12:14] == b"\x08\x06":
             check_arp(frame, port, decision)
+            return
+        if frame[12:14] == b"\x86\xdd":
+            check6(frame, port, decision)
             return
     for reply in decision.frames:
         check_reply(frame, port, reply)
