@@ -9,6 +9,14 @@ from pathlib import Path
 
 import pytest
 from lab.requests import CLIENT, CLIENT_MAC, SERVER, arp, discover, mac_octets, reboot
+from lab.requests6 import (
+    CLIENT6,
+    ROUTER_LINK_LOCAL,
+    ROUTER_MAC,
+    neighbour_solicitation,
+    router_solicitation,
+    solicit,
+)
 from oracle import check, must_be_silent
 
 from dhcp.config import parse_configs
@@ -18,6 +26,7 @@ from dhcp.port import serve_port
 
 SECONDS = 60
 FEWEST_EXECUTIONS = 50_000
+NEIGHBOUR6 = "fe80::99"
 PORT = serve_port(
     parse_configs(
         {
@@ -25,7 +34,10 @@ PORT = serve_port(
             "client_address": f"{CLIENT}/24",
             "server_address": SERVER,
             "router": SERVER,
-            "neighbours": {"169.254.1.1": "ee:ee:ee:ee:ee:ee"},
+            "neighbours": {"169.254.1.1": "ee:ee:ee:ee:ee:ee", NEIGHBOUR6: "02:00:00:00:00:99"},
+            "client_address6": f"{CLIENT6}/128",
+            "router6": ROUTER_LINK_LOCAL,
+            "router6_lladdr": ROUTER_MAC,
         }
     )[0],
     mac_octets("02:00:00:00:00:0a"),
@@ -46,7 +58,11 @@ def test_no_frame_breaks_a_rule(tmp_path: Path) -> None:
     assert int(executions[1]) > FEWEST_EXECUTIONS
 
 
-@pytest.mark.parametrize("request_frame", [discover(), reboot("10.0.0.9"), arp(1, "169.254.1.1"), discover(op=2)])
+RIGHT = [discover(), reboot("10.0.0.9"), arp(1, "169.254.1.1"), discover(op=2)]
+RIGHT6 = [solicit(), router_solicitation(), neighbour_solicitation(NEIGHBOUR6)]
+
+
+@pytest.mark.parametrize("request_frame", [*RIGHT, *RIGHT6])
 def test_the_judge_accepts_what_is_right(request_frame: bytes) -> None:
     check(request_frame, PORT, handle(request_frame, PORT))
 
@@ -65,7 +81,19 @@ def test_the_judge_notices_one_wrong_octet(request_frame: bytes, at: int) -> Non
         check(request_frame, PORT, Decision("x", frames=(bytes(reply),), answer="x"))
 
 
-@pytest.mark.parametrize("request_frame", [discover(chaddr="02:00:00:00:00:01"), arp(2, "169.254.1.1"), arp(1, CLIENT)])
+@pytest.mark.parametrize("at", [12, 14, 18, 20, 22, 37, 54, 56, 61, 64])
+@pytest.mark.parametrize("request_frame", RIGHT6, ids=["advertise", "ra", "na"])
+def test_the_judge_notices_one_wrong_octet_over_ipv6(request_frame: bytes, at: int) -> None:
+    reply = bytearray(handle(request_frame, PORT).frames[0])
+    reply[at] ^= 0x55
+    with pytest.raises((AssertionError, KeyError)):
+        check(request_frame, PORT, Decision("x", frames=(bytes(reply),), answer="x"))
+
+
+@pytest.mark.parametrize(
+    "request_frame",
+    [discover(chaddr="02:00:00:00:00:01"), arp(2, "169.254.1.1"), arp(1, CLIENT), neighbour_solicitation(CLIENT6)],
+)
 def test_the_judge_notices_an_answer_to_what_must_get_silence(request_frame: bytes) -> None:
     assert must_be_silent(request_frame, PORT)
     with pytest.raises(AssertionError, match="silence"):
