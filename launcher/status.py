@@ -13,8 +13,10 @@ from netsetup.discover import observe
 from netsetup.lock import NamespaceLock
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
+from netsetup.network import VMNetwork
 from netsetup.nftables import COUNTERS
 from netsetup.plan import plan_setup
+from netsetup.translation import DROPPED, counters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class NetworkStatus:
     """One network of the VM."""
 
     name: str
+    binding: str
     pod_interface: str
     bridge: str
     guest_port: str
@@ -35,7 +38,9 @@ class NetworkStatus:
     """The pod's other addresses, which nobody hands to the VM."""
     isolated: bool
     dropped: dict[str, int]
-    """Frames of the guest that isolation has dropped, by the reason's name."""
+    """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the reason's name."""
+    forwarded: dict[str, int]
+    """Connections that were forwarded to a masqueraded guest, by protocol and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +66,35 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
             return None
         pending = plan_setup(observed, record.networks, state.copy_of(record)).lines()
     counters = nftables.read_counters()
-    networks = []
-    for network in record.networks:
-        address = network.address4
+    return Status(tuple(_status_of(network, counters) for network in record.networks), tuple(pending), _server_status())
+
+
+def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
+    address, translation = network.address4, network.translation
+    dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS} if network.isolated else {}
+    forwarded: dict[str, int] = {}
+    others: list[str] = []
+    if translation:
+        counted = nftables.read_counters(nftables.TRANSLATING)
+        dropped |= {name: counted.get(name, 0) for name in DROPPED}
+        forwarded = {name: counted.get(name, 0) for name in counters_of(translation) if name not in DROPPED}
+    else:
         others = [a.cidr for a in network.pod.addresses if a.is_global and a != address]
-        dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS}
-        networks.append(
-            NetworkStatus(
-                name=network.name,
-                pod_interface=network.pod.name,
-                bridge=network.bridge,
-                guest_port=network.guest_port,
-                mac=network.mac,
-                mac_source=network.mac_source,
-                mtu=network.mtu,
-                address=address.cidr if address else "",
-                further_addresses=tuple(others),
-                isolated=network.isolated,
-                dropped=dropped if network.isolated else {},
-            )
-        )
-    return Status(tuple(networks), tuple(pending), _server_status())
+    return NetworkStatus(
+        name=network.name,
+        binding=network.binding,
+        pod_interface=network.pod.name,
+        bridge=network.bridge,
+        guest_port=network.guest_port,
+        mac=network.mac,
+        mac_source=network.mac_source,
+        mtu=network.mtu,
+        address=address.cidr if address else "",
+        further_addresses=tuple(others),
+        isolated=network.isolated,
+        dropped=dropped,
+        forwarded=forwarded,
+    )
 
 
 def _server_status() -> dict[str, Any] | None:
@@ -95,15 +108,20 @@ def _server_status() -> dict[str, Any] | None:
 def lines(status: Status) -> Iterator[str]:
     """The status as text, a fact a line."""
     for network in status.networks:
-        yield f"network {network.name}: {network.pod_interface} ─ {network.bridge} ─ {network.guest_port}"
+        way = f"{network.pod_interface} ─ {network.bridge} ─ {network.guest_port}"
+        yield f"network {network.name}, {network.binding}: {way}"
         yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
         yield f"  VM's address {network.address or 'none: the network itself has to serve one'}"
         if network.further_addresses:
             yield f"  not handed out: {', '.join(network.further_addresses)}"
         yield f"  isolation {'on' if network.isolated else 'off'}"
         for name, count in network.dropped.items():
-            if count:
+            if count and name in COUNTERS:
                 yield f"  dropped {count} frames of the guest: {COUNTERS[name]}"
+            elif count:
+                yield f"  dropped {count} packets: {DROPPED[name]}"
+        for name, count in network.forwarded.items():
+            yield f"  forwarded {count} connections: {name}"
     for step in status.pending:
         yield f"out of place, `prestart` would do: {step}"
     if status.dhcp is None:

@@ -112,6 +112,14 @@ class AddRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class AddLocalRoute:
+    """Have the host take packets for an address when they come in by this link, although the address is another's."""
+
+    link: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteRoute:
     route: Route
 
@@ -160,6 +168,7 @@ Step = (
     | DeleteAddress
     | AwaitAddresses
     | AddRoute
+    | AddLocalRoute
     | DeleteRoute
     | AddNeighbour
     | DeleteNeighbour
@@ -214,6 +223,8 @@ def describe(step: Step) -> str:
             return f"wait until no address of {link} is tentative"
         case AddRoute(route):
             return f"route add {route.text}"
+        case AddLocalRoute(link, address):
+            return f"route add local {address} dev {link} table local"
         case DeleteRoute(route):
             return f"route delete {route.text}"
         case AddNeighbour(link, neighbour):

@@ -90,28 +90,30 @@ class Translation:
     sidecar: Sidecar | None = None
 
 
-ALL = "every-port"
+ALL: Final = "every-port"
 """The counter of a guest to which everything is forwarded."""
 
+DROPPED: Final = {
+    "outside": "from or to the VM's network, but through another interface",
+    "loopback": "of the guest, to the pod's loopback address",
+    "elsewhere": "that the pod would have had to forward for somebody else, or elsewhere",
+}
+"""Why a packet is dropped; a counter of each is kept under its name."""
 
-def counters(translation: Translation) -> dict[str, str]:
-    """The counters of the table, each with what it counts: connections by port, packets that were dropped."""
-    reached = (_reached_from_outside(translation), _reached_from_inside(translation))
-    forwarded = {p.counter: f"connections to {p.protocol} {p.text}" for ports in reached for p in ports or ()}
-    if None in reached:
-        forwarded[ALL] = "connections and other flows"
-    return forwarded | {
-        "outside": "packets from or to the VM's network that came from elsewhere",
-        "loopback": "packets of the guest to the pod's loopback address",
-        "elsewhere": "packets that may not be forwarded",
-    }
+
+def counters_of(translation: Translation) -> list[str]:
+    """The names of the table's counters: of connections by port, and of what is dropped."""
+    forwarded: dict[str, None] = {}
+    for ports in (_reached_from_outside(translation), _reached_from_inside(translation)):
+        forwarded |= dict.fromkeys([ALL] if ports is None else [port.counter for port in ports])
+    return [*forwarded, *DROPPED]
 
 
 def body(translation: Translation) -> str:
     """The table's content: chains and counters, to be put between braces."""
     nic, bridge = f'"{translation.pod_interface}"', f'"{translation.bridge}"'
     sides = translation.sides
-    lines = [f"  counter {name} {{ }}" for name in counters(translation)]
+    lines = [f"  counter {name} {{ }}" for name in counters_of(translation)]
 
     # Before anything is translated back: an answer's destination is still an address of ours on the right interface.
     raw = [

@@ -60,11 +60,11 @@ def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
         ({"devices": {"gpus": []}}, (), r"^spec\.domain\.devices\.?.*gpus"),
         (
             {
-                "devices": {"interfaces": [{"name": "default", "masquerade": {}}]},
+                "devices": {"interfaces": [{"name": "default", "passt": {}}]},
                 "networks": [{"name": "default", "pod": {}}],
             },
             (),
-            r"^spec\.domain\.devices\.interfaces\[0\]\.masquerade: ",
+            r"^spec\.domain\.devices\.interfaces\[0\]\.passt: ",
         ),
         ({"firmware": {"kernelBoot": {"container": {"kernelPath": "/no/kernel"}}}}, (), r"kernelPath: /no/kernel: "),
         ({"devices": NO_DISK, "volumes": ROOT_VOLUME}, (), r"`root` has no image: give --disk root=PATH"),
@@ -82,7 +82,7 @@ def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
     ids=[
         "cores",
         "unknown device",
-        "masquerade",
+        "passt",
         "no kernel",
         "no image",
         "image missing",

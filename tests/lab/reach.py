@@ -1,0 +1,106 @@
+"""Who reaches whom, and by which address: one connection or datagram there and one answer back.
+
+Sockets are opened in their namespaces by this one process, so a question costs a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import select
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
+
+from lab.namespace import Namespace
+
+SCTP_NUMBER = 132
+PATIENCE = 0.4
+"""Seconds until an unanswered question counts as unanswered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One socket in a namespace that answers what reaches it."""
+
+    protocol: str
+    port: int
+    socket: socket.socket
+
+    def answer(self) -> str:
+        """Take what has come and answer it; the client's address as it looks from here. Raises TimeoutError."""
+        if not select.select([self.socket], [], [], PATIENCE)[0]:
+            raise TimeoutError
+        if self.protocol == "tcp":
+            connection, client = self.socket.accept()
+            with connection:
+                connection.sendall(b"answer")
+            return str(client[0])
+        data, client = self.socket.recvfrom(2048)
+        if self.protocol == "udp":
+            self.socket.sendto(b"answer", client)
+            return str(client[0])
+        question = _sctp(data, self.socket.family)
+        if question.dport != self.port or SCTPChunkInit not in question:
+            return self.answer()
+        tag = question[SCTPChunkInit].init_tag
+        reply = SCTP(sport=self.port, dport=question.sport, tag=tag) / SCTPChunkInitAck(init_tag=tag + 1)
+        self.socket.sendto(bytes(reply), (client[0], 0))
+        return str(client[0])
+
+
+@contextlib.contextmanager
+def serving(namespace: Namespace, protocol: str, port: int, address: str) -> Iterator[Server]:
+    """A server of ``tcp``, ``udp`` or ``sctp`` (of the latter the handshake's first half) at an address."""
+    with _open(namespace, protocol, address) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, 0 if protocol == "sctp" else port))
+        if protocol == "tcp":
+            server.listen(8)
+        yield Server(protocol, port, server)
+
+
+def seen_by(server: Server, client: Namespace, address: str, *, port: int | None = None, source: str = "") -> str:
+    """The address under which `client` reaches the server at `address`; empty when it does not, or has no answer."""
+    to = (address, port or server.port)
+    with _open(client, server.protocol, address) as asking:
+        asking.settimeout(PATIENCE)
+        if source:
+            asking.bind((source, 0))
+        try:
+            if server.protocol == "sctp":
+                sport = random.randrange(32768, 60999)
+                asking.sendto(bytes(SCTP(sport=sport, dport=to[1]) / SCTPChunkInit(init_tag=sport)), (address, 0))
+                seen = server.answer()
+                return seen if _has_init_ack(asking, to[1]) else ""
+            asking.connect(to)
+            if server.protocol == "udp":
+                asking.send(b"question")
+            seen = server.answer()
+            return seen if asking.recv(16) == b"answer" else ""
+        except OSError:  # refused, unreachable, or TimeoutError
+            return ""
+
+
+def _open(namespace: Namespace, protocol: str, address: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_RAW}[protocol]
+    with namespace.entered():
+        return socket.socket(family, kind | socket.SOCK_CLOEXEC, SCTP_NUMBER if protocol == "sctp" else 0)
+
+
+def _has_init_ack(asking: socket.socket, port: int) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        packet = _sctp(asking.recvfrom(2048)[0], asking.family)
+        if packet.sport == port and SCTPChunkInitAck in packet:
+            return True
+    return False
+
+
+def _sctp(data: bytes, family: int) -> SCTP:
+    """The SCTP packet; a raw socket of IPv4 gives the IP header too."""
+    return SCTP(data if family == socket.AF_INET6 else data[(data[0] & 15) * 4 :])
