@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from launcher.lease6 import ipv6_fields, neighbours6
 from netsetup.model import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
 
 if TYPE_CHECKING:
@@ -25,24 +26,42 @@ class NoServerAddress(NetworkSetupError):
 def client_config(
     network: VMNetwork, interface: InterfaceSpec, *, hostname: str = "", subdomain: str | None = None
 ) -> dict[str, object] | None:
-    """The configuration of the DHCP server for one network; None where the pod has no IPv4 address to hand out.
+    """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
 
     `hostname` goes into option 12; a `subdomain` heads the search list, as a pod of that subdomain has it.
     Raises NoServerAddress.
     """
-    address = network.address4
-    if address is None:
+    ipv6 = ipv6_fields(network)
+    if network.address4 is None and not ipv6:
         return None
+    search = search_list(network.pod.resolver.search, subdomain)
+    config: dict[str, object] = {
+        "interface": network.guest_port,
+        "client_mac": network.mac,
+        **(ipv4_fields(network, network.address4) if network.address4 else {}),
+        "search": list(search),
+        "domain": domain_of(search),
+        "hostname": hostname,
+        "mtu": network.mtu,
+        "neighbours": {**ipv4_neighbours(network), **neighbours6(network)},
+        "ntp": list(interface.dhcp_options.ntp),
+        "tftp_server": interface.dhcp_options.tftp_server,
+        "boot_file": interface.dhcp_options.boot_file,
+        "options": {str(number): text for number, text in interface.dhcp_options.private},
+        **ipv6,
+    }
+    return {key: value for key, value in config.items() if value}
+
+
+def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
+    """The fields that say what is served over IPv4. Raises NoServerAddress."""
     pod, own_router = network.pod, network.gateway4
     # In a network of its own the VM has one router, the pod, and that knows the pod's routes.
     routes = [] if own_router else routes_of(pod)
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""
     prefix = address.prefixlen if own_router else prefix_length(address, pod)
-    search = search_list(pod.resolver.search, subdomain)
-    config: dict[str, object] = {
-        "interface": network.guest_port,
-        "client_mac": network.mac,
+    return {
         "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
         "router": router,
@@ -52,17 +71,14 @@ def client_config(
             if not (r.is_default and r.gateway) and not _is_connected(r, address, pod)
         ],
         "dns": [server for server in pod.resolver.nameservers if ":" not in server],
-        "search": list(search),
-        "domain": domain_of(search),
-        "hostname": hostname,
-        "mtu": network.mtu,
-        "neighbours": {} if own_router else {n.address: n.mac for n in pod.neighbours if n.family == AF_INET},
-        "ntp": list(interface.dhcp_options.ntp),
-        "tftp_server": interface.dhcp_options.tftp_server,
-        "boot_file": interface.dhcp_options.boot_file,
-        "options": {str(number): text for number, text in interface.dhcp_options.private},
     }
-    return {key: value for key, value in config.items() if value}
+
+
+def ipv4_neighbours(network: VMNetwork) -> dict[str, str]:
+    """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
+    if network.gateway4 or network.address4 is None:
+        return {}
+    return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
 
 
 def prefix_length(address: Address, pod: PodInterface) -> int:

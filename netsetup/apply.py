@@ -22,6 +22,7 @@ from netsetup.model import (
     NotPermitted,
     NotRestored,
 )
+from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 from netsetup.network import VMNetwork, canonical
@@ -117,6 +118,9 @@ def prepare_pod_network_interfaces(
                 for r in requests
             ]
             networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
+            if not dry_run:
+                ask_for_routers(netlink, networks)
+                networks = tuple(with_router_mac(netlink, network) for network in networks)
             record = Record(
                 boot_id=state.boot_id(),
                 namespace_cookie=netlink.namespace_cookie,

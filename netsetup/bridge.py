@@ -21,7 +21,7 @@ from netsetup.model import (
     Namespace,
     PodInterface,
 )
-from netsetup.network import VMNetwork
+from netsetup.network import IPV6_MIN_MTU, VMNetwork
 from netsetup.steps import (
     AddAddress,
     CreateBridge,
@@ -47,7 +47,6 @@ IFA_F_TEMPORARY = 0x01
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
 DAD_SETTINGS = ("/accept_dad", "/dad_transmits")
-IPV6_MIN_MTU = 1280
 IFNAME_MAX = 15
 
 

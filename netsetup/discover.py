@@ -7,6 +7,7 @@ from pathlib import Path
 
 from netsetup.model import (
     AF_INET,
+    AF_INET6,
     ALIAS,
     FORCE_FORWARDING,
     FORWARDING4,
@@ -78,16 +79,17 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver, *, becomes
         raise UnsupportedInterface(f"{link.name}: the loopback device cannot serve a VM")
     if becomes_port:
         _refuse_unsupported(link, observed)
-    addresses = observed.addresses_of(link.index)
-    return PodInterface(
+    found = PodInterface(
         link=link,
-        addresses=addresses,
-        tables=lookup_tables(observed, next((a.address for a in addresses if a.family == AF_INET and a.is_global), "")),
+        addresses=observed.addresses_of(link.index),
         routes=observed.routes_of(link.index),
         neighbours=observed.neighbours_of(link.index),
         sysctls=sysctls_of(observed, name),
         resolver=resolver,
     )
+    sources = {family: found.main_address(family) for family in (AF_INET, AF_INET6)}
+    tables, tables6 = (lookup_tables(observed, a.address if a else "", family) for family, a in sources.items())
+    return replace(found, tables=tables, tables6=tables6)
 
 
 def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/etc/resolv.conf") -> PodInterface:
@@ -99,19 +101,19 @@ def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/et
         return pod_interface(observe(netlink), name, read_resolver(resolver_path))
 
 
-def lookup_tables(observed: Namespace, source: str) -> tuple[int, ...]:
-    """The routing tables in which the kernel looks for IPv4 packets from `source`, in order (ip-rule(8)).
+def lookup_tables(observed: Namespace, source: str, family: int = AF_INET) -> tuple[int, ...]:
+    """The routing tables in which the kernel looks for packets from `source`, in order (ip-rule(8)).
 
     A table with a default route ends the search. Rules that look at more than the source are passed over.
     """
     tables: list[int] = []
     for rule in sorted(observed.rules, key=lambda rule: rule.priority):
-        if rule.family != AF_INET or rule.selective or rule.destination or rule.table in (TABLE_LOCAL, *tables):
+        if rule.family != family or rule.selective or rule.destination or rule.table in (TABLE_LOCAL, *tables):
             continue
         if rule.source and (not source or ip_address(source) not in ip_network(rule.source)):
             continue
         tables.append(rule.table)
-        if any(r.is_default for r in observed.routes if r.family == AF_INET and r.table == rule.table):
+        if any(r.is_default for r in observed.routes if r.family == family and r.table == rule.table):
             break
     return tuple(tables) or (TABLE_MAIN,)
 

@@ -13,7 +13,6 @@ from typing import Final
 
 from netsetup.bridge import (
     IFA_F_NODAD,
-    IPV6_MIN_MTU,
     bridge_steps,
     device_release_steps,
     guest_port_steps,
@@ -34,7 +33,7 @@ from netsetup.model import (
     Namespace,
     PodInterface,
 )
-from netsetup.network import MASQUERADE_MAC, Masquerade, VMNetwork, canonical
+from netsetup.network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
 from netsetup.steps import Step, sysctl_steps
 
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"

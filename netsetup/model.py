@@ -41,6 +41,8 @@ IFF_LOOPBACK: Final = 8
 IFF_LOWER_UP: Final = 0x10000
 
 NUD_PERMANENT: Final = 0x80
+NUD_KNOWN: Final = 0x02 | 0x04 | 0x08 | 0x10 | NUD_PERMANENT
+"""States in which a neighbour's MAC is known: reachable, stale, delay, probe, permanent."""
 
 # Settings of an interface (Documentation/networking/ip-sysctl.rst), as paths below /proc/sys.
 FORWARDING4: Final = "net/ipv4/conf/{}/forwarding"
@@ -309,6 +311,8 @@ class PodInterface:
     """The permanent ones."""
     tables: tuple[int, ...] = (TABLE_MAIN,)
     """The routing tables in which the kernel looks, in this order, for packets from the first IPv4 address."""
+    tables6: tuple[int, ...] = (TABLE_MAIN,)
+    """Likewise for the first IPv6 address."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
     resolver: Resolver = field(default_factory=Resolver)
@@ -319,6 +323,18 @@ class PodInterface:
 
     def global_addresses(self, family: int) -> tuple[Address, ...]:
         return tuple(a for a in self.addresses if a.family == family and a.is_global)
+
+    def main_address(self, family: int) -> Address | None:
+        """The address a VM gets, the first that the CNI gave; None when there is no global one.
+
+        The kernel lists IPv6 addresses newest first, and some of them are worse than others.
+        """
+        addresses = self.global_addresses(family)
+        if family == AF_INET6:
+            addresses = tuple(reversed(addresses))
+            lasting = [a for a in addresses if a.preferred_seconds and not a.flags & IFA_F_TEMPORARY]
+            return next(iter([*lasting, *addresses]), None)
+        return next(iter(addresses), None)
 
     @property
     def mtu(self) -> int:

@@ -32,6 +32,7 @@ from netsetup.model import (
     AF_INET,
     AF_INET6,
     IFF_UP,
+    NUD_PERMANENT,
     Address,
     KernelRefused,
     Link,
@@ -56,8 +57,8 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_GETRULE = 34
 RTM_F_CLONED = 0x200
 # linux/neighbour.h
-NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x04, 0x40, 0x08
-NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
+NTF_USE, NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x01, 0x04, 0x40, 0x08
+NUD_NONE, NUD_NOARP = 0x00, 0x40
 AF_BRIDGE = 7
 
 SO_NETNS_COOKIE: Final = 71
@@ -105,12 +106,12 @@ class Netlink:
             if not m["flags"] & RTM_F_CLONED
         )
 
-    def neighbours(self) -> tuple[tuple[int, Neighbour], ...]:
-        """The permanent entries of both families."""
+    def neighbours(self, states: int = NUD_PERMANENT) -> tuple[tuple[int, Neighbour], ...]:
+        """The entries of both families in one of these states, by default the permanent ones."""
         return tuple(
             (m["ifindex"], neighbour_of(m))
             for m in self._dump(ndmsg, RTM_GETNEIGH)
-            if m["state"] & NUD_PERMANENT and m["family"] in (AF_INET, AF_INET6) and get(m, "NDA_LLADDR")
+            if m["state"] & states and m["family"] in (AF_INET, AF_INET6) and get(m, "NDA_LLADDR")
         )
 
     def rules(self) -> tuple[Rule, ...]:
@@ -214,6 +215,14 @@ class Netlink:
     def add_neighbour(self, index: int, name: str, neighbour: Neighbour) -> None:
         message = neighbour_message(index, neighbour)
         self._request(f"{name}: add neighbour {neighbour.address}", message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
+
+    def use_neighbour(self, index: int, name: str, address: str) -> None:
+        """Have the kernel resolve an IPv6 address as if it had a packet for it."""
+        message = ndmsg()
+        message["family"], message["ifindex"], message["state"] = AF_INET6, index, NUD_NONE
+        message["flags"] = NTF_USE
+        message["attrs"] = [("NDA_DST", address)]
+        self._request(f"{name}: resolve {address}", message, RTM_NEWNEIGH, NLM_F_CREATE)
 
     def delete_neighbour(self, index: int, name: str, neighbour: Neighbour) -> None:
         message = neighbour_message(index, neighbour)

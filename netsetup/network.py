@@ -20,6 +20,7 @@ from netsetup.translation import ForwardedPorts, Side, Sidecar, Translation
 
 VM_NETWORK4: Final = "10.0.2.0/24"
 VM_NETWORK6: Final = "fd10:0:2::/120"
+IPV6_MIN_MTU: Final = 1280
 MASQUERADE_MAC: Final = "02:00:00:00:00:00"
 """The bridge's, in the masquerade binding: the same in every pod, so that a guest that moves finds its router again."""
 MASQUERADE_LINK_LOCAL: Final = "fe80::ff:fe00:0"
@@ -63,6 +64,8 @@ class VMNetwork:
     adopted: Link | None = None
     """The guest port as it was found; None when it is a tap of our own."""
     adopted_sysctls: tuple[tuple[str, str], ...] = ()
+    router6_mac: str = ""
+    """MAC of the pod's IPv6 gateway as it answered at set-up; empty when it is a permanent neighbour or did not."""
 
     @property
     def binding(self) -> str:
@@ -77,6 +80,11 @@ class VMNetwork:
     def address6(self) -> Address | None:
         """The IPv6 address the VM gets, likewise."""
         return self._guest_address(AF_INET6)
+
+    @property
+    def serves6(self) -> bool:
+        """Whether the VM is served IPv6: there is an address for it, and the link carries IPv6 (RFC 8200 §5)."""
+        return self.address6 is not None and self.mtu >= IPV6_MIN_MTU
 
     @property
     def gateway4(self) -> Address | None:
@@ -96,6 +104,7 @@ class VMNetwork:
             self.pod.name,
             self.guest_port,
             dhcp4=self.address4 is not None,
+            dhcp6=self.serves6,
             isolated=self.isolated,
             mac=self.mac,
             addresses4=tuple(a.address for a in addresses if a.family == AF_INET),
@@ -136,7 +145,7 @@ class VMNetwork:
     def _guest_address(self, family: int) -> Address | None:
         if self.masquerade:
             return self._of_vm_network(family, 2)
-        return next(iter(self.pod.global_addresses(family)), None)
+        return self.pod.main_address(family)
 
     def _of_vm_network(self, family: int, number: int) -> Address | None:
         """The host of this number in the VM's own network; None where there is no such network."""

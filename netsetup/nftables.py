@@ -30,6 +30,8 @@ class Barrier:
     guest_port: str
     dhcp4: bool
     """Whether we serve DHCPv4 on the guest port: then none of it crosses."""
+    dhcp6: bool
+    """Whether we serve DHCPv6 there: then neither it nor router solicitations and advertisements cross."""
     isolated: bool
     """Whether the guest is held to its own addresses."""
     mac: str
@@ -85,12 +87,16 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") 
                 local_in.append(f'iifname "{barrier.guest_port}" jump {barrier.guest_port}')
                 lines += _isolation(barrier)
             continue
-        if barrier.dhcp4:
-            for source, target in (
-                (barrier.guest_port, barrier.pod_interface),
-                (barrier.pod_interface, barrier.guest_port),
-            ):
-                forward.append(f'iifname "{source}" oifname "{target}" meta protocol ip udp dport {{ 67, 68 }} drop')
+        for source, target in (
+            (barrier.guest_port, barrier.pod_interface),
+            (barrier.pod_interface, barrier.guest_port),
+        ):
+            way = f'iifname "{source}" oifname "{target}"'
+            if barrier.dhcp4:
+                forward.append(f"{way} meta protocol ip udp dport {{ 67, 68 }} drop")
+            if barrier.dhcp6:
+                forward.append(f"{way} meta protocol ip6 udp dport {{ 546, 547 }} drop")
+                forward.append(f"{way} icmpv6 type {{ nd-router-solicit, nd-router-advert }} drop")
         ports = f'{{ "{barrier.pod_interface}", "{barrier.guest_port}" }}'
         local_in.append(f"iifname {ports} drop")
         local_out.append(f"oifname {ports} drop")

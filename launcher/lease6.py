@@ -1,0 +1,75 @@
+"""What the VM is told of IPv6: the pod's network → the fields of the server's configuration. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from netsetup.model import AF_INET6, RTN_UNICAST
+from netsetup.neighbour import first_leg, permanent_mac, router6_of
+from netsetup.network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
+
+if TYPE_CHECKING:
+    from netsetup.model import Address, PodInterface
+    from netsetup.network import VMNetwork
+
+
+def ipv6_fields(network: VMNetwork) -> dict[str, object]:
+    """The fields that say what is served over IPv6; none where there is no address, or the link carries no IPv6.
+
+    A gateway that did not tell its MAC, and whose address the VM could not resolve either, is left out: the VM gets
+    its address without a route.
+    """
+    address = network.address6
+    if address is None or not network.serves6:
+        return {}
+    fields: dict[str, object] = {
+        "dns6": [server for server in network.pod.resolver.nameservers if ":" in server and "%" not in server]
+    }
+    if network.masquerade:
+        router = {"router6": MASQUERADE_LINK_LOCAL, "router6_lladdr": MASQUERADE_MAC}
+        return {"client_address6": f"{address.address}/{address.prefixlen}", **router, **fields}
+    pod = network.pod
+    fields = {"client_address6": f"{address.address}/{prefix_length6(address, pod)}", **fields}
+    route = router6_of(pod)
+    if route is None:
+        return fields
+    mac = permanent_mac(pod, route.gateway) or network.router6_mac
+    if not mac and not ipaddress.ip_address(route.gateway).is_link_local:
+        return fields
+    if mac:
+        fields["router6_lladdr"] = mac
+    if route.is_default:
+        return {**fields, "router6": route.gateway}
+    return {**fields, "routes6": [{"destination": d, "gateway": route.gateway} for d in _through(route.gateway, pod)]}
+
+
+def neighbours6(network: VMNetwork) -> dict[str, str]:
+    """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
+    if network.masquerade or not network.serves6:
+        return {}
+    return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
+
+
+def prefix_length6(address: Address, pod: PodInterface) -> int:
+    """Of the prefix that is on the link according to the routing table, as with IPv4; 128 when none is."""
+    on_link = {
+        route.destination
+        for route in pod.routes
+        if route.family == AF_INET6 and route.table in pod.tables6 and not route.gateway and not route.nexthops
+    }
+    return address.prefixlen if address.network in on_link else 128
+
+
+def _through(gateway: str, pod: PodInterface) -> list[str]:
+    """What is reached through a gateway; others' routes are not told, for an advertisement speaks for one router."""
+    return sorted(
+        {
+            route.destination
+            for route in map(first_leg, pod.routes)
+            if route.family == AF_INET6
+            and route.type == RTN_UNICAST
+            and route.table in pod.tables6
+            and route.gateway == gateway
+        }
+    )
