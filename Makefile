@@ -31,8 +31,9 @@ help:
 demo: demo-packages venv
 	$(BIN)/virt-launcher demo
 
+# A file of tests for each core at a time: most of them wait for packets, not for the processor.
 test: test-packages venv check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: venv
 	$(BIN)/ruff check .
