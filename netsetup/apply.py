@@ -17,10 +17,12 @@ from netsetup.model import (
     IFA_F_TENTATIVE,
     InvalidRequest,
     KernelRefused,
+    MissingFeature,
     Namespace,
     NetworkSetupError,
     NotPermitted,
     NotRestored,
+    RulesetRefused,
 )
 from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.netlink import Netlink
@@ -40,6 +42,7 @@ from netsetup.resolver import read_resolver
 from netsetup.state import Record
 from netsetup.steps import (
     AddAddress,
+    AddLocalRoute,
     AddNeighbour,
     AddRoute,
     AwaitAddresses,
@@ -188,6 +191,12 @@ def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
         state.forget(folder)
+        if isinstance(failure, RulesetRefused | KernelRefused):
+            from netsetup.preflight import missing_features
+
+            missing = missing_features(any(network.masquerade for network in record.networks))
+            if missing:
+                raise MissingFeature(f"this kernel lacks {', '.join(missing)}: {failure}") from None
         raise
 
 
@@ -257,7 +266,7 @@ def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
     try:
         _request(netlink, step, indexes)
     except KernelRefused as refused:
-        if isinstance(step, AddAddress | AddRoute | AddNeighbour) and refused.errno in ALREADY_THERE:
+        if isinstance(step, AddAddress | AddRoute | AddLocalRoute | AddNeighbour) and refused.errno in ALREADY_THERE:
             return
         if (
             isinstance(step, DeleteAddress | DeleteRoute | DeleteNeighbour | DeleteLink)
@@ -310,6 +319,8 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             _await_addresses(netlink, indexes[link])
         case AddRoute(route):
             netlink.add_route(route)
+        case AddLocalRoute(link, address):
+            netlink.add_local_route(indexes[link], address)
         case DeleteRoute(route):
             netlink.delete_route(route)
         case AddNeighbour(link, neighbour):

@@ -9,6 +9,7 @@ from netsetup.model import (
     AF_INET,
     AF_INET6,
     ALIAS,
+    BRIDGE_NETFILTER,
     FORCE_FORWARDING,
     FORWARDING4,
     FORWARDING6,
@@ -159,7 +160,7 @@ def _refuse_unsupported(link: Link, observed: Namespace) -> None:
 
 def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
     keys = [pattern.format(link.name) for link in links if not link.flags & IFF_LOOPBACK for pattern in SYSCTLS]
-    found = list(_values(keys))
+    found = list(_values((*keys, *BRIDGE_NETFILTER)))
     if not any(key.endswith("/force_forwarding") for key, _ in found):
         # Forwarding IPv6 then means to change these, and every interface with them.
         found += _values(FORWARDING6.format(name) for name in ("all", "default", "lo"))

@@ -23,6 +23,7 @@ from netsetup.bridge import (
 from netsetup.model import (
     AF_INET,
     AF_INET6,
+    BRIDGE_NETFILTER,
     FORCE_FORWARDING,
     FORWARDING4,
     FORWARDING6,
@@ -34,7 +35,8 @@ from netsetup.model import (
     PodInterface,
 )
 from netsetup.network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
-from netsetup.steps import Step, sysctl_steps
+from netsetup.steps import AddLocalRoute, Step, sysctl_steps
+from netsetup.translation import LOOPBACK
 
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
 PROTO_RA: Final = 9
@@ -103,6 +105,9 @@ def derived_mac(pod: PodInterface) -> str:
 def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Bridge and guest port, made and set but not yet up: nothing can pass."""
     steps = bridge_steps(observed, network, MASQUERADE_MAC)
+    # What the guest sends to itself by the pod's address is translated when it has come in, not on the bridge, which
+    # sends nothing back to where it came from. On, in every new namespace, where br_netfilter is loaded.
+    steps += [step for key in BRIDGE_NETFILTER if observed.sysctl(key) for step in sysctl_steps(observed, key, "0")]
     if network.gateway4:
         # The guest reaches in-pod clients, who speak from 127.0.0.1; the raw chain keeps it from the loopback address.
         steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
@@ -135,7 +140,7 @@ def forward_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The kernel looks at the setting of the interface a packet comes in by, or of all."""
-    steps: list[Step] = []
+    steps = _loopback6_steps(observed, network)
     ours = (network.bridge, network.guest_port)
     for link in observed.links:
         if link.name not in ours and _learns_routes(observed, link):
@@ -147,6 +152,14 @@ def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     for name in (network.bridge, network.pod.name):
         steps += sysctl_steps(observed, FORCE_FORWARDING.format(name), "1")
     return steps
+
+
+def _loopback6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """What route_localnet is for IPv4: the guest's answers to ::1, translated back, are looked up for their interface
+    alone. The guest cannot use that: ::1 on the wire is dropped (RFC 4291 §2.5.3)."""
+    bridge, loopback = observed.link(network.bridge), LOOPBACK[False]
+    there = bridge and any(r.destination == f"{loopback}/128" for r in observed.routes_of(bridge.index))
+    return [] if there else [AddLocalRoute(network.bridge, loopback)]
 
 
 def _learns_routes(observed: Namespace, link: Link) -> bool:
@@ -175,7 +188,7 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 def other_settings(observed: Namespace) -> tuple[str, ...]:
     """The keys of settings outside the VM's own interfaces that a set-up may change."""
     names = [link.name for link in observed.links if not link.flags & IFF_LOOPBACK]
-    keys = [ACCEPT_RA.format(name) for name in names]
+    keys = [*BRIDGE_NETFILTER, *(ACCEPT_RA.format(name) for name in names)]
     if observed.sysctl(FORWARDING6.format("all")) is not None:  # without a setting of each interface, see `discover`
         keys += [FORWARDING6.format(name) for name in ("all", "default", "lo", *names)]
     return tuple(keys)

@@ -28,6 +28,7 @@ TABLE_LOCAL: Final = 255
 
 PROTO_KERNEL: Final = 2
 RTN_UNICAST: Final = 1
+RTN_LOCAL: Final = 2
 RTNH_F_ONLINK: Final = 4
 
 IFA_F_TEMPORARY: Final = 0x01
@@ -49,6 +50,8 @@ FORWARDING4: Final = "net/ipv4/conf/{}/forwarding"
 FORWARDING6: Final = "net/ipv6/conf/{}/forwarding"
 FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
 """Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
+BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+"""Whether frames on bridges pass the netfilter hooks of IP before it is known that they are for the bridge itself."""
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -100,6 +103,10 @@ class KernelRefused(NetworkSetupError):
 
 class RulesetRefused(NetworkSetupError):
     """nft did not take our table; the message is its own first line."""
+
+
+class MissingFeature(NetworkSetupError):
+    """The kernel was built, or its modules loaded, without something that a set-up needs."""
 
 
 class RecordError(NetworkSetupError):

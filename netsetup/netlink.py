@@ -33,6 +33,8 @@ from netsetup.model import (
     AF_INET6,
     IFF_UP,
     NUD_PERMANENT,
+    RTN_LOCAL,
+    TABLE_LOCAL,
     Address,
     KernelRefused,
     Link,
@@ -207,6 +209,12 @@ class Netlink:
             route_message(route),
             RTM_NEWROUTE,
             NLM_F_CREATE | NLM_F_EXCL,
+        )
+
+    def add_local_route(self, index: int, address: str) -> None:
+        """A route of the local table by which packets for an IPv6 address are taken in on an interface."""
+        self.add_route(
+            Route(AF_INET6, f"{address}/128", table=TABLE_LOCAL, interface=index, type=RTN_LOCAL)
         )
 
     def delete_route(self, route: Route) -> None:
