@@ -1,0 +1,258 @@
+"""The plan of the masquerade binding, and the text of its rules: pure functions, so everything here is data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from netsetup.model import (
+    AF_INET,
+    AF_INET6,
+    ALIAS,
+    IFF_UP,
+    SCOPE_LINK,
+    Address,
+    DeviceConflict,
+    InvalidRequest,
+    Link,
+    Namespace,
+    PodInterface,
+    Resolver,
+    Route,
+)
+from netsetup.network import Masquerade, VMNetwork
+from netsetup.nftables import digest_of
+from netsetup.plan import (
+    NetworkRequest,
+    describe_network,
+    other_sysctls,
+    plan_setup,
+    plan_teardown,
+    ruleset_of,
+    with_news,
+)
+from netsetup.steps import AddAddress, CreateBridge, DeleteTable, LoadTable, SetMac, SetSysctl, Step
+from netsetup.translation import ISTIO, ForwardedPorts
+
+REQUEST = NetworkRequest(binding="masquerade")
+LO = Link(1, "lo", "", "00:00:00:00:00:00", 65536, 0x9, 0, "", 0, None)
+ETH0 = Link(2, "eth0", "veth", "0a:58:0a:f4:01:05", 1450, IFF_UP, 0, "", 0, None)
+NET1 = Link(3, "net1", "veth", "0a:58:0a:f4:02:05", 1450, IFF_UP, 0, "", 0, None)
+ADDRESS4 = Address(AF_INET, "10.244.1.5", 24)
+ADDRESS6 = Address(AF_INET6, "fd00:10:244::5", 64)
+LINK_LOCAL = Address(AF_INET6, "fe80::858:aff:fef4:105", 64, scope=SCOPE_LINK)
+DEFAULT = Route(AF_INET, "0.0.0.0/0", interface=2, gateway="10.244.1.1")
+
+
+def settings(name: str, force: bool = True) -> dict[str, str]:
+    values = {
+        f"net/ipv4/conf/{name}/forwarding": "0",
+        f"net/ipv6/conf/{name}/force_forwarding": "0",
+        f"net/ipv6/conf/{name}/forwarding": "0",
+        f"net/ipv6/conf/{name}/disable_ipv6": "0",
+        f"net/ipv6/conf/{name}/accept_ra": "1",
+    }
+    return {key: value for key, value in values.items() if force or not key.endswith("force_forwarding")}
+
+
+def world(*addresses: Address, links: tuple[Link, ...] = (), force: bool = True, **changes: Any) -> Namespace:
+    sysctls = {k: v for link in (ETH0, *links) for k, v in settings(link.name, force).items()}
+    if not force:
+        sysctls |= {f"net/ipv6/conf/{name}/forwarding": "0" for name in ("all", "default", "lo")}
+    observed = Namespace(
+        links=(LO, ETH0, *links),
+        addresses=tuple((2, a) for a in addresses or (ADDRESS4, ADDRESS6, LINK_LOCAL)),
+        routes=(DEFAULT,),
+        sysctls=tuple(sysctls.items()),
+    )
+    return dataclasses.replace(observed, **changes)
+
+
+def pod_of(observed: Namespace) -> PodInterface:
+    names = tuple((k, v) for k, v in observed.sysctls if "/eth0/" in k)
+    return PodInterface(ETH0, observed.addresses_of(2), observed.routes_of(2), sysctls=names)
+
+
+def network_of(observed: Namespace, request: NetworkRequest = REQUEST) -> VMNetwork:
+    return describe_network(observed, pod_of(observed), request)
+
+
+def changed(steps: tuple[Step, ...]) -> list[tuple[str, str]]:
+    """The settings that steps change, short and in order."""
+    return [(s.key.removeprefix("net/"), s.value) for s in steps if isinstance(s, SetSysctl)]
+
+
+def test_rules_come_first_and_forwarding_last_after_accept_ra() -> None:
+    observed = world(links=(NET1,))
+    steps = plan_setup(observed, [network_of(observed)]).steps
+    assert isinstance(steps[0], LoadTable)
+    assert [(s.name, s.mac, s.mtu) for s in steps if isinstance(s, CreateBridge)] == [
+        ("k6t-eth0", "02:00:00:00:00:00", 1450)
+    ]
+    assert [s.address.cidr for s in steps if isinstance(s, AddAddress)] == ["10.0.2.1/24", "fd10:0:2::1/120"]
+    assert changed(steps)[-8:] == [
+        ("ipv6/conf/tap0/disable_ipv6", "1"),
+        ("ipv4/conf/k6t-eth0/forwarding", "1"),
+        ("ipv4/conf/eth0/forwarding", "1"),
+        ("ipv6/conf/eth0/accept_ra", "2"),
+        ("ipv6/conf/net1/accept_ra", "2"),
+        ("ipv6/conf/k6t-eth0/forwarding", "1"),
+        ("ipv6/conf/k6t-eth0/force_forwarding", "1"),
+        ("ipv6/conf/eth0/force_forwarding", "1"),
+    ]
+    assert not [s for s in steps if isinstance(s, SetMac)], "the pod interface is left alone"
+
+
+def test_a_kernel_without_force_forwarding_forwards_for_all() -> None:
+    observed = world(force=False)
+    steps = plan_setup(observed, [network_of(observed)]).steps
+    assert changed(steps)[-2:] == [("ipv6/conf/eth0/accept_ra", "2"), ("ipv6/conf/all/forwarding", "1")]
+    recorded = dict(other_sysctls(observed, [network_of(observed)]))
+    assert {f"net/ipv6/conf/{name}/forwarding" for name in ("all", "default", "lo")} <= recorded.keys()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [((ADDRESS4, LINK_LOCAL), ["10.0.2.1/24"]), ((ADDRESS6, LINK_LOCAL), ["fd10:0:2::1/120"])],
+)
+def test_only_families_that_the_pod_has(addresses: tuple[Address, ...], expected: list[str]) -> None:
+    observed = world(*addresses)
+    network = network_of(observed)
+    steps = plan_setup(observed, [network]).steps
+    assert [s.address.cidr for s in steps if isinstance(s, AddAddress)] == expected
+    forwards4 = ("ipv4/conf/eth0/forwarding", "1") in changed(steps)
+    forwards6 = ("ipv6/conf/eth0/force_forwarding", "1") in changed(steps)
+    assert (forwards4, forwards6) == (ADDRESS4 in addresses, ADDRESS6 in addresses)
+    text = ruleset_of([network])
+    assert ("dnat ip to" in text, "dnat ip6 to" in text) == (forwards4, forwards6)
+
+
+def test_accept_ra_is_put_back_in_a_round_of_its_own() -> None:
+    observed = world()
+    network = network_of(observed)
+    values = dict(observed.sysctls) | {
+        "net/ipv6/conf/eth0/accept_ra": "2",
+        "net/ipv6/conf/eth0/force_forwarding": "1",
+        "net/ipv4/conf/eth0/forwarding": "1",
+    }
+    during = dataclasses.replace(observed, sysctls=tuple(values.items()), table="x", translation="x")
+    first = plan_teardown(during, [network], ()).steps
+    assert changed(first) == [("ipv4/conf/eth0/forwarding", "0"), ("ipv6/conf/eth0/force_forwarding", "0")]
+    values |= dict(network.pod.sysctls) | {"net/ipv6/conf/eth0/accept_ra": "2"}
+    second = plan_teardown(dataclasses.replace(during, sysctls=tuple(values.items())), [network], ()).steps
+    assert changed(second) == [("ipv6/conf/eth0/accept_ra", "1")]
+    last = plan_teardown(dataclasses.replace(observed, table="x", translation="x"), [network], ()).steps
+    assert last == (DeleteTable(("bridge", "inet")),)
+    assert not plan_teardown(observed, [network], ())
+
+
+def test_what_the_cni_changes_meanwhile_is_not_undone() -> None:
+    observed = world()
+    network = network_of(observed)
+    later = dataclasses.replace(
+        observed,
+        addresses=((2, Address(AF_INET, "10.244.1.9", 24)),),
+        routes=(Route(AF_INET, "10.77.0.0/16", interface=2, gateway="10.244.1.1"),),
+    )
+    assert not plan_teardown(later, [network], ())
+    news = with_news(later, network, REQUEST, Resolver())
+    assert [a.cidr for a in news.pod.addresses] == ["10.244.1.9/24"]
+    assert (news.pod.sysctls, news.gateway6) == (network.pod.sysctls, None)
+
+
+def test_one_table_missing_or_another_loads_both_again() -> None:
+    observed = world()
+    network = network_of(observed)
+    digest = digest_of(ruleset_of([network]))
+    for table, translation, families in (
+        ("", "", ()),
+        (digest, "", ("bridge",)),
+        ("", digest, ("inet",)),
+        (digest, "other", ("bridge", "inet")),
+    ):
+        there = dataclasses.replace(observed, table=table, translation=translation)
+        (load,) = [s for s in plan_setup(there, [network]).steps if isinstance(s, LoadTable)]
+        assert load.replace == families
+    there = dataclasses.replace(observed, table=digest, translation=digest)
+    assert not [s for s in plan_setup(there, [network]).steps if isinstance(s, LoadTable)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Masquerade(network4="10.10.10.3/30"), ("10.10.10.1/30", "10.10.10.2/30")),  # LK01
+        (Masquerade(network6="fd10:10:10::/120"), ("fd10:10:10::1/120", "fd10:10:10::2/120")),  # LK02
+        (Masquerade(), ("10.0.2.1/24", "10.0.2.2/24")),  # LK03
+    ],
+)
+def test_lk01_to_lk04_gateway_and_guest(wanted: Masquerade, expected: tuple[str, str]) -> None:
+    network = network_of(world(), dataclasses.replace(REQUEST, masquerade=wanted))
+    found = [a.cidr for a in (network.gateway4, network.address4, network.gateway6, network.address6) if a]
+    assert set(expected) <= set(found)
+    assert len(found) == 4  # LK04: each family that is not asked for otherwise has its usual network
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Masquerade(network4="10.0.2.0/31"), r"vmNetworkCIDR: 10\.0\.2\.0/31 is too small"),  # LK05
+        (Masquerade(network6="fd10::/127"), r"vmIPv6NetworkCIDR: fd10::/127 is too small"),  # LK06
+        (Masquerade(network4="abc"), r"vmNetworkCIDR: abc is not a network"),
+        (Masquerade(network4="fd10::/120"), r"vmNetworkCIDR: fd10::/120 is not an IPv4 network"),
+    ],
+)
+def test_lk05_lk06_networks_that_cannot_be(wanted: Masquerade, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        network_of(world(), dataclasses.replace(REQUEST, masquerade=wanted))
+
+
+def test_the_guests_mac_is_never_the_pods_nor_the_bridges() -> None:
+    observed = world()
+    derived = network_of(observed)
+    assert derived.mac_source == "pod"
+    assert derived.mac not in (ETH0.mac, "02:00:00:00:00:00")
+    assert network_of(observed, dataclasses.replace(REQUEST, stable_id="x")).mac_source == "derived"
+    assert network_of(observed, dataclasses.replace(REQUEST, mac="02:00:00:00:00:07")).mac == "02:00:00:00:00:07"
+    with pytest.raises(InvalidRequest, match="it is the bridge's own"):
+        network_of(observed, dataclasses.replace(REQUEST, mac="02:00:00:00:00:00"))
+
+
+def test_a_bridge_of_somebody_elses_is_in_the_way_even_with_that_mac() -> None:
+    theirs = Link(9, "k6t-eth0", "bridge", "02:00:00:00:00:00", 1450, IFF_UP, 0, "", 0, None)
+    observed = world(links=(theirs,))
+    with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name is in the way and is not ours"):
+        network_of(observed)
+    ours = dataclasses.replace(theirs, alias=f"{ALIAS} default")
+    network = network_of(world())
+    assert "link delete k6t-eth0" in plan_teardown(world(links=(ours,)), [network], ()).lines()
+
+
+def test_a_route_of_the_vms_own_bridge_is_no_overlap() -> None:
+    ours = Link(9, "k6t-eth0", "bridge", "02:00:00:00:00:00", 1450, IFF_UP, 0, f"{ALIAS} default", 0, None)
+    observed = world(links=(ours,))
+    own = Route(AF_INET, "10.0.2.0/24", interface=9)
+    network_of(dataclasses.replace(observed, routes=(DEFAULT, own)))
+    with pytest.raises(InvalidRequest, match=r"10\.0\.2\.0/24 overlaps the route 10\.0\.2\.0/24 dev eth0"):
+        network_of(dataclasses.replace(observed, routes=(DEFAULT, dataclasses.replace(own, interface=2))))
+
+
+def test_what_forwarded_before_still_does() -> None:
+    observed = world()
+    values = dict(observed.sysctls) | {"net/ipv4/conf/eth0/forwarding": "1"}
+    forwarding = dataclasses.replace(observed, sysctls=tuple(values.items()))
+    rule = 'iifname "eth0" meta nfproto ipv4 counter name elsewhere drop'
+    assert rule in ruleset_of([network_of(observed)])
+    assert rule not in ruleset_of([network_of(forwarding)])
+
+
+def test_the_same_wishes_give_the_same_digest_and_others_another() -> None:
+    def digest(**wishes: Any) -> str:
+        wanted = dataclasses.replace(REQUEST, masquerade=Masquerade(**wishes))
+        return digest_of(ruleset_of([network_of(world(), wanted)]))
+
+    http = ForwardedPorts("tcp", 80, 80)
+    assert digest(ports=(http,)) == digest(ports=(http,))
+    variants = [{}, {"ports": (http,)}, {"sidecar": ISTIO}, {"kept_ports": (49152,)}, {"network4": "10.9.0.0/24"}]
+    assert len({digest(**wishes) for wishes in variants}) == len(variants)
