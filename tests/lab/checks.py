@@ -10,8 +10,8 @@ from lab.namespace import Namespace
 from lab.pod import DNS, SEARCH, Pod
 from lab.shape import GuestNetwork
 
-_ICMP_OVERHEAD = 28
-"""IPv4 and ICMP header of a ping, bytes."""
+_ICMP_OVERHEAD = {False: 28, True: 48}
+"""IP and ICMP header of a ping, bytes, by whether it is over IPv6."""
 
 
 def assert_lease(
@@ -74,11 +74,11 @@ def assert_traffic(pod: Pod, client: Client) -> None:
 
 
 def pings(namespace: Namespace, address: str, *, size: int | None = None, source: str | None = None) -> bool:
-    """Whether an address answers; `size` is that of the whole IPv4 packet, which must not be fragmented.
+    """Whether an address answers; `size` is that of the whole IP packet, which must not be fragmented.
 
     The first request may be lost to the resolution of neighbours on the way, hence two of them.
     """
-    options = ["-M", "do", "-s", str(size - _ICMP_OVERHEAD)] if size else []
+    options = ["-M", "do", "-s", str(size - _ICMP_OVERHEAD[":" in address])] if size else []
     options += ["-I", source] if source else []
     command = ["ping", "-q", "-n", "-c", "1", "-W", "1", *options, address]
     return any(namespace.run(command, check=False).returncode == 0 for _ in range(2))

@@ -73,8 +73,24 @@ class GuestNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestNetwork6:
+    """What a VM in such a pod must end with, IPv6."""
+
+    address: str
+    """Always a /128: a prefix is on the link because the advertisement says so, if at all."""
+    router: str
+    """The link-local address that the VM's default route leads through."""
+    mtu: int
+    on_link: str | None = None
+    """The prefix whose addresses are reached without the router."""
+    reaches: Mapping[str, str] = field(default_factory=dict)
+    """Addresses that must answer to the guest, by what they stand for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
-    """One CNI's pod. `guest` is None where the pod has no IPv4 address to hand out."""
+    """One CNI's pod. `guest` is None where the pod has no IPv4 address to hand out, `guest6` where nothing is said of
+    IPv6."""
 
     name: str
     source: str
@@ -87,6 +103,7 @@ class Shape:
     """Node commands that make pod devices: run before the pod's commands."""
     neighbour: Side
     guest: GuestNetwork | None
+    guest6: GuestNetwork6 | None
 
     @property
     def nic(self) -> Nic:
@@ -121,6 +138,7 @@ def load_shape(name: str) -> Shape:
         node_before=before,
         neighbour=_side(table.section("neighbour")),
         guest=_guest(table.section("guest")) if "guest" in table else None,
+        guest6=_guest6(table.section("guest6")) if "guest6" in table else None,
     )
     table.done()
     return shape
@@ -170,6 +188,18 @@ def _guest(table: _Table) -> GuestNetwork:
         silent=tuple(table.take("silent", [])),
         by_classless_route=tuple(table.take("by_classless_route", [])),
         neighbours=table.take("neighbours", {}),
+    )
+    table.done()
+    return guest
+
+
+def _guest6(table: _Table) -> GuestNetwork6:
+    guest = GuestNetwork6(
+        address=table.take("address"),
+        router=table.take("router"),
+        mtu=table.take("mtu"),
+        on_link=table.take("on_link", "") or None,
+        reaches=table.take("reaches", {}),
     )
     table.done()
     return guest
