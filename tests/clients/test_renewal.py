@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 from lab.agent import Agent
-from lab.clients import CLIENTS, Client, Dhcpcd
-from lab.pod import MakePod
+from lab.clients import CLIENTS, Client, Dhcpcd, Networkd
+from lab.pod import MakePod, Pod
 from lab.sniffer import Frame, Sniffer
 from scapy.layers.dhcp import BOOTP, DHCP
 
@@ -84,3 +84,17 @@ def wait_until(true: Callable[[], bool], timeout: float, log: Callable[[], str])
     while not true():
         assert time.monotonic() < deadline, log()
         time.sleep(0.02)
+
+
+def test_what_the_cni_changes_reaches_the_guest_by_renewal(pod: Pod, agent: Agent) -> None:
+    """A route and a name server more: the hook, run again, takes them in, and the client that renews has them."""
+    agent.prestart()
+    agent.serve(**SHORT)
+    with Networkd(pod.guest) as client:  # dhclient's script looks at routes in a new lease only
+        before = client.acquire()
+        pod.pod.ip("route add 10.99.0.0/16 via 10.244.1.1 dev eth0 onlink")
+        pod.pod.write_resolv_conf("nameserver 192.0.2.53\n")
+        agent.prestart()
+        wait_until(lambda: client.resolver()[0] == ("192.0.2.53",), 8, client.log)
+        wait_until(lambda: ("10.99.0.0/16", "10.244.1.1") in client.observe().routes, 2, client.log)
+        assert client.addresses() == before.addresses
