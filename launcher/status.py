@@ -34,6 +34,8 @@ class NetworkStatus:
     mtu: int
     address: str
     """The IPv4 address that the VM is served, in CIDR form; empty where none is."""
+    address6: str
+    """Likewise the IPv6 address."""
     further_addresses: tuple[str, ...]
     """The pod's other addresses, which nobody hands to the VM."""
     isolated: bool
@@ -71,6 +73,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
 
 def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
     address, translation = network.address4, network.translation
+    address6 = network.address6 if network.serves6 else None
     dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS} if network.isolated else {}
     forwarded: dict[str, int] = {}
     others: list[str] = []
@@ -79,7 +82,7 @@ def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
         dropped |= {name: counted.get(name, 0) for name in DROPPED}
         forwarded = {name: counted.get(name, 0) for name in counters_of(translation) if name not in DROPPED}
     else:
-        others = [a.cidr for a in network.pod.addresses if a.is_global and a != address]
+        others = [a.cidr for a in network.pod.addresses if a.is_global and a not in (address, address6)]
     return NetworkStatus(
         name=network.name,
         binding=network.binding,
@@ -90,6 +93,7 @@ def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
         mac_source=network.mac_source,
         mtu=network.mtu,
         address=address.cidr if address else "",
+        address6=address6.cidr if address6 else "",
         further_addresses=tuple(others),
         isolated=network.isolated,
         dropped=dropped,
@@ -111,7 +115,8 @@ def lines(status: Status) -> Iterator[str]:
         way = f"{network.pod_interface} ─ {network.bridge} ─ {network.guest_port}"
         yield f"network {network.name}, {network.binding}: {way}"
         yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
-        yield f"  VM's address {network.address or 'none: the network itself has to serve one'}"
+        served = ", ".join(filter(None, (network.address, network.address6)))
+        yield f"  VM's address {served or 'none: the network itself has to serve one'}"
         if network.further_addresses:
             yield f"  not handed out: {', '.join(network.further_addresses)}"
         yield f"  isolation {'on' if network.isolated else 'off'}"
@@ -132,3 +137,5 @@ def lines(status: Status) -> Iterator[str]:
         answered = ", ".join(f"{count} {name}" for name, count in port["answered"].items()) or "nothing yet"
         ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"
         yield f"  {port['interface']}: answered {answered}; ignored {ignored}"
+        if port.get("advertisements"):
+            yield f"  {port['interface']}: advertised its router {port['advertisements']} times unasked"
