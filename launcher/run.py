@@ -188,7 +188,15 @@ class _Machine:
         )
         for network in pod.networks:
             addresses = ", ".join(network.addresses) or "no address"
-            log.info("%s: %s for the VM, MAC %s, MTU %d", network.pod_interface, addresses, network.mac, network.mtu)
+            place = "for" if network.binding == "bridge" else "in front of"
+            log.info(
+                "%s: %s %s the VM, MAC %s, MTU %d",
+                network.pod_interface,
+                addresses,
+                place,
+                network.mac,
+                network.mtu,
+            )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
         if pod.dhcp_pid is not None:
             self._keeper = DHCPKeeper(pod.dhcp_pid, pod.configs, STDERR, self._log_format)

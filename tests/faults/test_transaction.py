@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from lab.forked import FAILED, SUCCEEDED, run_in, set_up
+from lab.forked import FAILED, SUCCEEDED, WAYS, run_in, set_up
 from lab.pod import MakePod
 from lab.shape import shape_names
 from lab.snapshot import assert_restored, take_snapshot
@@ -37,9 +37,18 @@ def interrupt(_step: Step) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "fault"), [("ovn-kubernetes", refuse), ("ptp", forbid), ("aws", defect), ("labels", interrupt)]
+    ("shape", "way", "fault"),
+    [
+        ("ovn-kubernetes", "bridge", refuse),
+        ("ptp", "bridge", forbid),
+        ("aws", "bridge", defect),
+        ("labels", "bridge", interrupt),
+        ("ovn-kubernetes", "masquerade", refuse),
+        ("calico", "masquerade before 6.17", forbid),
+    ],
 )
-def test_every_step_may_fail(make_pod: MakePod, shape: str, fault: object, tmp_path: Path) -> None:
+def test_every_step_may_fail(make_pod: MakePod, shape: str, way: str, fault: object, tmp_path: Path) -> None:
+    set_up, _ = WAYS[way]
     pod = make_pod(shape)
     original = take_snapshot(pod.pod)
     state_dir = tmp_path / "state"

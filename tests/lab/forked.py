@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import netsetup.apply
+import netsetup.discover
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+from netsetup.model import FORCE_FORWARDING
 from netsetup.netlink import Netlink
+from netsetup.plan import NetworkRequest
 from netsetup.steps import Step
 
 Fault = Callable[[Step], None]
@@ -31,6 +34,33 @@ def set_up(state_dir: Path) -> None:
 
 def put_back(state_dir: Path) -> None:
     restore_pod_network_interfaces(state_dir)
+
+
+def masquerade(state_dir: Path) -> None:
+    prepare_pod_network_interfaces([NetworkRequest(binding="masquerade")], state_dir=state_dir)
+
+
+def masquerade_before_6_17(state_dir: Path) -> None:
+    """As on a kernel that forwards IPv6 for all interfaces or for none."""
+    _forget_force_forwarding()
+    masquerade(state_dir)
+
+
+def put_back_before_6_17(state_dir: Path) -> None:
+    _forget_force_forwarding()
+    put_back(state_dir)
+
+
+def _forget_force_forwarding() -> None:
+    netsetup.discover.SYSCTLS = tuple(key for key in netsetup.discover.SYSCTLS if key != FORCE_FORWARDING)
+
+
+WAYS: dict[str, tuple[Action, Action]] = {
+    "bridge": (set_up, put_back),
+    "masquerade": (masquerade, put_back),
+    "masquerade before 6.17": (masquerade_before_6_17, put_back_before_6_17),
+}
+"""How to set a pod up, and back, by the name of the binding."""
 
 
 def run_in(
