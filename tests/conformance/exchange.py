@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any, Protocol
 
@@ -126,6 +127,11 @@ class Wire:
         self._configs = [{name: value for name, value in data.items() if value is not None}]
         with self._pod.entered():
             self._process.configure(self._configs)
+        self._socket.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(65536):  # a router that is one no more has said so
+                pass
+        self._socket.settimeout(5)
 
     def frames(self, request: bytes) -> list[bytes]:
         """The server answers in order, so the answer to a DISCOVER sent afterwards ends the wait."""
