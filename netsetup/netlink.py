@@ -213,9 +213,7 @@ class Netlink:
 
     def add_local_route(self, index: int, address: str) -> None:
         """A route of the local table by which packets for an IPv6 address are taken in on an interface."""
-        self.add_route(
-            Route(AF_INET6, f"{address}/128", table=TABLE_LOCAL, interface=index, type=RTN_LOCAL)
-        )
+        self.add_route(Route(AF_INET6, f"{address}/128", table=TABLE_LOCAL, interface=index, type=RTN_LOCAL))
 
     def delete_route(self, route: Route) -> None:
         self._request(f"delete route {route.text}", route_message(route), RTM_DELROUTE)
