@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem := _problem(options):
             print(f"bench: {problem}", file=sys.stderr)
             return 2
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces are removed
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is there is shown, and nothing left behind
         try:
             results = measure(
                 options.benches or ["dhcp", "hook"],
@@ -87,22 +87,32 @@ def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quic
         results.benches.setdefault(measurement.bench, Samples()).add(measurement.subject, 0, {})
     with tempfile.TemporaryDirectory(prefix="vlbench-tools-") as directory:
         tools = Tools(Path(directory))
-        # the first round warms caches and is not kept
-        for round_ in range(1 if quick else 0, rounds + 1):
-            # another one begins each time, so that none always follows the same
-            for measurement in [*plan[round_ % len(plan) :], *plan[: round_ % len(plan)]]:
-                name = f"round {round_}: {measurement.bench}, {measurement.subject}"
-                print(name, file=sys.stderr)
-                try:
-                    figures, quiet = _undisturbed(partial(measurement.make, tools), patience if round_ else 0)
-                except BenchError as error:
-                    results.failures.append(f"{name}: {error}")
-                    print(results.failures[-1], file=sys.stderr)
-                    continue
-                if round_:
-                    results.benches[measurement.bench].add(measurement.subject, round_, figures)
-                    results.disturbed += not quiet
+        try:
+            # the first round warms caches and is not kept
+            for round_ in range(1 if quick else 0, rounds + 1):
+                # another one begins each time, so that none always follows the same
+                turn = round_ % len(plan)
+                _carry_out(results, [*plan[turn:], *plan[:turn]], round_, tools, patience)
+        except KeyboardInterrupt:
+            results.failures.append("interrupted; the tables show what there was until then")
     return results
+
+
+def _carry_out(
+    results: Results, measurements: Sequence[Measurement], round_: int, tools: Tools, patience: float
+) -> None:
+    for measurement in measurements:
+        name = f"round {round_}: {measurement.bench}, {measurement.subject}"
+        print(name, file=sys.stderr)
+        try:
+            figures, quiet = _undisturbed(partial(measurement.make, tools), patience if round_ else 0)
+        except BenchError as error:
+            results.failures.append(f"{name}: {error}")
+            print(results.failures[-1], file=sys.stderr)
+            continue
+        if round_:
+            results.benches[measurement.bench].add(measurement.subject, round_, figures)
+            results.disturbed += not quiet
 
 
 def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple[dict[str, float], bool]:
@@ -113,9 +123,10 @@ def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple
             wait_for_quiet(until - time.monotonic())
         watch = Watch()
         figures = make()
-        quiet = watch.disturbance() <= MOST_DISTURBANCE
-        if quiet or time.monotonic() > until:
-            return figures, quiet
+        disturbance = watch.disturbance()
+        if disturbance <= MOST_DISTURBANCE or time.monotonic() > until:
+            return figures, disturbance <= MOST_DISTURBANCE
+        print(f"again: others took {disturbance:.0%} of the machine", file=sys.stderr)
 
 
 def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool) -> list[Measurement]:
