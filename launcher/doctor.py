@@ -112,7 +112,7 @@ def _out_of_place(observed: Namespace, record: Record) -> tuple[dict[str, tuple[
 
 
 def _is_about(step: Step, devices: set[str]) -> bool:
-    return isinstance(step, SetSysctl) and step.key.split("/")[3] in devices
+    return isinstance(step, SetSysctl) and step.link in devices
 
 
 def _table_problem(observed: Namespace, record: Record) -> str:

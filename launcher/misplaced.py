@@ -8,10 +8,12 @@ from launcher.evidence import RUN_PRESTART, Check, Evidence, Hop, unseen, wrong
 from netsetup.steps import (
     AddAddress,
     AddRoute,
+    AddRule,
     CreateBridge,
     CreateTap,
     DeleteAddress,
     DeleteRoute,
+    DeleteRule,
     DeleteTable,
     LoadTable,
     PinMac,
@@ -62,8 +64,8 @@ def hop_of(step: Step, evidence: Evidence) -> Hop | None:
             device = name
         case AddRoute(route) | DeleteRoute(route):
             device = next((link.name for link in evidence.observed.links if link.index == route.interface), "")
-        case SetSysctl(key):
-            device = key.split("/")[3]
+        case AddRule() | DeleteRule():
+            device = network.bridge
         case _:
             device = step.link
     if device == network.pod.name:

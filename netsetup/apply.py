@@ -45,6 +45,7 @@ from netsetup.steps import (
     AddLocalRoute,
     AddNeighbour,
     AddRoute,
+    AddRule,
     AwaitAddresses,
     CreateBridge,
     CreateTap,
@@ -52,6 +53,7 @@ from netsetup.steps import (
     DeleteLink,
     DeleteNeighbour,
     DeleteRoute,
+    DeleteRule,
     DeleteTable,
     LoadTable,
     PinMac,
@@ -266,10 +268,13 @@ def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
     try:
         _request(netlink, step, indexes)
     except KernelRefused as refused:
-        if isinstance(step, AddAddress | AddRoute | AddLocalRoute | AddNeighbour) and refused.errno in ALREADY_THERE:
+        if (
+            isinstance(step, AddAddress | AddRoute | AddLocalRoute | AddRule | AddNeighbour)
+            and refused.errno in ALREADY_THERE
+        ):
             return
         if (
-            isinstance(step, DeleteAddress | DeleteRoute | DeleteNeighbour | DeleteLink)
+            isinstance(step, DeleteAddress | DeleteRoute | DeleteRule | DeleteNeighbour | DeleteLink)
             and refused.errno in ALREADY_GONE
         ):
             return
@@ -323,6 +328,10 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             netlink.add_local_route(indexes[link], address)
         case DeleteRoute(route):
             netlink.delete_route(route)
+        case AddRule(rule):
+            netlink.add_rule(rule)
+        case DeleteRule(rule):
+            netlink.delete_rule(rule)
         case AddNeighbour(link, neighbour):
             netlink.add_neighbour(indexes[link], link, neighbour)
         case DeleteNeighbour(link, neighbour):

@@ -8,6 +8,7 @@ learnt from routers through all interfaces whose accept_ra is not 2 (Documentati
 comes first when setting up, and last when putting back.
 """
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -28,14 +29,16 @@ from netsetup.model import (
     FORWARDING4,
     FORWARDING6,
     IFF_LOOPBACK,
+    TABLE_MAIN,
     Address,
     InvalidRequest,
     Link,
     Namespace,
     PodInterface,
+    Rule,
 )
 from netsetup.network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
-from netsetup.steps import AddLocalRoute, Step, sysctl_steps
+from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps
 from netsetup.translation import LOOPBACK
 
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
@@ -130,12 +133,36 @@ def forward_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         gateway = network.gateway6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
     steps = plug_steps(observed, network, addresses)
+    steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
     both = (network.bridge, network.pod.name)
     if network.gateway4:
         steps += [s for name in both for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
     if network.gateway6:
         steps += _forward6_steps(observed, network)
     return steps
+
+
+def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
+    """Policy routing (ip-rule(8)) that leads the VM's packets where the pod's own go.
+
+    They are routed before they get the pod's address, so the pod's rules for that address do not meet them. What is
+    for the VM stays out of that.
+    """
+    rules: list[Rule] = []
+    for family, gateway in ((AF_INET, network.gateway4), (AF_INET6, network.gateway6)):
+        if gateway is None:
+            continue
+        own, vm = ip_address(network.pod.global_addresses(family)[0].address), ip_network(gateway.network)
+        mirrored = [
+            replace(rule, source=gateway.network)
+            for rule in observed.rules
+            if rule.family == family and rule.source and not rule.selective
+            and own in (source := ip_network(rule.source)) and not source.overlaps(vm)
+        ]  # fmt: skip
+        if mirrored:
+            first = max(1, min(rule.priority for rule in mirrored) - 1)
+            rules += [Rule(family, first, TABLE_MAIN, destination=gateway.network), *mirrored]
+    return rules
 
 
 def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
@@ -176,6 +203,8 @@ def _learns_routes(observed: Namespace, link: Link) -> bool:
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Our devices go, and the pod interface has its settings back; the rest of it was never ours to change."""
     steps = device_release_steps(observed, network, MASQUERADE_MAC)
+    ours = {network.masquerade.network4, network.masquerade.network6} if network.masquerade else set()
+    steps += [DeleteRule(rule) for rule in observed.rules if {rule.source, rule.destination} & ours]
     if observed.link(network.pod.name) is None:
         return steps
     before = dict(network.pod.sysctls)

@@ -196,6 +196,19 @@ def neighbour_message(index: int, neighbour: Neighbour) -> Any:
     return message
 
 
+def rule_message(rule: Rule) -> Any:
+    message = fibmsg()
+    message["family"], message["action"] = rule.family, FR_ACT_TO_TBL
+    attributes: Attributes = [("FRA_PRIORITY", rule.priority), ("FRA_TABLE", rule.table)]
+    for end, attribute, length in ((rule.source, "FRA_SRC", "src_len"), (rule.destination, "FRA_DST", "dst_len")):
+        if end:
+            address, _, prefix = end.partition("/")
+            message[length] = int(prefix)
+            attributes.append((attribute, address))
+    message["attrs"] = attributes
+    return message
+
+
 def rule_of(m: Any) -> Rule:
     def prefix(attribute: str, length: str) -> str:
         address = get(m, attribute)

@@ -295,6 +295,12 @@ class Rule:
     selective: bool = False
     """Whether it looks at more than addresses (a mark, an interface, a port …), which a VM's packets never meet."""
 
+    @property
+    def text(self) -> str:
+        """As ip-rule(8) writes it: ``pref 500 from 10.0.2.0/24 to 10.96.0.0/12 lookup 100``."""
+        ends = [f"{word} {end}" for word, end in (("from", self.source), ("to", self.destination)) if end]
+        return " ".join([f"pref {self.priority}", *ends, f"lookup {self.table}"])
+
 
 @dataclass(frozen=True, slots=True)
 class Resolver:

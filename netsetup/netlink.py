@@ -26,6 +26,7 @@ from netsetup.messages import (
     route_message,
     route_of,
     rtmsg,
+    rule_message,
     rule_of,
 )
 from netsetup.model import (
@@ -56,7 +57,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-RTM_GETRULE = 34
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_F_CLONED = 0x200
 # linux/neighbour.h
 NTF_USE, NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x01, 0x04, 0x40, 0x08
@@ -217,6 +218,12 @@ class Netlink:
 
     def delete_route(self, route: Route) -> None:
         self._request(f"delete route {route.text}", route_message(route), RTM_DELROUTE)
+
+    def add_rule(self, rule: Rule) -> None:
+        self._request(f"add rule {rule.text}", rule_message(rule), RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL)
+
+    def delete_rule(self, rule: Rule) -> None:
+        self._request(f"delete rule {rule.text}", rule_message(rule), RTM_DELRULE)
 
     def add_neighbour(self, index: int, name: str, neighbour: Neighbour) -> None:
         message = neighbour_message(index, neighbour)

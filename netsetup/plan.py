@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netsetup import bridge, masquerade, restore, translation
-from netsetup.model import IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
+from netsetup.model import FORWARDING6, IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
 from netsetup.network import MASQUERADE_MAC, Masquerade, VMNetwork
 from netsetup.nftables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
@@ -152,14 +152,16 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     The kernel adds routes of its own on the way: plan and apply again until the plan is empty. The table, which carries
     the copy of the record, goes when nothing else is left to do.
     """
-    steps: list[Step] = []
+    others = [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
+    # What changes every interface comes first: killed after it, the next set-up changes them all again.
+    steps: list[Step] = [step for step in others if step.key == FORWARDING6.format("all")]
     for network in reversed(networks):
         if network.masquerade:
             steps += masquerade.release_steps(observed, network)
         else:
             steps += bridge.release_steps(observed, network)
             steps += restore.restore_steps(observed, network.pod)
-    steps += [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
+    steps += [step for step in others if step not in steps]
     # accept_ra comes in a round of its own, when all that has to do with forwarding is settled: see `masquerade`.
     steps = [step for step in steps if not _accepts_routers(step)] or steps
     if observed.tables and not steps:

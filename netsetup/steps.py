@@ -7,7 +7,7 @@ again: what is already there, or already gone, is not an error.
 import re
 from dataclasses import dataclass
 
-from netsetup.model import Address, Link, Namespace, Neighbour, PodInterface, Route
+from netsetup.model import Address, Link, Namespace, Neighbour, PodInterface, Route, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,12 @@ class SetSysctl:
     """Path below /proc/sys: ``net/ipv6/conf/eth0/disable_ipv6``."""
     value: str
 
+    @property
+    def link(self) -> str:
+        """The interface whose setting it is; empty for one of the whole namespace."""
+        parts = self.key.split("/")
+        return parts[3] if len(parts) == 5 else ""
+
 
 @dataclass(frozen=True, slots=True)
 class AddAddress:
@@ -122,6 +128,16 @@ class AddLocalRoute:
 @dataclass(frozen=True, slots=True)
 class DeleteRoute:
     route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRule:
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +186,8 @@ Step = (
     | AddRoute
     | AddLocalRoute
     | DeleteRoute
+    | AddRule
+    | DeleteRule
     | AddNeighbour
     | DeleteNeighbour
     | LoadTable
@@ -227,6 +245,10 @@ def describe(step: Step) -> str:
             return f"route add local {address} dev {link} table local"
         case DeleteRoute(route):
             return f"route delete {route.text}"
+        case AddRule(rule):
+            return f"rule add {rule.text}"
+        case DeleteRule(rule):
+            return f"rule delete {rule.text}"
         case AddNeighbour(link, neighbour):
             return f"neigh add {neighbour.address} lladdr {neighbour.mac} dev {link}"
         case DeleteNeighbour(link, neighbour):

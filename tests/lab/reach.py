@@ -18,7 +18,7 @@ from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 from lab.namespace import Namespace
 
 SCTP_NUMBER = 132
-PATIENCE = 0.4
+PATIENCE = 0.25
 """Seconds until an unanswered question counts as unanswered."""
 
 

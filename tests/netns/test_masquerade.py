@@ -345,6 +345,41 @@ def test_no_redirect_tells_the_guest_about_itself(make_world: Any) -> None:
     assert not [p for p in packets if (ICMP in p and p[ICMP].type == 5) or ICMPv6ND_Redirect in p]
 
 
+def test_the_vms_packets_take_the_pods_own_routes(make_pod: MakePod) -> None:
+    """Policy routing by the pod's address, and a main table that leads elsewhere."""
+    pod = make_pod("spiderpool")
+    pod.pod.ip("route replace default via 10.7.0.1 dev net1")
+    with Masqueraded(pod) as vm:
+        world = World(vm)
+        with serving(world.node, "udp", 1234, OUTSIDE[4]) as server:
+            assert seen_by(server, world.guest, OUTSIDE[4]) == vm.address(4)
+        assert world.ways("tcp", 80, 4) == EVERYWHERE
+        with world.server("tcp", 81, 4, world.inside) as server:
+            assert seen_by(server, world.guest, vm.gateway4) == vm.guest4
+        assert vm.agent.run("prestart", "--vmi", vm.file, "--dry-run").stdout.startswith("nothing to do")
+        vm.agent.teardown()
+        pod.guest.ip("link set eth0 down")
+        assert_restored(pod.pod, vm.original)
+
+
+def test_the_path_mtu_is_told_to_the_guest(make_world: Any) -> None:
+    """An ICMP error about a translated packet belongs to the guest's connection."""
+    world = make_world()
+    world.node.ip("link set up0 mtu 1300")
+    world.node.sysctl(ipv4__ip_forward_use_pmtu=1)
+    for target, header in (("198.51.100.1", 28), ("2001:db8:9::1", 48)):
+        ping = ["ping", "-c", "1", "-W", "1", "-M", "do", "-s", str(1400 - header), target]
+        printed = world.guest.run(ping, check=False)
+        assert re.search(r"mtu ?= ?1300", printed.stdout + printed.stderr), printed
+
+
+def test_a_strict_reverse_path_filter_is_no_obstacle(make_pod: MakePod) -> None:
+    pod = make_pod(DUAL)
+    pod.pod.sysctl(ipv4__conf__all__rp_filter=1, ipv4__conf__default__rp_filter=1)
+    with Masqueraded(pod) as vm:
+        assert World(vm).ways("tcp", 80, 4) == EVERYWHERE
+
+
 # --- the set-up itself ------------------------------------------------------------------------------------------------
 
 
@@ -552,3 +587,14 @@ def test_a_missing_feature_of_the_kernel_is_named_and_nothing_is_touched(
     assert done.returncode == 1
     assert re.search(message, done.stderr), done.stderr
     assert_restored(pod.pod, before, within=0)
+
+
+def test_doctor_finds_a_setting_that_is_gone(make_world: Any) -> None:
+    world = make_world()
+    assert "forwarding" not in world.vm.agent.run("doctor").stdout
+    world.inside.write_sysctl("ipv4/conf/eth0/forwarding", 0)
+    world.inside.write_sysctl("bridge/bridge-nf-call-iptables", 1)
+    done = world.vm.agent.run("doctor")
+    assert done.returncode == 1
+    assert "net.ipv4.conf.eth0.forwarding is 0, not 1" in done.stdout
+    assert "net.bridge.bridge-nf-call-iptables is 1, not 0" in done.stdout
