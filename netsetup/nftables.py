@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from netsetup.model import NotPermitted, RulesetRefused
@@ -87,16 +87,7 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") 
                 local_in.append(f'iifname "{barrier.guest_port}" jump {barrier.guest_port}')
                 lines += _isolation(barrier)
             continue
-        for source, target in (
-            (barrier.guest_port, barrier.pod_interface),
-            (barrier.pod_interface, barrier.guest_port),
-        ):
-            way = f'iifname "{source}" oifname "{target}"'
-            if barrier.dhcp4:
-                forward.append(f"{way} meta protocol ip udp dport {{ 67, 68 }} drop")
-            if barrier.dhcp6:
-                forward.append(f"{way} meta protocol ip6 udp dport {{ 546, 547 }} drop")
-                forward.append(f"{way} icmpv6 type {{ nd-router-solicit, nd-router-advert }} drop")
+        forward += _served(barrier)
         ports = f'{{ "{barrier.pod_interface}", "{barrier.guest_port}" }}'
         local_in.append(f"iifname {ports} drop")
         local_out.append(f"oifname {ports} drop")
@@ -115,6 +106,22 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") 
     of_all = digest(body + translation)
     tables = {FAMILY: body} | ({TRANSLATING: translation} if translation else {})
     return "".join(f'table {family} {TABLE} {{\n  comment "{of_all}"\n{text}\n}}\n' for family, text in tables.items())
+
+
+def _served(barrier: Barrier) -> Iterator[str]:
+    """What we serve does not cross, in either direction."""
+    guest, network = barrier.guest_port, barrier.pod_interface
+    for source, target in ((guest, network), (network, guest)):
+        way = f'iifname "{source}" oifname "{target}"'
+        if barrier.dhcp4:
+            yield f"{way} meta protocol ip udp dport {{ 67, 68 }} drop"
+        if barrier.dhcp6 and barrier.isolated and source == guest:
+            # What only a server or a router says is left to the guest's own chain, which drops and counts it.
+            yield f"{way} meta protocol ip6 udp dport 547 drop"
+            yield f"{way} icmpv6 type nd-router-solicit drop"
+        elif barrier.dhcp6:
+            yield f"{way} meta protocol ip6 udp dport {{ 546, 547 }} drop"
+            yield f"{way} icmpv6 type {{ nd-router-solicit, nd-router-advert }} drop"
 
 
 def _isolation(barrier: Barrier) -> list[str]:
