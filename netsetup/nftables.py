@@ -77,7 +77,8 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") 
     of the inet table, empty when there is none.
     """
     lines: list[str] = []
-    forward, local_in, local_out = [], [], []
+    forward: list[str] = []
+    local_in, local_out = [], []
     for barrier in barriers:
         if barrier.routed:
             # The server hears the guest before the bridge does; nothing in the pod is to hear it too.
