@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
@@ -20,6 +20,7 @@ from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
     from dhcp.probe import Offer
+    from dhcp.probe6 import Lease6, Router6
 
 RECORDED = ("client_address", "server_address", "dns", "mtu")
 """What the record alone says; names and boot options come from the VM's manifest."""
@@ -44,6 +45,9 @@ class Probed:
     """How it differs from what it should be; none is well."""
     left_out: tuple[int, ...] = ()
     """Options that are configured and do not fit into one message."""
+    lease6: Lease6 | None = None
+    """What it would get by DHCPv6 and by router advertisement, likewise."""
+    router6: Router6 | None = None
 
 
 def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineInstance | None = None) -> list[Probed]:
@@ -76,7 +80,10 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
         if server is None:
             found.append(Probed(network.name, network.guest_port, None, (problem,)))
             continue
-        found.append(_ask(server, network.name, config, SPECIFIED if network.name in interfaces else RECORDED))
+        probed = Probed(network.name, network.guest_port, None, ())
+        if "client_address" in config:
+            probed = _ask(server, network.name, config, SPECIFIED if network.name in interfaces else RECORDED)
+        found.append(_ask6(server, probed, config) if "client_address6" in config else probed)
     if server is not None:
         server.release()
     return found
@@ -122,6 +129,30 @@ def _ask(server: ServerConnection, name: str, config: dict[str, Any], fields: tu
     return Probed(name, port, offer, tuple(problems), tuple(left_out))
 
 
+def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> Probed:
+    """Solicit, Request and Router Solicitation; what comes of them is added to what is known."""
+    from dhcp.probe import NotAnOffer
+    from dhcp.probe6 import decode_lease, decode_router, differences6, request, router_solicitation, solicit
+
+    mac, xid = config["client_mac"], secrets.randbits(24)
+
+    def ask(name: str, question: bytes) -> bytes:
+        outcome = server.try_frame(probed.guest_port, question)
+        frames = outcome["frames"]
+        if not isinstance(frames, list) or not frames:
+            raise NotAnOffer(f"{name} gets no answer: {outcome['reason']}")
+        return bytes.fromhex(frames[0])
+
+    try:
+        offer = decode_lease(ask("Solicit", solicit(mac, xid)), mac, xid)
+        lease = decode_lease(ask("Request", request(mac, xid, offer)), mac, xid)
+        router = decode_router(ask("Router Solicitation", router_solicitation(mac)), mac)
+    except (NotAnOffer, ServerError) as error:
+        return replace(probed, problems=(*probed.problems, f"IPv6: {error}"))
+    problems = differences6(lease, router, config)
+    return replace(probed, problems=(*probed.problems, *problems), lease6=lease, router6=router)
+
+
 def lines(found: list[Probed]) -> Iterator[str]:
     """The outcome as text, a fact a line."""
     for probed in found:
@@ -139,6 +170,13 @@ def lines(found: list[Probed]) -> Iterator[str]:
                 yield f"  route {destination} {'on-link' if gateway == '0.0.0.0' else f'via {gateway}'}"
             for code, value in offer.options.items():
                 yield f"  option {code} 0x{value}"
+        if (lease := probed.lease6) and (router := probed.router6):
+            yield f"  DHCPv6: {lease.address or 'no address'}, lease {_seconds(lease.lease_seconds)}"
+            gateway = f"router {router.address}" if router.lifetime else "no default router"
+            yield f"  advertised: {gateway}, mtu {router.mtu}"
+            for name, values in (("dns", lease.dns), ("search", lease.search), ("on the link", router.on_link)):
+                if values:
+                    yield f"  {name} {' '.join(values)}"
         if probed.left_out:
             yield f"  no room for all of options {', '.join(map(str, probed.left_out))}"
         for problem in probed.problems:
@@ -146,7 +184,7 @@ def lines(found: list[Probed]) -> Iterator[str]:
         if not probed.problems:
             yield "  as configured"
     if not found:
-        yield "no network is served here: none has an IPv4 address"
+        yield "no network is served here: none has an address"
 
 
 def _seconds(value: int) -> str:
