@@ -44,6 +44,7 @@ def interrupt(_step: Step) -> None:
         ("aws", "bridge", defect),
         ("labels", "bridge", interrupt),
         ("ovn-kubernetes", "masquerade", refuse),
+        ("spiderpool", "masquerade", interrupt),
         ("calico", "masquerade before 6.17", forbid),
     ],
 )

@@ -40,6 +40,13 @@ def manifest(
     return document | ({"status": status} if status else {})
 
 
+def write_manifest(directory: Path, **options: Any) -> Path:
+    """A file with what `manifest` makes of the options."""
+    file = directory / "vmi.json"
+    file.write_text(json.dumps(manifest(**options)))
+    return file
+
+
 class Masqueraded:
     """A pod with its VM's network set up, and a guest configured by hand; a context manager.
 
@@ -54,8 +61,7 @@ class Masqueraded:
         self.original: Snapshot = take_snapshot(pod.pod)
         self.agent = Agent(pod)
         self.agent.state_directory.mkdir()
-        self.file = self.agent.state_directory.parent / "vmi.json"
-        self.write(**options)
+        self.file = self.write(**options)
         self.printed = self.prestart()
         self.network: dict[str, Any] = self.printed["networks"][0]
         self.guest4, self.gateway4 = f"{networks[0]}.2", f"{networks[0]}.1"
@@ -73,8 +79,7 @@ class Masqueraded:
 
     def write(self, **options: Any) -> Path:
         """Another manifest for the next `prestart`."""
-        self.file.write_text(json.dumps(manifest(**options)))
-        return self.file
+        return write_manifest(self.agent.state_directory.parent, **options)
 
     def prestart(self) -> dict[str, Any]:
         return self.agent.prestart("--vmi", self.file)

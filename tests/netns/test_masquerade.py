@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from lab.agent import Agent
-from lab.masqueraded import Masqueraded, manifest
+from lab.masqueraded import Masqueraded, write_manifest
 from lab.namespace import Namespace
 from lab.pod import MakePod
 from lab.rawclient import RawClient
@@ -580,8 +579,7 @@ def test_a_missing_feature_of_the_kernel_is_named_and_nothing_is_touched(
         """
     )
     nft.chmod(0o755)
-    file = tmp_path / "vmi.json"
-    file.write_text(json.dumps(manifest()))
+    file = write_manifest(tmp_path)
     with Agent(pod) as agent:
         done = agent.run("prestart", "--vmi", file, prefix=["env", f"PATH={tmp_path}:{os.environ['PATH']}"])
     assert done.returncode == 1
