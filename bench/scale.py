@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""How the hook grows: with pods on a machine, interfaces of a VM, routes of an interface.
+
+    .venv/bin/python bench/scale.py [--quick]
+
+Root. One warm process goes from pod to pod, as a node's agent would. Times are medians in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+if __name__ == "__main__":  # Python would look for modules beside this file, where `dhcp` is another one
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from bench.laboratory import pss_mib
+from dhcp.process import connect
+from launcher.prestart import setup_pod_network, teardown_pod_network
+from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
+from netsetup.netns import enter
+
+PREFIX = f"vlscale{os.getpid()}"
+PODS, NICS, ROUTES = (1, 10, 50, 200), (1, 4, 16), (10, 100, 1000, 5000)
+ROUNDS = 5
+
+
+def main() -> int:
+    """Print the three tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, to see that it works")
+    quick = parser.parse_args().quick
+    for title, unit, sizes, measure in (
+        ("Pods at once", "pod", PODS, pods),
+        ("Interfaces of one VM", "interface", NICS, nics),
+        ("Routes of one interface", "route", ROUTES, routes),
+    ):
+        print(f"\n### {title}\n")
+        for number, size in enumerate(sizes[:2] if quick else sizes):
+            figures = measure(size)
+            if number == 0:
+                print("| " + " | ".join([title.lower(), *(name.format(unit) for name in figures)]) + " |")
+                print("|---" * (len(figures) + 1) + "|")
+            print("| " + " | ".join([str(size), *(f"{value:.2f}" for value in figures.values())]) + " |", flush=True)
+    return 0
+
+
+def pods(count: int) -> dict[str, float]:
+    """Set up in every pod, one after the other, all there at once."""
+    with namespaces(count + 1) as names, tempfile.TemporaryDirectory() as state:
+        node, *inside = names
+        for number, name in enumerate(inside):
+            make_interface(name, node, "eth0", number)
+        setups: list[float] = []
+        memory: list[float] = []
+        for name in inside:
+            in_namespace(name, lambda name=name: setups.append(set_up(Path(state, name))))
+        for name in inside:
+            in_namespace(name, lambda: memory.append(server_memory()))
+        teardowns: list[float] = []
+        for name in inside:
+            in_namespace(name, lambda name=name: teardowns.append(put_back(Path(state, name))))
+    return {
+        "set-up per {}": median(setups),
+        "last set-up": setups[-1],
+        "teardown per {}": median(teardowns),
+        "MiB per {}": median(memory),
+        "MiB in all": sum(memory),
+    }
+
+
+def nics(count: int) -> dict[str, float]:
+    """One pod whose VM has so many bridged interfaces."""
+    import hashlib
+
+    names = [f"net{number}" for number in range(count)]
+    interfaces = [DEFAULT_INTERFACE, *(InterfaceSpec(n, pod_network=False, multus_network=n) for n in names[1:])]
+    devices = ["eth0", *(f"pod{hashlib.sha256(name.encode()).hexdigest()[:11]}" for name in names[1:])]
+
+    def prepare(pod: str, node: str) -> None:
+        for number, device in enumerate(devices):
+            make_interface(pod, node, device, number)
+
+    return one_pod(prepare, tuple(interfaces), count)
+
+
+def routes(count: int) -> dict[str, float]:
+    """One pod whose interface has so many routes."""
+
+    def prepare(pod: str, node: str) -> None:
+        make_interface(pod, node, "eth0", 0)
+        lines = (f"route add 172.{16 + n // 65536}.{n // 256 % 256}.{n % 256}/32 via 10.0.0.1" for n in range(count))
+        batch(pod, *lines)
+
+    return one_pod(prepare, (DEFAULT_INTERFACE,), count)
+
+
+def one_pod(prepare: Callable[[str, str], None], interfaces: tuple[InterfaceSpec, ...], count: int) -> dict[str, float]:
+    setups, teardowns = [], []
+    with namespaces(2) as (node, pod), tempfile.TemporaryDirectory() as state:
+        prepare(pod, node)
+
+        def rounds() -> None:
+            for _ in range(ROUNDS + 1):
+                setups.append(set_up(Path(state, "pod"), interfaces))
+                teardowns.append(put_back(Path(state, "pod")))
+
+        in_namespace(pod, rounds)
+    setup, teardown = median(setups[1:]), median(teardowns[1:])
+    return {
+        "set-up": setup,
+        "set-up per {}": setup / count,
+        "teardown": teardown,
+        "teardown per {}": teardown / count,
+    }
+
+
+def set_up(state: Path, interfaces: tuple[InterfaceSpec, ...] = (DEFAULT_INTERFACE,)) -> float:
+    return setup_pod_network(interfaces, state_dir=state).elapsed_ms["total"]
+
+
+def put_back(state: Path) -> float:
+    began = time.perf_counter()
+    teardown_pod_network(state)
+    return (time.perf_counter() - began) * 1e3
+
+
+def server_memory() -> float:
+    """MiB, what is shared with others divided among them (PSS)."""
+    server = connect()
+    assert server is not None
+    shared, _ = pss_mib(server.pid)
+    server.release()
+    return shared
+
+
+@contextlib.contextmanager
+def namespaces(count: int) -> Iterator[list[str]]:
+    names = [f"{PREFIX}-{number}" for number in range(count)]
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def in_namespace(name: str, action: Callable[[], object]) -> None:
+    """Run `action` in the namespace, and come back."""
+    with open("/proc/thread-self/ns/net") as back:
+        enter(name)
+        try:
+            action()
+        finally:
+            enter(f"/proc/self/fd/{back.fileno()}")
+
+
+def make_interface(pod: str, node: str, device: str, number: int) -> None:
+    """A veth pair as a CNI makes it, with an address and, on eth0, a default route."""
+    prefix = f"10.{number // 256}.{number % 256}"
+    batch(
+        pod,
+        f"link add {device} type veth peer name p{number} netns {node}",
+        f"addr add {prefix}.5/24 dev {device}",
+        f"link set {device} up",
+    )
+    batch(node, f"link set p{number} up")
+    if device == "eth0":
+        batch(pod, f"route add default via {prefix}.1")
+
+
+def batch(namespace: str, *lines: str) -> None:
+    subprocess.run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
