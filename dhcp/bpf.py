@@ -127,6 +127,23 @@ def _of_client(mac: bytes) -> Iterator[Line]:
     yield _jump(_JUMP_IF_EQUAL, 0, "reject", "reject")
 
 
+def advertisement_filter(target: bytes) -> bytes:
+    """The program for untagged neighbour advertisements that speak of an IPv6 address, or nearly of it."""
+    from dhcp.ndp import NEIGHBOUR_ADVERTISEMENT
+
+    fixed = (
+        (_LOAD_WORD, _VLAN_TAG_PRESENT, 0),
+        (_LOAD_HALF, 12, ETHERTYPE_IPV6),
+        (_LOAD_BYTE, 20, ICMPV6),
+        (_LOAD_BYTE, 54, NEIGHBOUR_ADVERTISEMENT),
+        (_LOAD_WORD, 74, int.from_bytes(target[12:], "big")),
+    )
+    lines: list[Line] = []
+    for load, offset, value in fixed:
+        lines += [(load, offset, "", ""), _jump(_JUMP_IF_EQUAL, value, "", "reject")]
+    return _assemble([*lines, (_RETURN, _WHOLE_FRAME, "", ""), "reject", (_RETURN, 0, "", "")])
+
+
 def _ipv6(nd_targets: Iterable[bytes], only_client: bytes) -> Iterator[Line]:
     """What is behind an IPv6 header without extensions. Of a target only the last word is compared."""
     from dhcp.message6 import FROM_CLIENT6

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dhcp.address import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.address6 import parse_ipv6
 from dhcp.config6 import ClientConfig6, parse_config6
-from dhcp.fields import ConfigError, Fields, text_of
+from dhcp.fields import ConfigError, Fields, interface_name, text_of
 from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME, parse_option
 from dhcp.packet6 import SMALLEST_MTU6
 from dhcp.record import record
 
-__all__ = ["ClientConfig", "ConfigError", "Route", "parse_configs"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ClientConfig", "ConfigError", "Route", "interfaces_of", "parse_configs"]
 
 INFINITE = 0xFFFFFFFF
 DEFAULT_LEASE = 86_400
@@ -87,6 +91,12 @@ def parse_configs(data: object) -> tuple[ClientConfig, ...]:
     return tuple(configs)
 
 
+def interfaces_of(configs: Sequence[ClientConfig]) -> list[str]:
+    """The interfaces on which a server of these needs a packet socket: guest ports, and where gateways are asked."""
+    uplinks = [config.ipv6.uplink for config in configs if config.ipv6 and config.ipv6.uplink]
+    return [*(config.interface for config in configs), *uplinks]
+
+
 def _parse_config(fields: Fields) -> ClientConfig:
     ipv6 = parse_config6(fields)
     client_address, prefix_length, server_address = b"", 32, b""
@@ -114,7 +124,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         client_address=client_address,
         prefix_length=prefix_length,
         server_address=server_address,
-        interface=fields.optional("interface", _interface_name, ""),
+        interface=fields.optional("interface", interface_name, ""),
         router=router,
         routes=routes,
         dns=tuple(fields.texts("dns", parse_ipv4)),
@@ -198,9 +208,3 @@ def _domain_name(text: str) -> str:
     if len(name) + 2 > 255:
         raise ValueError(f"{text!r} is longer than 255 octets when encoded (RFC 1035 §2.3.4)")
     return name
-
-
-def _interface_name(text: str) -> str:
-    if not 0 < len(text.encode()) < 16 or "/" in text or any(char.isspace() or char == "\0" for char in text):
-        raise ValueError(f"{text!r} is not the name of an interface (1 to 15 octets)")
-    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dhcp.address import parse_mac
 from dhcp.address6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
+from dhcp.fields import interface_name
 from dhcp.options6 import parse_option6
 from dhcp.record import record
 
@@ -11,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dhcp.fields import Fields
 
-FIELDS6 = ("client_address6", "router6", "router6_lladdr", "routes6", "dns6", "options6")
+FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 MOST_RESOLVERS = 16
 
 
@@ -36,6 +37,8 @@ class ClientConfig6:
     is_default: bool = False
     """Whether the default route leads through the router."""
     router_mac: bytes = b""
+    uplink: str = ""
+    """The interface on which the gateway's MAC is kept fresh; empty where the client does that itself."""
     routes: tuple[Route6, ...] = ()
     dns: tuple[bytes, ...] = ()
     options: tuple[tuple[int, bytes], ...] = ()
@@ -60,8 +63,11 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
     if router and (not is_host(router) or router == client_address):
         raise fields.error("router6", "must be another host's unicast address")
     router_mac = fields.optional("router6_lladdr", parse_mac, b"")
-    if router and not router_mac and not is_link_local(router):
+    uplink = fields.optional("uplink6", interface_name, "")
+    if router and not router_mac and not uplink and not is_link_local(router):
         raise fields.error("router6_lladdr", "is required for a gateway whose address is not link-local")
+    if uplink and (not client_address or not router or is_link_local(router)):
+        raise fields.error("uplink6", "is for a client_address6 and a router6 that is not link-local")
     dns = fields.texts("dns6", parse_ipv6)
     if len(dns) > MOST_RESOLVERS:
         raise fields.error("dns6", f"{len(dns)} are more than an advertisement has room for (at most {MOST_RESOLVERS})")
@@ -71,6 +77,7 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
         router=router,
         is_default=bool(default_router),
         router_mac=router_mac,
+        uplink=uplink,
         routes=tuple(route for route, _ in routes),
         dns=tuple(dns),
         options=tuple(fields.pairs("options6", _parse_numbered_option)),

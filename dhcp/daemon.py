@@ -6,7 +6,7 @@ import os
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from errno import EADDRINUSE
 
-from dhcp.config import ClientConfig, ConfigError, parse_configs
+from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.control import (
     ADDRESS,
     ControlError,
@@ -129,7 +129,7 @@ class Daemon:
             return {"pid": os.getpid()}
         close_all(descriptors)
         if operation == "interfaces":
-            return {"interfaces": [name for name, port in self._loop.ports.items() if port.attached]}
+            return {"interfaces": self._loop.held()}
         if operation == "status":
             self._loop.flush()
             return {
@@ -210,7 +210,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         return 2
     try:
         daemon = Daemon(Journal(2, log_format))
-        sockets = {interface: open_port(interface)}
+        sockets = {name: open_port(name) for name in interfaces_of(configs)}
         drop_privileges()
         _on_signals()
         daemon.serve_interface(configs, sockets)

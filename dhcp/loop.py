@@ -6,11 +6,12 @@ from _socket import socket
 from select import EPOLLIN, epoll
 from time import monotonic
 
-from dhcp.config import ClientConfig
+from dhcp.config import ClientConfig, interfaces_of
 from dhcp.guard import GUARDED_SECONDS
 from dhcp.journal import Journal
 from dhcp.router import NEVER
 from dhcp.served import ServedPort
+from dhcp.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class ServerLoop:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.ports: dict[str, ServedPort] = {}
+        self.uplinks: dict[str, Uplink] = {}
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._stopping = False
@@ -49,9 +51,9 @@ class ServerLoop:
         needed, for the caller to close when there is time. Raises LookupError for an interface without a
         socket, OSError when a socket is unusable; nothing is changed then.
         """
-        for config in configs:
-            if config.interface not in sockets and config.interface not in self.ports:
-                raise LookupError(f"{config.interface}: no packet socket was passed for this interface")
+        for name in interfaces_of(configs):
+            if name not in sockets and name not in self.ports and name not in self.uplinks:
+                raise LookupError(f"{name}: no packet socket was passed for this interface")
         ports: dict[str, ServedPort] = {}
         for config in configs:
             if config.interface in sockets:
@@ -63,6 +65,7 @@ class ServerLoop:
                 ports[config.interface] = self.ports[config.interface]
                 ports[config.interface].configure(config)
         retired = [port.socket for name, port in self.ports.items() if ports.get(name) is not port]
+        retired += self._ask_through(configs, sockets, ports)
         for name, port in self.ports.items():
             if ports.get(name) is not port:
                 port.router.withdraw()
@@ -75,6 +78,31 @@ class ServerLoop:
             port.lingers = len(ports) == 1
         self.ports = ports
         return retired
+
+    def _ask_through(
+        self, configs: Sequence[ClientConfig], sockets: Mapping[str, socket], ports: Mapping[str, ServedPort]
+    ) -> list[socket]:
+        """Give each port the uplink that it needs; returns the sockets of those that are no longer needed."""
+        uplinks: dict[str, Uplink] = {}
+        for config in configs:
+            name = config.ipv6.uplink if config.ipv6 else ""
+            if name:
+                uplinks[name] = Uplink(sockets[name]) if name in sockets else self.uplinks[name]
+            ports[config.interface].ask_through(uplinks.get(name))
+        retired = [uplink for name, uplink in self.uplinks.items() if uplinks.get(name) is not uplink]
+        for uplink in retired:
+            self.unwatch(uplink.socket)
+        for uplink in uplinks.values():
+            if uplink.socket.fileno() not in self._handlers:
+                self.watch(uplink.socket, uplink.receive)
+        self.uplinks = uplinks
+        return [uplink.socket for uplink in retired]
+
+    def held(self) -> list[str]:
+        """The interfaces whose packet sockets are here and still hang on them: none follows one that is made anew."""
+        sockets = {name: port.socket for name, port in self.ports.items()}
+        sockets |= {name: uplink.socket for name, uplink in self.uplinks.items()}
+        return [name for name, sock in sockets.items() if sock.getsockname()[0] == name]
 
     def serve(self) -> None:
         """Serve until `stop` is called from a handler, or an exception comes from a signal."""
@@ -90,7 +118,7 @@ class ServerLoop:
                 now = monotonic()
                 for port in self.ports.values():
                     if now >= port.router.due:
-                        port.router.advertise(now)
+                        port.advertise(now)
                 if not events or now - flushed > _LONGEST_WAIT:
                     flushed = now
                     self.flush()
@@ -120,4 +148,6 @@ class ServerLoop:
         """Close the ports' sockets; each waits for the kernel's grace period."""
         for port in self.ports.values():
             port.socket.close()
+        for uplink in self.uplinks.values():
+            uplink.socket.close()
         self._epoll.close()

@@ -6,7 +6,7 @@ from dhcp.address import mac_text
 from dhcp.address6 import ALL_NODES, UNSPECIFIED, ipv6_text, is_multicast, multicast_mac, solicited_node
 from dhcp.decision import Decision
 from dhcp.packet import Unusable
-from dhcp.packet6 import ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
+from dhcp.packet6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 SOURCE_LINK_LAYER, TARGET_LINK_LAYER = 1, 2
 ROUTER, SOLICITED, OVERRIDE = 0x80, 0x40, 0x20
-_SOLICITATION_OCTETS = 24
+# The fixed part of a solicitation and of an advertisement.
+_FIXED_OCTETS = 24
 _TARGET = slice(8, 24)
 
 
@@ -49,7 +50,7 @@ def answer_neighbour(packet: Packet6, port: Port6) -> Decision:
     Nothing else is answered: the guest's own address must be found free (RFC 4862 §5.4), and its real neighbours
     answer for themselves.
     """
-    options = nd_options(packet, _SOLICITATION_OCTETS)
+    options = nd_options(packet, _FIXED_OCTETS)
     target = packet.payload[_TARGET]
     mac = port.neighbours.get(target)
     if mac is None:
@@ -74,3 +75,36 @@ def answer_neighbour(packet: Packet6, port: Port6) -> Decision:
         answer="NA",
         client=packet.source_mac,
     )
+
+
+def solicit_neighbour(source_mac: bytes, source: bytes, target: bytes) -> bytes:
+    """The frame that asks for a neighbour's MAC, to all who may have the address (RFC 4861 §4.3)."""
+    message = bytes((NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0)) + target + bytes((SOURCE_LINK_LAYER, 1)) + source_mac
+    group = solicited_node(target)
+    return encode_icmp6(source_mac, multicast_mac(group), source, group, message)
+
+
+def advertised_mac(packet: Packet6) -> tuple[bytes, bytes]:
+    """The address that a Neighbour Advertisement speaks of, and its MAC; raises Unusable (RFC 4861 §7.1.2, §7.2.5).
+
+    One without the MAC in an option tells nothing new: it answers whoever knows it already.
+    """
+    message = packet.payload
+    if packet.protocol != ICMPV6 or message[:1] != bytes((NEIGHBOUR_ADVERTISEMENT,)):
+        raise Unusable("icmp-type", "not a neighbour advertisement")
+    if TARGET_LINK_LAYER not in nd_options(packet, _FIXED_OCTETS):
+        raise Unusable("nd-options", "no target link-layer address")
+    at = _FIXED_OCTETS
+    while message[at] != TARGET_LINK_LAYER:
+        at += message[at + 1] * 8
+    mac = message[at + 2 : at + 8]
+    if mac[0] & 1 or not any(mac):
+        raise Unusable("nd-sender", "no host has this MAC")
+    return message[_TARGET], mac
+
+
+def advertise_neighbour(target: bytes, mac: bytes) -> bytes:
+    """The frame that tells all nodes a router's MAC unasked (RFC 4861 §7.2.6)."""
+    message = bytes((NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, ROUTER | OVERRIDE, 0, 0, 0)) + target
+    message += bytes((TARGET_LINK_LAYER, 1)) + mac
+    return encode_icmp6(mac, multicast_mac(ALL_NODES), target, ALL_NODES, message)

@@ -52,6 +52,8 @@ class Port6:
     """The advertisement of a router that ceases to be one (RFC 4861 §6.2.5)."""
     neighbours: dict[bytes, bytes]
     """MAC that is answered for each IPv6 address."""
+    gateway: bytes
+    """The gateway's own address, which `address` stands for or is; empty when there is none."""
     routers: frozenset[bytes]
     """Those of `neighbours` that are the gateway's addresses."""
 
@@ -64,7 +66,7 @@ def serve_port6(config: ClientConfig, mac: bytes) -> Port6 | None:
     router_mac = ipv6.router_mac or mac
     address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else STANDS_FOR_ROUTER
     neighbours = {address: mac for address, mac in config.neighbours if len(address) == 16}
-    if address == STANDS_FOR_ROUTER:
+    if address == STANDS_FOR_ROUTER and (ipv6.router_mac or not ipv6.router):
         neighbours.setdefault(address, router_mac)
     options = {DNS_SERVERS: b"".join(ipv6.dns), DOMAIN_LIST: encode_names(config.search)}
     room = max(config.mtu, SMALLEST_MTU6) - IPV6_OCTETS
@@ -84,6 +86,7 @@ def serve_port6(config: ClientConfig, mac: bytes) -> Port6 | None:
         advertisement=encode_advertisement(config, ipv6, source_mac, room),
         farewell=encode_advertisement(config, ClientConfig6(), source_mac, room),
         neighbours=neighbours,
+        gateway=ipv6.router,
         routers=frozenset((address, ipv6.router)) & neighbours.keys(),
     )
 

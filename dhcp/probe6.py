@@ -185,6 +185,8 @@ def differences6(lease: Lease6, router: Router6, config: Mapping[str, Any]) -> l
     address = ipaddress.IPv6Interface(config["client_address6"])
     gateway = config.get("router6", "")
     mtu = config.get("mtu", 0)
+    # The gateway's own is what the server has learnt last; without a gateway it is the port's.
+    mac_changes = not gateway or "uplink6" in config
     found = []
     for name, offered, wanted in (
         ("client_address6", lease.address, str(address.ip)),
@@ -195,7 +197,7 @@ def differences6(lease: Lease6, router: Router6, config: Mapping[str, Any]) -> l
         ("default router", router.lifetime > 0, bool(gateway)),
         ("prefix on the link", router.on_link, (str(address.network),) if address.network.prefixlen < 128 else ()),
         ("prefix for addresses of its own", router.autonomous, ()),
-        ("router6_lladdr", router.mac, config.get("router6_lladdr", "") if gateway else router.mac),
+        ("router6_lladdr", router.mac, router.mac if mac_changes else config.get("router6_lladdr", "")),
     ):
         if offered != wanted:
             found.append(f"{name}: offered {_shown(offered)}, configured {_shown(wanted)}")

@@ -8,7 +8,7 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 
-from dhcp.config import parse_configs
+from dhcp.config import interfaces_of, parse_configs
 from dhcp.control import ADDRESS, ControlError, control_socket, peer, receive_message, send_message
 from dhcp.jsontext import dumps
 from dhcp.transport import open_port
@@ -58,7 +58,7 @@ class _Channel:
         configuration, TransportError for an interface, ServerError with the server's own reason.
         """
         data = list(configs)
-        wanted = [config.interface for config in parse_configs(data)]
+        wanted = interfaces_of(parse_configs(data))
         held = self._request({"op": "interfaces"})["interfaces"]
         sockets = {name: open_port(name) for name in wanted if not isinstance(held, list) or name not in held}
         text = os.memfd_create("dhcp-configuration", os.MFD_CLOEXEC)

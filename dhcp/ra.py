@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.address6 import ALL_NODES, UNSPECIFIED, multicast_mac, network6
+from dhcp.address6 import ALL_NODES, UNSPECIFIED, is_link_local, multicast_mac, network6
 from dhcp.decision import Decision
 from dhcp.message import FOREIGN_MAC
 from dhcp.ndp import SOURCE_LINK_LAYER, nd_options
@@ -45,7 +45,9 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
     """
     served = bool(ipv6.client_address or ipv6.dns or ipv6.options)
     flags = MANAGED if ipv6.client_address else OTHER if served else 0
-    lifetime = ROUTER_LIFETIME if ipv6.is_default else 0
+    # One whose MAC has yet to be learnt cannot be reached by the name that it has here.
+    reachable = ipv6.router and (ipv6.router_mac or is_link_local(ipv6.router))
+    lifetime = ROUTER_LIFETIME if ipv6.is_default and reachable else 0
     message = _ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)
     if source_mac:
         message += bytes((SOURCE_LINK_LAYER, 1)) + source_mac
@@ -55,7 +57,7 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
         prefix = network6(ipv6.client_address, ipv6.prefix_length)
         seconds = config.lease_seconds
         message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, seconds, seconds, 0, prefix)
-    for route in ipv6.routes:
+    for route in ipv6.routes if reachable else ():
         octets = (route.prefix_length + 63) // 64 * 8
         head = bytes((ROUTE, 1 + octets // 8, route.prefix_length, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
         if len(message) + len(head) + octets <= room // 2:

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     def record(cls: type[_T]) -> type[_T]:
         """Type checkers see a frozen dataclass."""
 
+    def replace(item: _T, **changes: object) -> _T: ...
+
 else:
+
+    def replace(item, **changes):
+        """A record with some of its fields changed."""
+        return type(item)(**{**{name: getattr(item, name) for name in item.__slots__}, **changes})
 
     def record(cls):
         """Turn annotated fields into a frozen, slotted class: `__init__`, `==`, `hash`, `repr`.

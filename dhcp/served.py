@@ -6,6 +6,8 @@ from _socket import MSG_DONTWAIT, socket
 from errno import ENETDOWN
 from time import monotonic
 
+from dhcp.address import mac_text
+from dhcp.address6 import ipv6_text
 from dhcp.bpf import frame_filter
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
@@ -13,10 +15,13 @@ from dhcp.guard import Guard
 from dhcp.handler import handle
 from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
+from dhcp.ndp import advertise_neighbour
 from dhcp.port import serve_port
 from dhcp.prepared import REPLY, REPLY_HEAD, REPLY_OFFSET, REQUEST, SHORTEST_REQUEST, PreparedReply, is_preparable
+from dhcp.record import replace
 from dhcp.router import Router
 from dhcp.transport import attach_filter, passes, port_mac, port_problem
+from dhcp.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +57,7 @@ class ServedPort:
         self._happened = 0
         self._guard = Guard()
         self.router = Router(sock.send)
+        self.uplink: Uplink | None = None
         self.lingers = False
         self.configure(config)
 
@@ -64,12 +70,6 @@ class ServedPort:
     def guarded(self) -> bool:
         """Whether the kernel keeps a flood of hopeless frames out; `flush` ends it in time."""
         return self._guard.raised
-
-    @property
-    def attached(self) -> bool:
-        """Whether the socket still hangs on an interface of that name: it does not follow one that is made anew."""
-        name: str = self.socket.getsockname()[0]
-        return name == self.config.interface
 
     def configure(self, config: ClientConfig) -> None:
         """Serve this from the next frame on; frames that wait in the socket are kept. Raises OSError."""
@@ -159,7 +159,36 @@ class ServedPort:
             self._journal.write("error", "defect", {"error": repr(error), "frame": frame.hex()})
             return Decision(repr(error), cause="defect")
 
+    def ask_through(self, uplink: Uplink | None) -> None:
+        """Keep the gateway's MAC fresh by this uplink; None where the guest does so itself. Raises OSError."""
+        self.uplink = uplink
+        if uplink and self.port.ipv6 and self.config.ipv6:
+            uplink.serve(self.port.ipv6, self._learn_router)
+            if not self.config.ipv6.router_mac:
+                uplink.ask(monotonic())
+
+    def advertise(self, now: float) -> None:
+        """Send the advertisement that is due; one without a router is a moment to ask for it again."""
+        self.router.advertise(now)
+        if self.uplink and self.config.ipv6 and not self.config.ipv6.router_mac:
+            self.uplink.ask(now)
+
+    def _learn_router(self, mac: bytes) -> None:
+        ipv6, port = self.config.ipv6, self.port.ipv6
+        if ipv6 is None or port is None or ipv6.router_mac == mac:
+            return
+        fields = {"interface": self.config.interface, "router": ipv6_text(ipv6.router), "mac": mac_text(mac)}
+        self._journal.write("info", "router", {**fields, "before": mac_text(ipv6.router_mac)})
+        self.configure(replace(self.config, ipv6=replace(ipv6, router_mac=mac)))
+        if ipv6.router_mac:  # the guest has the old one, and an advertisement may have to wait
+            try:
+                self.socket.send(advertise_neighbour(port.address, mac))
+            except OSError as error:
+                self._broken("send", error)
+
     def _answer(self, decision: Decision) -> None:
+        if decision.answer in ("NA", "RA") and self.uplink:
+            self.uplink.ask(monotonic())
         if decision.answer == "RA":
             decision = self.router.limit(decision, monotonic())
         self._count(decision, 1)

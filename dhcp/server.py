@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_DGRAM, socket, socketpair
 
-from dhcp.config import ClientConfig, ConfigError, parse_configs
+from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.journal import Journal
 from dhcp.loop import ServerLoop
 from dhcp.transport import open_port
@@ -48,8 +48,8 @@ class SingleClientDHCPServer:
             return
         sockets: dict[str, socket] = {}
         try:
-            for config in self.configs:
-                sockets[config.interface] = open_port(config.interface)
+            for name in interfaces_of(self.configs):
+                sockets[name] = open_port(name)
             self._loop.configure(self.configs, sockets)
         except OSError:
             for sock in sockets.values():

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     """The fields that say what is served over IPv6; none where there is no address, or the link carries no IPv6.
 
-    A gateway that did not tell its MAC, and whose address the VM could not resolve either, is left out: the VM gets
-    its address without a route.
+    The MAC of a global gateway is for the server to keep fresh: the VM cannot resolve it.
     """
     address = network.address6
     if address is None or not network.serves6:
@@ -34,11 +33,11 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     route = router6_of(pod)
     if route is None:
         return fields
-    mac = permanent_mac(pod, route.gateway) or network.router6_mac
-    if not mac and not ipaddress.ip_address(route.gateway).is_link_local:
-        return fields
-    if mac:
+    permanent = permanent_mac(pod, route.gateway)
+    if mac := permanent or network.router6_mac:
         fields["router6_lladdr"] = mac
+    if not permanent and not ipaddress.ip_address(route.gateway).is_link_local:
+        fields["uplink6"] = pod.name
     if route.is_default:
         return {**fields, "router6": route.gateway}
     return {**fields, "routes6": [{"destination": d, "gateway": route.gateway} for d in _through(route.gateway, pod)]}

@@ -1,6 +1,6 @@
 """The MAC of the VM's IPv6 router, asked of the kernel while the pod still speaks for itself.
 
-Once the address is the VM's, nothing in the pod can ask any more.
+Once the address is the VM's, nobody can ask any more but in the VM's name.
 """
 
 import time
@@ -11,9 +11,9 @@ from netsetup.model import AF_INET6, NUD_KNOWN, RTN_UNICAST, KernelRefused, PodI
 from netsetup.netlink import Netlink
 from netsetup.network import VMNetwork
 
-RESOLVE_SECONDS = 1.3
-"""How long a gateway may take that the VM could not resolve itself; on a pod's link it takes a millisecond. The kernel
-asks a second time after one second (RFC 4861 §10, RETRANS_TIMER)."""
+RESOLVE_SECONDS = 0.05
+"""How long a gateway may take that the VM could not resolve itself; on a pod's link it takes a millisecond. Who serves
+the VM asks again, in its name."""
 POLL_SECONDS = 0.002
 
 

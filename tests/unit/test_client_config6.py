@@ -79,10 +79,15 @@ def test_link_local_gateway_with_its_mac_where_it_is_known() -> None:
     assert "neighbours" not in config, "it answers for itself"
 
 
-def test_global_gateway_needs_its_mac() -> None:
+def test_a_global_gateways_mac_is_kept_fresh() -> None:
     config = told(network(default("fd00:10::1"), router6_mac=GATEWAY_MAC))
-    assert (config["router6"], config["router6_lladdr"]) == ("fd00:10::1", GATEWAY_MAC)
-    assert "router6" not in told(network(default("fd00:10::1")))
+    named = ("router6", "router6_lladdr", "uplink6")
+    assert [config.get(name) for name in named] == ["fd00:10::1", GATEWAY_MAC, "eth0"]
+    config = told(network(default("fd00:10::1")))
+    assert [config.get(name) for name in named] == ["fd00:10::1", None, "eth0"]
+    neighbour = Neighbour(AF_INET6, "fd00:10::1", GATEWAY_MAC)
+    config = told(network(default("fd00:10::1"), neighbours=(neighbour,)))
+    assert [config.get(name) for name in named] == ["fd00:10::1", GATEWAY_MAC, None]
 
 
 def test_best_default_route() -> None:
@@ -183,6 +188,9 @@ BASE = {"client_mac": MAC, "client_address6": "fd00::5/128"}
         ({"dns6": ["10.0.0.1"]}, "dns6[0]", "not an IPv6 address"),
         ({"dns6": ["fe80::1%eth0"]}, "dns6[0]", "not an IPv6 address"),
         ({"dns6": ["fd00::1"] * 17}, "dns6", "17 are more"),
+        ({"uplink6": "eth0"}, "uplink6", "is for a client_address6 and"),
+        ({"router6": "fe80::1", "uplink6": "eth0"}, "uplink6", "not link-local"),
+        ({"router6": "fd00::1", "uplink6": "a/b"}, "uplink6", "the name of an interface"),
         ({"options6": {"23": "0x00"}}, "options6.23", "a field of its own"),
         ({"options6": {"82": "59"}}, "options6.82", "60 to 86400"),
         ({"options6": {"59": ""}}, "options6.59", "empty"),
