@@ -91,7 +91,7 @@ def is_saved(folder: Path) -> bool:
 
 
 def forget(folder: Path) -> None:
-    """Remove the record; the folder goes too when nothing else is in it."""
+    """Remove the record, so that it stays removed whenever the power goes."""
     (folder / FILE).unlink(missing_ok=True)
     if folder.is_dir():
         _sync_directory(folder)

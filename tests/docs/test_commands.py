@@ -55,7 +55,7 @@ def make_demo(_pod: Pod) -> None:
 
 
 def make_test(_pod: Pod) -> None:
-    commands = made("test", last=".venv/bin/python -m pytest")
+    commands = made("test", last=".venv/bin/python -m pytest --numprocesses auto --dist loadfile")
     assert ".venv/bin/ruff check ." in commands
     assert ".venv/bin/mypy" in commands
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
@@ -120,6 +120,22 @@ def fuzz(_pod: Pod) -> None:
     assert (done.returncode, "Done 1000 runs" in done.stderr) == (0, True), done.stderr
 
 
+def bench(_pod: Pod) -> None:
+    """What it can do; tests/netns/test_bench.py measures in small."""
+    done = subprocess.run([BIN / "python", ROOT / "bench/run.py", "--help"], capture_output=True, text=True, check=True)
+    assert "--rounds" in done.stdout
+
+
+def scale(_pod: Pod) -> None:
+    command = [BIN / "python", ROOT / "bench/scale.py", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert re.findall("^### (.+)$", done.stdout, re.MULTILINE) == [
+        "Pods at once",
+        "Interfaces of one VM",
+        "Routes of one interface",
+    ]
+
+
 def run(pod: Pod) -> None:
     """With a guest that sees its disk and powers off; only the place of the disk is another."""
     from vm.machine import manifest
@@ -152,8 +168,13 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make unit": make_unit,
     **{
         f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
-        for name in ("netns", "clients", "conformance", "fuzz", "vm")
+        for name in ("netns", "clients", "conformance", "faults", "fuzz", "vm")
     },
+    ".venv/bin/python -m pytest tests/netns/test_snapshots.py --update-snapshots": pytest_of(
+        "tests/netns/test_snapshots.py"
+    ),
+    ".venv/bin/python bench/run.py": bench,
+    ".venv/bin/python bench/scale.py": scale,
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
