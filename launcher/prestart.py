@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Network:
     mac: str
     mtu: int
     addresses: tuple[str, ...]
-    """The pod's own addresses in CIDR form, both families."""
+    """The pod's own addresses in CIDR form, both families, the primary one's first."""
     interface_xml: str
 
 
@@ -243,7 +243,7 @@ def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
         guest_port=network.guest_port,
         mac=network.mac,
         mtu=network.mtu,
-        addresses=tuple(a.cidr for a in network.pod.addresses if a.is_global),
+        addresses=_primary_first(a.cidr for a in network.pod.addresses if a.is_global),
         interface_xml=interface_xml(
             network.name,
             network.guest_port,
@@ -257,6 +257,15 @@ def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
             queues=interface.queues,
         ),
     )
+
+
+def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
+    """The pod's addresses, those of its primary family first: the family of MY_POD_IP, which Kubernetes' downward API
+    sets to the first address of the pod's status. Without it the order stays the kernel's."""
+    primary = os.environ.get("MY_POD_IP", "")
+    if not primary:
+        return tuple(addresses)
+    return tuple(sorted(addresses, key=lambda address: (":" in address) != (":" in primary)))
 
 
 def _open_log(folder: Path) -> int:

@@ -306,3 +306,14 @@ def wait_until_gone(pod: Pod, pid: int) -> None:
     while pid in pod.pod.processes():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("primary", "first"), [("10.244.2.5", 4), ("fd00:10:244:3::5", 6)])
+def test_the_primary_family_is_named_first(
+    make_pod: MakePod, monkeypatch: pytest.MonkeyPatch, primary: str, first: int
+) -> None:
+    """Kubernetes tells it by MY_POD_IP, in a dual-stack cluster whose first family is either."""
+    monkeypatch.setenv("MY_POD_IP", primary)
+    with Agent(make_pod("ovn-kubernetes")) as agent:
+        addresses = agent.prestart()["networks"][0]["addresses"]
+    assert [6 if ":" in address else 4 for address in addresses] == sorted([4, 6], key=lambda family: family != first)
