@@ -139,8 +139,8 @@ def pasta(_directory: Path) -> Iterator[Way]:
     with namespaces("pasta", "node", "pod", "guest") as (node, inside, guest):
         batch(inside, f"link add eth0 type veth peer name pod0 netns {node}")
         configure(node, inside, "pod0", "eth0")
-        command = ["pasta", "-f", "-q", "--no-map-gw", "--config-net", "-4", "--runas", "0", "--netns", f"/run/netns/{guest}"]
-        words = ["ip", "netns", "exec", inside, *command, "-t", PORT]
+        options = ["-f", "-q", "-4", "-t", PORT, "--no-map-gw", "--config-net", "--runas", "0"]
+        words = ["ip", "netns", "exec", inside, "pasta", *options, "--netns", f"/run/netns/{guest}"]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(1)
