@@ -120,6 +120,21 @@ def fuzz(_pod: Pod) -> None:
     assert (done.returncode, "Done 1000 runs" in done.stderr) == (0, True), done.stderr
 
 
+def dhcp_alone(pod: Pod) -> None:
+    """With the least configuration there is; it says when it answers."""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as folder:
+        config = Path(folder, "config.json")
+        config.write_text(
+            '{"client_mac": "02:00:00:00:00:05", "client_address": "10.0.0.2/24", "server_address": "10.0.0.1"}'
+        )
+        words = [BIN / "python", "-m", "dhcp", "--interface", "eth0", "--config", config]
+        server = pod.pod.popen(words, stdout=subprocess.PIPE)
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready")
+        server.terminate()
+        server.wait()
+
+
 def bench(_pod: Pod) -> None:
     """What it can do; tests/netns/test_bench.py measures in small."""
     done = subprocess.run([BIN / "python", ROOT / "bench/run.py", "--help"], capture_output=True, text=True, check=True)
@@ -181,6 +196,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher doctor": doctor,
     "virt-launcher probe": probe,
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
+    "python -m dhcp": dhcp_alone,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "ip -j": options_of_ip,
 }

@@ -11,7 +11,7 @@ from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
 from lab.sniffer import Frame, Sniffer
 from scapy.layers.inet import IP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP
 
 pytestmark = pytest.mark.root
@@ -47,6 +47,7 @@ def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str) ->
 def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None:
     """With DAD on: moving addresses must not announce them, neither there nor back."""
     pod = make_pod(shape, duplicate_address_detection=True)
+    gateway_routes = [r for r in pod.pod.ip_json("-6 route show default") if "gateway" in r]
     with Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
@@ -54,8 +55,13 @@ def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None
         sniffer.close()
     sent = [frame for frame in sniffer.frames if not frame.outgoing]
     assert {frame.source for frame in sent} <= {pod.mac}, listing(sent, pod)
-    link_local = {a["local"] for link in pod.guest.ip_json("-6 addr show") for a in link["addr_info"]} | {"::"}
-    assert {frame.packet()[IPv6].src for frame in sent if IPv6 in frame.packet()} <= link_local
+    own = {a["local"] for link in pod.guest.ip_json("-6 addr show") for a in link["addr_info"]} | {"::"}
+    # Before the address moves, the pod asks for its gateway's MAC, as it may at any time.
+    packets = [frame.packet() for frame in sent if IPv6 in frame.packet() and ICMPv6ND_NS not in frame.packet()]
+    assert {packet[IPv6].src for packet in packets} <= own
+    asked = [frame.packet() for frame in sent if ICMPv6ND_NS in frame.packet()]
+    gateways = {r["gateway"] for r in gateway_routes}
+    assert {p[ICMPv6ND_NS].tgt for p in asked if p[IPv6].src not in own} <= gateways
 
 
 def test_dhcp_of_the_network_does_not_reach_the_guest(pod: Pod, agent: Agent) -> None:
