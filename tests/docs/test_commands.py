@@ -141,6 +141,15 @@ def bench(_pod: Pod) -> None:
     assert "--rounds" in done.stdout
 
 
+def make_bench(_pod: Pod) -> None:
+    made("bench", last=".venv/bin/python bench/run.py")
+
+
+def throughput(_pod: Pod) -> None:
+    command = [BIN / "python", ROOT / "bench/throughput.py", "--help"]
+    assert "--seconds" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def scale(_pod: Pod) -> None:
     command = [BIN / "python", ROOT / "bench/scale.py", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -181,6 +190,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make test": make_test,
     "make check": make_check,
     "make unit": make_unit,
+    "make bench": make_bench,
     **{
         f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
         for name in ("netns", "clients", "conformance", "faults", "fuzz", "vm")
@@ -190,6 +200,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     ),
     ".venv/bin/python bench/run.py": bench,
     ".venv/bin/python bench/scale.py": scale,
+    ".venv/bin/python bench/throughput.py": throughput,
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
