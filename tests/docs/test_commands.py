@@ -55,7 +55,10 @@ def make_demo(_pod: Pod) -> None:
 
 
 def make_test(_pod: Pod) -> None:
-    commands = made("test", last=".venv/bin/python -m pytest --numprocesses auto --dist loadfile")
+    commands = made(
+        "test",
+        last=".venv/bin/python -m pytest --numprocesses auto --dist loadfile || .venv/bin/python -m pytest --last-failed",
+    )
     assert ".venv/bin/ruff check ." in commands
     assert ".venv/bin/mypy" in commands
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
