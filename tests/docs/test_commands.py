@@ -55,10 +55,8 @@ def make_demo(_pod: Pod) -> None:
 
 
 def make_test(_pod: Pod) -> None:
-    commands = made(
-        "test",
-        last=".venv/bin/python -m pytest --numprocesses auto --dist loadfile || .venv/bin/python -m pytest --last-failed",
-    )
+    pytest = ".venv/bin/python -m pytest"
+    commands = made("test", last=f"{pytest} --numprocesses auto --dist loadfile || {pytest} --last-failed")
     assert ".venv/bin/ruff check ." in commands
     assert ".venv/bin/mypy" in commands
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
