@@ -40,13 +40,20 @@ STEPS = [
 
 # Whatever the demo leaves running becomes a child of this program, which tells how many there are.
 WATCHED = """
-import ctypes, os, signal, subprocess, sys
+import ctypes, os, signal, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: None)  # it is meant for the demo
 demo = subprocess.Popen(sys.argv[1:])
 print(demo.pid, flush=True)
 status = demo.wait()
+until = time.monotonic() + 2  # what was killed with it is ours to bury
+while time.monotonic() < until:
+    try:
+        if os.waitpid(-1, os.WNOHANG)[0] == 0:
+            time.sleep(0.02)
+    except ChildProcessError:
+        break
 left = open(f"/proc/self/task/{os.getpid()}/children").read().split()
 for pid in left:
     os.kill(int(pid), signal.SIGKILL)
