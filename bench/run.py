@@ -116,17 +116,19 @@ def _carry_out(
 
 
 def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple[dict[str, float], bool]:
-    """Measure when nobody else uses the machine, again if somebody did meanwhile, and at last in any case."""
+    """Measure, and again as long as others used the machine meanwhile; whether nobody did at last.
+
+    There is no pause before the first attempt: after one, cold caches and a sleeping host would be measured.
+    """
     until = time.monotonic() + patience
     while True:
-        if patience:
-            wait_for_quiet(until - time.monotonic())
         watch = Watch()
         figures = make()
         disturbance = watch.disturbance()
         if disturbance <= MOST_DISTURBANCE or time.monotonic() > until:
             return figures, disturbance <= MOST_DISTURBANCE
         print(f"again: others took {disturbance:.0%} of the machine", file=sys.stderr)
+        wait_for_quiet(until - time.monotonic())
 
 
 def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool) -> list[Measurement]:
@@ -171,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0,
         metavar="SECONDS",
-        help="for each measurement, how long to wait for nobody else using the machine (default: 0)",
+        help="how long to repeat a measurement that others have disturbed (default: 0)",
     )
     parser.add_argument("--server", dest="servers", action="append", default=[], help="only this one (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
