@@ -21,7 +21,7 @@ from netsetup.model import ALIAS, InvalidRequest, Link, Namespace
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 from netsetup.network import VMNetwork
-from netsetup.nftables import digest_of
+from netsetup.nftables import EDITED, digest_of
 from netsetup.plan import plan_setup, ruleset_of
 from netsetup.state import Record
 from netsetup.steps import LoadTable, SetSysctl, Step
@@ -123,6 +123,8 @@ def _table_problem(observed: Namespace, record: Record) -> str:
     if translates and not observed.translation:
         return "our table of the inet family is gone: nothing is translated for the guest"
     there = (observed.table, observed.translation)
+    if any(digest.endswith(EDITED) for digest in there):
+        return "rules of our table were changed or deleted since it was loaded"
     return "" if there == (wanted, wanted if translates else "") else "our table is not the one of this set-up"
 
 

@@ -1,9 +1,10 @@
 """Our own nftables tables, loaded and removed as a whole; no other table is ever touched.
 
 One is of the bridge family; where addresses are translated there is another of the inet family. One transaction a
-change (nft(8)), so that no half of a ruleset is ever in force. The tables' comments carry a digest of the whole text:
-comparing that tells whether the rules are in place without comparing rules. A set of comments carries a copy of the
-record, so that the pod can be put back when every file is lost.
+change (nft(8)), so that no half of a ruleset is ever in force. The tables' comments carry a digest of the whole text
+and the number of rules: that tells whether the right table was loaded, and `nfnetlink` whether it was left alone since,
+so no rules have to be compared. A set of comments carries a copy of the record, so that the pod can be put back when
+every file is lost.
 """
 
 import binascii
@@ -11,11 +12,11 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netsetup.model import NotPermitted, RulesetRefused
-from netsetup.nfnetlink import table_comments
+from netsetup.nfnetlink import table_comments, table_contents
 
 FAMILY = "bridge"
 TRANSLATING = "inet"
@@ -54,6 +55,9 @@ COUNTERS = {
 COPY_CHUNK = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""
 
+EDITED = " edited"
+"""What the digest of a table ends with whose rules were changed since it was loaded."""
+
 _COUNTER = re.compile(r"counter (\S+) \{\s*packets (\d+)")
 _COPY_ELEMENT = re.compile(r'0x([0-9a-f]{8}) comment "([^"]*)"')
 
@@ -63,9 +67,10 @@ class Table:
     """What our table in the kernel says; empty texts when there is no such table."""
 
     digest: str = ""
+    """Ends with EDITED when the rules are not those that were loaded with it any more."""
     copy: str = ""
     translation: str = ""
-    """The digest of the table of the inet family."""
+    """The digest of the table of the inet family, likewise."""
 
 
 def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") -> str:
@@ -104,9 +109,15 @@ def ruleset(barriers: Iterable[Barrier], copy: str = "", translation: str = "") 
         elements = ", ".join(f'{number} comment "{chunk}"' for number, chunk in enumerate(chunks))
         lines += ["  set record {", "    type mark", f"    elements = {{ {elements} }}", "  }"]
     body = "\n".join(lines)
-    of_all = digest(body + translation)
+    of_all = f"{digest(body + translation)}-{_rules_in(body + translation)}"
     tables = {FAMILY: body} | ({TRANSLATING: translation} if translation else {})
     return "".join(f'table {family} {TABLE} {{\n  comment "{of_all}"\n{text}\n}}\n' for family, text in tables.items())
+
+
+def _rules_in(text: str) -> int:
+    """How many rules a table's text has: the lines in its blocks but for those of a chain's hook and of a set."""
+    inner = [line for line in text.splitlines() if line.startswith("    ")]
+    return sum(not line.startswith(("    type ", "    elements ")) for line in inner)
 
 
 def _served(barrier: Barrier) -> Iterator[str]:
@@ -207,6 +218,7 @@ class TableReading:
     def __init__(self) -> None:
         self._digests = table_comments(TABLE, (FAMILY, TRANSLATING))
         self._process = _Nft(["list", "table", FAMILY, TABLE]) if FAMILY in self._digests else None
+        self._digests = _true_digests(self._digests)  # while nft starts
 
     def result(self) -> Table:
         """Raises NotPermitted and RulesetRefused."""
@@ -219,6 +231,16 @@ class TableReading:
                 chunk for _, chunk in sorted((int(n, 16), chunk) for n, chunk in _COPY_ELEMENT.findall(output))
             )
         return Table(self._digests.get(FAMILY, ""), copy, self._digests.get(TRANSLATING, ""))
+
+
+def _true_digests(digests: Mapping[str, str]) -> dict[str, str]:
+    """The digest of each family's table, marked where the rules are not those that were loaded with it any more."""
+    contents = {family: table_contents(TABLE, family) for family in digests}
+    rules = sum(content.rules for content in contents.values())
+    return {
+        family: digest + ("" if contents[family].as_loaded and digest.endswith(f"-{rules}") else EDITED)
+        for family, digest in digests.items()
+    }
 
 
 def read_counters(family: str = FAMILY) -> dict[str, int]:

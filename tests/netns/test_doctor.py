@@ -261,6 +261,32 @@ def test_a_fault_is_named_and_nothing_else(make_pod: MakePod, fault: Fault) -> N
         examine(agent).assert_names(fault.wrong, fault.unseen)
 
 
+EDITS = {
+    "chain flushed": "flush chain bridge virt-launcher tap0-ipv4",
+    "last chain flushed": "flush chain bridge virt-launcher output",
+    "all rules flushed": "flush table bridge virt-launcher",
+    "rule added": "insert rule bridge virt-launcher forward accept",
+    "rule replaced": "replace rule bridge virt-launcher output handle {last} accept",
+    "policy changed": "add chain bridge virt-launcher forward {{ policy drop ; }}",
+    "table dormant": "add table bridge virt-launcher {{ flags dormant ; }}",
+}
+"""What leaves the comment with the digest as it is."""
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_edited_rules_are_named_and_put_right(pod: Pod, agent: Agent, edit: str) -> None:
+    agent.prestart()
+    with Udhcpc(pod.guest) as client:
+        client.acquire()
+        listed = pod.pod.run(["nft", "-a", "list", "chain", "bridge", "virt-launcher", "output"]).stdout
+        pod.pod.run(["nft", edit.format(last=re.findall(r"handle (\d+)", listed)[-1])])
+        examine(agent).assert_names({"nftables table": "rules of our table were changed .* → run `virt-launcher prest"})
+        assert "nft load table bridge virt-launcher" in agent.run("status").stdout
+        agent.prestart()
+        examine(agent).assert_names({})
+        assert "out of place" not in agent.run("status").stdout
+
+
 @pytest.mark.parametrize(
     ("number", "finding"),
     [(signal.SIGKILL, "no DHCP server lives"), (signal.SIGSTOP, r"process \d+, does not answer within 1 s → kill")],
@@ -460,6 +486,7 @@ def test_masquerade(make_pod: MakePod, shape: str) -> None:
     [
         (in_pod("link set eth0 mtu 1400"), {"pod NIC": "eth0 has MTU 1400"}, set()),
         (nft("delete table inet virt-launcher"), {"nftables table": "inet family is gone"}, set()),
+        (nft("flush chain inet virt-launcher guest"), {"nftables table": "rules of our table were changed"}, set()),
         (
             lambda pod: pod.pod.sysctl(ipv4__conf__eth0__forwarding=0),
             {"pod NIC": r"net\.ipv4\.conf\.eth0\.forwarding is 0, not 1"},
@@ -475,7 +502,7 @@ def test_masquerade(make_pod: MakePod, shape: str) -> None:
         (lambda pod: pod.guest.ip("link set eth0 down"), {"guest": "tap0 has no carrier"}, set()),
         (lambda pod: pod.guest.ip("addr flush dev eth0"), {}, {"guest"}),
     ],
-    ids=["MTU", "table", "forwarding", "address", "route", "duplicate", "carrier", "silent guest"],
+    ids=["MTU", "table", "rules", "forwarding", "address", "route", "duplicate", "carrier", "silent guest"],
 )
 def test_a_fault_with_masquerade(
     pod: Pod, agent: Agent, inject: Callable[[Pod], object], wrong: dict[str, str], unseen: set[str]
