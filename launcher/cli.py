@@ -151,11 +151,11 @@ def _status(options: argparse.Namespace) -> int:
     _enter(options.netns)
     import dataclasses
 
-    from launcher.status import lines, read_status
+    from launcher.status import Status, lines, read_status
 
     status = read_status(options.state_dir)
     if options.output == "json":
-        print(json.dumps(dataclasses.asdict(status) if status else {"networks": [], "pending": [], "dhcp": None}))
+        print(json.dumps(dataclasses.asdict(status or Status())))
     else:
         print("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
     return 0

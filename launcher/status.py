@@ -11,6 +11,7 @@ from dhcp.process import ServerError, connect
 from netsetup import nftables, state
 from netsetup.discover import observe
 from netsetup.lock import NamespaceLock
+from netsetup.model import InvalidRequest, Namespace
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 from netsetup.network import VMNetwork
@@ -28,6 +29,8 @@ class NetworkStatus:
     pod_interface: str
     bridge: str
     guest_port: str
+    missing: tuple[str, ...]
+    """Those of pod interface, bridge and guest port that are not there, as the first after a CNI's DEL."""
     mac: str
     mac_source: str
     """Where the MAC comes from: `spec`, `derived` or `pod`."""
@@ -49,15 +52,19 @@ class NetworkStatus:
 class Status:
     """What `status --output json` prints."""
 
-    networks: tuple[NetworkStatus, ...]
-    pending: tuple[str, ...]
+    networks: tuple[NetworkStatus, ...] = ()
+    pending: tuple[str, ...] = ()
     """The steps that `prestart` would take now; none on a pod that is set up."""
-    dhcp: dict[str, Any] | None
+    refused: str = ""
+    """Why `prestart` would do nothing; empty when it could do what is pending."""
+    dhcp: dict[str, Any] | None = None
     """The server's own report; None when no server lives."""
 
 
 def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
     """The status of the current network namespace; None when nothing is set up. Changes nothing.
+
+    What is recorded is told also when `prestart` could do nothing with it, because an interface has gone or is in use.
 
     Raises NetworkSetupError when the kernel does not let us look.
     """
@@ -66,12 +73,18 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
         record = state.find(state_directory(state_dir), netlink.namespace_cookie, observed.copy)
         if record is None:
             return None
-        pending = plan_setup(observed, record.networks, state.copy_of(record)).lines()
+    pending: tuple[str, ...] = ()
+    refused = ""
+    try:
+        pending = tuple(plan_setup(observed, record.networks, state.copy_of(record)).lines())
+    except InvalidRequest as refusal:
+        refused = str(refusal)
     counters = nftables.read_counters()
-    return Status(tuple(_status_of(network, counters) for network in record.networks), tuple(pending), _server_status())
+    networks = tuple(_status_of(network, observed, counters) for network in record.networks)
+    return Status(networks, pending, refused, _server_status())
 
 
-def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
+def _status_of(network: VMNetwork, observed: Namespace, counters: dict[str, int]) -> NetworkStatus:
     address, translation = network.address4, network.translation
     address6 = network.address6 if network.serves6 else None
     dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS} if network.isolated else {}
@@ -89,6 +102,9 @@ def _status_of(network: VMNetwork, counters: dict[str, int]) -> NetworkStatus:
         pod_interface=network.pod.name,
         bridge=network.bridge,
         guest_port=network.guest_port,
+        missing=tuple(
+            name for name in (network.pod.name, network.bridge, network.guest_port) if observed.link(name) is None
+        ),
         mac=network.mac,
         mac_source=network.mac_source,
         mtu=network.mtu,
@@ -112,7 +128,8 @@ def _server_status() -> dict[str, Any] | None:
 def lines(status: Status) -> Iterator[str]:
     """The status as text, a fact a line."""
     for network in status.networks:
-        way = f"{network.pod_interface} ─ {network.bridge} ─ {network.guest_port}"
+        devices = (network.pod_interface, network.bridge, network.guest_port)
+        way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in devices)
         yield f"network {network.name}, {network.binding}: {way}"
         yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
         served = ", ".join(filter(None, (network.address, network.address6)))
@@ -129,6 +146,10 @@ def lines(status: Status) -> Iterator[str]:
             yield f"  forwarded {count} connections: {name}"
     for step in status.pending:
         yield f"out of place, `prestart` would do: {step}"
+    if status.refused:
+        yield f"`prestart` would refuse: {status.refused}"
+    if any(network.pod_interface in network.missing for network in status.networks):
+        yield "the CNI has taken a pod interface away: `teardown` removes what is left"
     if status.dhcp is None:
         yield "DHCP: no server"
         return

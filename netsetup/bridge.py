@@ -173,11 +173,17 @@ def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]
     return steps
 
 
-def move_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
-    """The address moves from the pod interface to the bridge, and the interface becomes a port."""
-    bridge, nic = observed.link(network.bridge), observed.link(network.pod.name)
+def require_nic(observed: Namespace, network: VMNetwork) -> Link:
+    """The pod interface. Raises InvalidRequest when it has gone since it was recorded, as after a CNI's DEL."""
+    nic = observed.link(network.pod.name)
     if nic is None:
         raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
+    return nic
+
+
+def move_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The address moves from the pod interface to the bridge, and the interface becomes a port."""
+    bridge, nic = observed.link(network.bridge), require_nic(observed, network)
     steps = plug_steps(observed, network, _kept(network))
 
     # With its last IPv4 address an interface loses its routes in every table, so those need no step of their own.

@@ -20,6 +20,7 @@ from netsetup.bridge import (
     has_ipv6,
     local_mac,
     plug_steps,
+    require_nic,
 )
 from netsetup.model import (
     AF_INET,
@@ -125,6 +126,7 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def forward_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The bridge goes up with its addresses, and the pod forwards between it and the pod interface."""
+    require_nic(observed, network)
     addresses = []
     if network.gateway4:
         gateway = network.gateway4

@@ -94,6 +94,11 @@ def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
         agent.prestart()
         pod.delete()
         assert pod.reserved() == []
+        doctor = agent.run("doctor")
+        assert doctor.returncode == 1
+        assert doctor.stdout.startswith(
+            "WRONG pod NIC         eth0 has left this network namespace → the CNI has taken"
+        )
         agent.teardown()
         assert [link["ifname"] for link in pod.pod.ip_json("link show")] == ["lo", "tap0"]
         assert pod.pod.run(["nft", "list", "ruleset"]).stdout == ""

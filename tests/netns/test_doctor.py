@@ -17,6 +17,7 @@ import pytest
 from lab.agent import Agent
 from lab.checks import pings
 from lab.clients import Dhcpcd, Udhcpc
+from lab.masqueraded import write_manifest
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
@@ -363,6 +364,30 @@ def test_a_node_that_cannot_find_a_silent_guest_is_not_blamed(make_pod: MakePod)
 
 def test_a_pod_that_is_not_set_up(pod: Pod, agent: Agent) -> None:
     examine(agent).assert_names({"record": "nothing is set up .* → run `virt-launcher prestart`"})
+
+
+@pytest.mark.parametrize("binding", ["bridge", "masquerade"])
+def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, tmp_path: Path, binding: str) -> None:
+    """What is recorded and what is left is still told, and teardown takes it away."""
+    pod = make_pod("calico")
+    with Agent(pod) as agent:
+        agent.prestart(*(["--vmi", write_manifest(tmp_path)] if binding == "masquerade" else []))
+        pod.pod.ip("link del eth0")
+        completed = agent.run("status", "--output", "json", check=True)
+        status = json.loads(completed.stdout)
+        (network,) = status["networks"]
+        assert (network["binding"], network["missing"], status["pending"]) == (binding, ["eth0"], [])
+        assert status["refused"] == "eth0: the interface has left this network namespace"
+        assert status["dhcp"]["pid"]
+        text = agent.run("status", check=True).stdout
+        assert f"network default, {binding}: eth0 (gone) ─ k6t-eth0 ─ tap0" in text
+        assert "`teardown` removes what is left" in text
+        assert examine(agent).wrong["pod NIC"].startswith("eth0 has left this network namespace → ")
+        assert agent.run("prestart").returncode == 2
+        agent.teardown()
+        assert not pod.pod.has_link("k6t-eth0")
+        empty = json.loads(agent.run("status", "--output", "json", check=True).stdout)
+        assert empty == {"networks": [], "pending": [], "refused": "", "dhcp": None}
 
 
 def test_the_text_has_a_line_for_each_hop(pod: Pod, agent: Agent) -> None:
