@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,10 @@ from netsetup.model import (
     IFA_F_TENTATIVE,
     InvalidRequest,
     KernelRefused,
-    MissingFeature,
     Namespace,
     NetworkSetupError,
     NotPermitted,
     NotRestored,
-    RulesetRefused,
 )
 from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.netlink import Netlink
@@ -38,6 +36,7 @@ from netsetup.plan import (
     plan_teardown,
     with_news,
 )
+from netsetup.preflight import explain, require_means
 from netsetup.resolver import read_resolver
 from netsetup.state import Record
 from netsetup.steps import (
@@ -101,12 +100,11 @@ def prepare_pod_network_interfaces(
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     dry_run: bool = False,
-    before_change: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
 
     When a step fails, what was done is undone and the step's error raised: a NetworkSetupError, as model.py has them;
-    NotRestored when undoing failed too. `before_change` runs once the plan is known to be possible.
+    NotRestored when undoing failed too.
     """
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
@@ -142,7 +140,8 @@ def prepare_pod_network_interfaces(
         plan = plan_setup(observed, networks, state.copy_of(record))
         planned = time.perf_counter()
         if not dry_run:
-            before_change()
+            if fresh:
+                require_means(netlink, plan, networks)
             if record != recorded or not state.is_saved(folder):
                 state.save(folder, record)
             _carry_out(netlink, plan, record, folder if fresh else None)
@@ -193,12 +192,7 @@ def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
         state.forget(folder)
-        if isinstance(failure, RulesetRefused | KernelRefused):
-            from netsetup.preflight import missing_features
-
-            missing = missing_features(any(network.masquerade for network in record.networks))
-            if missing:
-                raise MissingFeature(f"this kernel lacks {', '.join(missing)}: {failure}") from None
+        explain(failure, record.networks)
         raise
 
 

@@ -13,6 +13,7 @@ DEVICE = "/dev/net/tun"
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
+TUNGETFEATURES = 0x800454CF
 IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x0100, 0x1000, 0x4000, 0x8000
 
 
@@ -22,14 +23,7 @@ def create_tap(name: str, queues: int, mark: Callable[[], None]) -> None:
     `mark` is called while the device still dies with this process, and must leave on it the sign by which it is known
     as ours: so a kill at any moment leaves either nothing or a device we know. Raises NotPermitted and KernelRefused.
     """
-    try:
-        descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise KernelRefused(
-            f"create tap {name}", errno.ENOENT, f"{DEVICE} is missing; give the container that device"
-        ) from None
-    except PermissionError:
-        raise NotPermitted(f"create tap {name}: open {DEVICE}", "read and write access to that device") from None
+    descriptor = _open(name)
     try:
         flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL | (IFF_MULTI_QUEUE if queues > 1 else 0)
         fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
@@ -41,3 +35,25 @@ def create_tap(name: str, queues: int, mark: Callable[[], None]) -> None:
         raise KernelRefused(f"create tap {name}", error.errno or errno.EIO) from None
     finally:
         os.close(descriptor)
+
+
+def require_driver(name: str) -> None:
+    """Ask for the driver of tap devices, and make none. Raises as `create_tap` does."""
+    descriptor = _open(name)
+    try:
+        fcntl.ioctl(descriptor, TUNGETFEATURES, bytes(4))
+    except OSError as error:
+        raise KernelRefused(f"create tap {name}", error.errno or errno.EIO, f"{DEVICE} is another device") from None
+    finally:
+        os.close(descriptor)
+
+
+def _open(name: str) -> int:
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KernelRefused(
+            f"create tap {name}", errno.ENOENT, f"{DEVICE} is missing; give the container that device"
+        ) from None
+    except PermissionError:
+        raise NotPermitted(f"create tap {name}: open {DEVICE}", "read and write access to that device") from None

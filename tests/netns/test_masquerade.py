@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.agent import Agent
-from lab.masqueraded import Masqueraded, write_manifest
+from lab.masqueraded import Masqueraded
 from lab.namespace import Namespace
 from lab.pod import MakePod
 from lab.rawclient import RawClient
 from lab.reach import Server, seen_by, serving
-from lab.snapshot import assert_restored, take_snapshot
+from lab.snapshot import assert_restored
 from lab.sniffer import Sniffer
 from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6ND_Redirect
@@ -553,38 +550,6 @@ def test_dhcp_tells_the_vms_own_network(make_world: Any) -> None:
     assert offer is not None
     assert (offer.yiaddr, offer.address(1), offer.addresses(3)) == ("10.0.2.2", "255.255.255.0", ["10.0.2.1"])
     assert (offer.address(54), offer.number(26), offer.routes()) == ("10.0.2.1", 1450, [])
-
-
-@pytest.mark.parametrize(
-    ("unknown", "message"),
-    [
-        ("masquerade", r"this kernel lacks masquerading \(nft_masq\): nft: "),
-        ("type nat", r"this kernel lacks NAT in nftables' inet family \(nft_chain_nat, Linux 5\.2\), destination NAT"),
-        ("fib", r"this kernel lacks address types in rules \(nft_fib_inet\): nft: "),
-    ],
-)
-def test_a_missing_feature_of_the_kernel_is_named_and_nothing_is_touched(
-    make_pod: MakePod, tmp_path: Path, unknown: str, message: str
-) -> None:
-    """nft refuses what such a kernel would."""
-    pod = make_pod(DUAL)
-    before = take_snapshot(pod.pod)
-    nft = tmp_path / "nft"
-    nft.write_text(
-        f"""#!/bin/sh
-        [ "$1" = -f ] || exec /usr/sbin/nft "$@"
-        rules=$(cat)
-        case $rules in *"{unknown}"*) echo 'Error: Could not process rule: No such file' >&2; exit 1 ;; esac
-        echo "$rules" | /usr/sbin/nft "$@"
-        """
-    )
-    nft.chmod(0o755)
-    file = write_manifest(tmp_path)
-    with Agent(pod) as agent:
-        done = agent.run("prestart", "--vmi", file, prefix=["env", f"PATH={tmp_path}:{os.environ['PATH']}"])
-    assert done.returncode == 1
-    assert re.search(message, done.stderr), done.stderr
-    assert_restored(pod.pod, before, within=0)
 
 
 def test_doctor_finds_a_setting_that_is_gone(make_world: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab.agent import Agent
+from lab.monitor import LinkMonitor
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
@@ -108,9 +109,11 @@ def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
 
 
 def test_a_read_only_proc_sys_is_named(pod: Pod, agent: Agent) -> None:
-    """As in a container that is not privileged; found out in the midst of the work, which is undone."""
+    """As in a container that is not privileged; found out before there is anything to undo."""
     script = ["sh", "-c", 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"]
-    assert_refused(agent, 1, r"sysctl .*: not permitted; .*writable /proc/sys", prefix=script)
+    with LinkMonitor(pod.pod) as monitor:
+        assert_refused(agent, 1, r"sysctl .*: not permitted; .*writable /proc/sys", prefix=script)
+        assert monitor.events() == []
 
 
 def test_a_state_directory_that_cannot_be_written_is_named(pod: Pod, agent: Agent) -> None:

@@ -1,0 +1,137 @@
+"""What the kernel or the container lacks is named, all of it at once, before anything in the pod is touched."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from lab.agent import Agent
+from lab.forked import SUCCEEDED, Action, masquerade, run_in, set_up
+from lab.masqueraded import write_manifest
+from lab.monitor import LinkMonitor
+from lab.pod import MakePod, Pod
+from lab.snapshot import assert_restored, take_snapshot
+
+import netsetup.apply
+from netsetup.model import KernelRefused
+from netsetup.netlink import NLM_F_CREATE, Netlink
+
+pytestmark = pytest.mark.root
+
+WITHOUT_SYS_ADMIN = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+NOT_THERE = "mount -t tmpfs none /dev/net"
+ANOTHER = "mount --bind /dev/null /dev/net/tun"
+
+
+class Nft:
+    """An nft that refuses rules with a certain word, as a kernel would, and notes the changes that it is asked for."""
+
+    def __init__(self, directory: Path, unknown: str) -> None:
+        self._directory, self._asked = directory, directory / "asked"
+        script = directory / "nft"
+        script.write_text(
+            f"""#!/bin/sh
+            case $1 in
+                --check) ;;
+                -f) echo >>{shlex.quote(str(self._asked))} ;;
+                *) exec /usr/sbin/nft "$@" ;;
+            esac
+            rules=$(cat)
+            case $rules in *{shlex.quote(unknown)}*) echo 'Error: Could not process rule' >&2; exit 1 ;; esac
+            echo "$rules" | /usr/sbin/nft "$@"
+            """
+        )
+        script.chmod(0o755)
+
+    @property
+    def prefix(self) -> list[str]:
+        return ["env", f"PATH={self._directory}:{os.environ['PATH']}"]
+
+    @property
+    def changes(self) -> int:
+        return len(self._asked.read_text()) if self._asked.exists() else 0
+
+
+@pytest.fixture
+def pod(make_pod: MakePod) -> Iterator[Pod]:
+    """A pod without a guest port that is as it was, and saw nothing, when the test has ended."""
+    pod = make_pod("ovn-kubernetes", guest_port=False)
+    before = take_snapshot(pod.pod)
+    with LinkMonitor(pod.pod) as monitor:
+        yield pod
+        assert_restored(pod.pod, before, within=0)
+        assert monitor.events() == []
+
+
+def refusal(pod: Pod, directory: Path, binding: str, prefix: Sequence[str]) -> str:
+    """The one line with which a set-up ends."""
+    arguments = ["--vmi", write_manifest(directory)] if binding == "masquerade" else []
+    with Agent(pod) as agent:
+        done = agent.run("prestart", *arguments, prefix=prefix)
+        assert not agent.state_directory.exists()
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("more", [[], WITHOUT_SYS_ADMIN], ids=["", "no namespace"])
+@pytest.mark.parametrize(
+    ("binding", "unknown", "missing"),
+    [
+        ("masquerade", "masquerade", ["masquerading (nft_masq)"]),
+        (
+            "masquerade",
+            "type nat",
+            [
+                "NAT in nftables' inet family (nft_chain_nat, Linux 5.2)",
+                "destination NAT (nft_nat)",
+                "masquerading (nft_masq)",
+            ],
+        ),
+        ("masquerade", "fib", ["address types in rules (nft_fib_inet)"]),
+        ("bridge", "table bridge", ["nftables' bridge family (nf_tables, Linux 3.14)", "named counters"]),
+        ("bridge", "counter name", ["named counters (nft_objref, Linux 4.10)"]),
+    ],
+)
+def test_nftables(pod: Pod, tmp_path: Path, binding: str, unknown: str, missing: list[str], more: list[str]) -> None:
+    """The first change of a set-up is one transaction with all the rules, and the only one that is tried."""
+    nft = Nft(tmp_path, unknown)
+    line = refusal(pod, tmp_path, binding, [*more, *nft.prefix])
+    assert f"this kernel lacks {', '.join(missing)}" in line
+    assert nft.changes == 1
+
+
+@pytest.mark.parametrize("binding", ["bridge", "masquerade"])
+@pytest.mark.parametrize(("mount", "reason"), [(NOT_THERE, "is missing; give the container"), (ANOTHER, "is another")])
+def test_tap_devices(pod: Pod, tmp_path: Path, binding: str, mount: str, reason: str) -> None:
+    nft = Nft(tmp_path, "nothing")
+    line = refusal(pod, tmp_path, binding, [*nft.prefix, "sh", "-c", f'{mount} && exec "$@"', "sh"])
+    assert re.search(rf"this kernel lacks tap devices \(tun, /dev/net/tun\): create tap tap0: .*{reason}", line), line
+    assert nft.changes == 0
+
+
+def test_all_that_is_missing_is_named_at_once(pod: Pod, tmp_path: Path) -> None:
+    nft = Nft(tmp_path, "masquerade")
+    line = refusal(pod, tmp_path, "masquerade", [*nft.prefix, "sh", "-c", f'{NOT_THERE} && exec "$@"', "sh"])
+    assert "this kernel lacks masquerading (nft_masq), tap devices (tun, /dev/net/tun): create tap tap0: " in line
+    assert nft.changes == 0
+
+
+@pytest.mark.parametrize("action", [set_up, masquerade])
+def test_bridge_devices(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Action) -> None:
+    """The request's own refusal is the kernel's for a kind of device that it does not know."""
+
+    def create_bridge(netlink: Netlink, name: str, mac: str, mtu: int) -> None:
+        kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "no-such-kind")]})]
+        netlink._link_request(f"create bridge {name}", 0, [("IFLA_IFNAME", name), *kind], flags=NLM_F_CREATE)
+
+    def fails(state_dir: Path) -> None:
+        with pytest.raises(KernelRefused, match=r"create bridge k6t-eth0: no bridge devices \(bridge\)"):
+            action(state_dir)
+
+    monkeypatch.setattr(Netlink, "create_bridge", create_bridge)
+    monkeypatch.setattr(netsetup.apply.nftables, "load", None)
+    assert run_in(pod.pod, fails, tmp_path) == SUCCEEDED
