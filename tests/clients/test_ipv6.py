@@ -10,7 +10,7 @@ from ipaddress import IPv6Interface
 import pytest
 from lab.agent import Agent
 from lab.checks import pings
-from lab.clients.ipv6 import CLIENTS6, Client6, Dhclient6, KernelOnly, Networkd6, Observed6
+from lab.clients.ipv6 import CLIENTS6, Client6, Dhclient6, Dhcpcd6, Dibbler, KernelOnly, Networkd6, Observed6
 from lab.namespace import Namespace
 from lab.pod import RESOLV_CONF, SEARCH, MakePod, Pod
 from lab.rawclient import RawClient
@@ -82,7 +82,7 @@ def assert_ipv6(client: Client6, observed: Observed6, network: GuestNetwork6) ->
     assert observed.mtu == network.mtu
     if client.manages_resolver:
         assert observed.nameservers6 == {DNS6}
-        assert set(observed.search) == set(SEARCH)
+        assert set(observed.search) == (set(SEARCH) if client.search_list else set())
 
 
 def test_both_families_at_once(make_pod: MakePod) -> None:
@@ -96,6 +96,24 @@ def test_both_families_at_once(make_pod: MakePod) -> None:
         assert observed.addresses == (pod.shape.guest.address,)
         assert pings(pod.guest, "192.0.2.1")
         assert pings(pod.guest, "2001:db8::1")
+
+
+@pytest.mark.parametrize("client", [Dhclient6, Dibbler, Dhcpcd6], ids=lambda c: c.name)
+def test_a_disk_that_has_been_in_another_pod(make_pod: MakePod, client: type[Client6]) -> None:
+    """The client asks whether its old address is right (RFC 8415 §18.2.3), and learns that it is not."""
+    pod = pod_of(make_pod, "calico")
+    network = pod.shape.guest6
+    assert network
+    with Agent(pod) as agent, client(pod.guest) as running:
+        agent.prestart()
+        agent.serve(client_address6="fd00:10:244:1::99/128")
+        assert running.acquire6().addresses == ("fd00:10:244:1::99/128",)
+        running.kill()
+        pod.guest.ip("link set eth0 down", "addr flush dev eth0 scope global")
+        agent.prestart()
+        running.start()
+        wait_until(lambda: running.observe6().addresses == (network.address,), running.patience)
+        agent.wait_for_log("message=CONFIRM")
 
 
 def test_ipv6_alone(make_pod: MakePod) -> None:

@@ -45,6 +45,7 @@ def test_ipv6(make_pod: MakePod, client: type[Client6], tmp_path: Path) -> None:
         assert set(observed.on_link) == {"fd10:0:2::/120"}
         if client.manages_resolver:
             assert observed.nameservers6 == {DNS6}
+            assert set(observed.search) == (set(SEARCH) if client.search_list else set())
         if client.manages_addresses:
             assert pings(pod.guest, "2001:db8::1", size=MTU)
             assert pings(pod.node, "fd00:10:244:3::5"), "the guest is not reached at the pod's address"

@@ -205,6 +205,12 @@ class Client(ABC):
             self._process.wait()
         self._process = None
 
+    def kill(self) -> None:
+        """End it without a word to the server; what it remembers stays on its disk."""
+        self.process.kill()
+        self.process.wait()
+        self._process = None
+
     @property
     def process(self) -> subprocess.Popen[str]:
         if self._process is None:

@@ -145,7 +145,7 @@ class Dhclient6(Client6):
     """ISC dhclient, which leaves the advertisement to the kernel.
 
     It binds its socket to the interface's link-local address, and ends when that is still being checked for
-    duplicates: whoever starts it must wait for that, as Debian's ifupdown does.
+    duplicates: whoever starts it must wait for that, as Debian's ifupdown does. So must who starts dibbler.
     """
 
     name = "dhclient -6"
@@ -194,6 +194,28 @@ class WideDhcpv6(Client6):
         return self.log()
 
 
+class Dibbler(Client6):
+    """With the configuration that its Debian package brings, which asks for resolvers and not for a search list."""
+
+    name = "dibbler"
+    search_list = False
+    patience = 12
+
+    def prepare(self) -> str:
+        (self.directory / "lib").mkdir(exist_ok=True)
+        wait = Dhclient6.prepare(self)  # type: ignore[arg-type]
+        return f'for folder in lib log; do mount --bind "$1/lib" /var/$folder/dibbler; done\n{wait}'
+
+    def command(self) -> Sequence[str | Path]:
+        return ["dibbler-client", "run"]
+
+    def is_bound(self) -> bool:
+        return self.is_bound6()
+
+    def lease(self) -> str:
+        return (self.directory / "lib" / "client-AddrMgr.xml").read_text()
+
+
 CLIENTS6: tuple[type[Client6], ...] = (
     KernelOnly,
     Networkd6,
@@ -201,4 +223,5 @@ CLIENTS6: tuple[type[Client6], ...] = (
     Dhcpcd6,
     Dhclient6,
     WideDhcpv6,
+    Dibbler,
 )
