@@ -192,7 +192,8 @@ def move_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     if not addresses:
         steps += [DeleteRoute(r) for r in observed.routes_of(nic.index) if r.family == AF_INET]
     # Off before the MAC changes: leaving a multicast group sends reports for a second, and none may carry the new MAC.
-    steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
+    if has_ipv6(observed, nic.name):
+        steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
     # A teardown that was killed may have left these changed.
     steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
     steps += addr_gen_mode_steps(nic, network.pod)

@@ -101,12 +101,14 @@ class Netlink:
         return tuple((m["index"], address_of(m)) for m in self._dump(ifaddrmsg, RTM_GETADDR))
 
     def routes(self) -> tuple[Route, ...]:
-        """Every route of every table and both families; cached clones are not routes."""
+        """Every route of every table and both families; cached clones are not routes.
+
+        Asked for all families at once: a kernel without IPv6 that is asked for its routes tells those of IPv4 again.
+        """
         return tuple(
             route_of(m)
-            for family in (AF_INET, AF_INET6)
-            for m in self._dump(rtmsg, RTM_GETROUTE, family=family)
-            if not m["flags"] & RTM_F_CLONED
+            for m in self._dump(rtmsg, RTM_GETROUTE)
+            if m["family"] in (AF_INET, AF_INET6) and not m["flags"] & RTM_F_CLONED
         )
 
     def neighbours(self, states: int = NUD_PERMANENT) -> tuple[tuple[int, Neighbour], ...]:

@@ -121,6 +121,7 @@ def test_mq04_both_families(make_world: Any) -> None:
 
 
 def test_mq05_exactly_the_ports_that_are_declared(make_world: Any) -> None:
+    """From outside (F09, F11) and at the loopback address, as port forwarding and probes do (F42, F43)."""
     ports = [{"port": 80}, {"port": 8080, "protocol": "tcp"}, {"port": 53, "protocol": "UDP"}]
     world = make_world(interface={"ports": [*ports, {"port": 7, "protocol": "SCTP"}]})
     declared = {("tcp", 80), ("tcp", 8080), ("udp", 53), ("sctp", 7)}
@@ -250,18 +251,21 @@ def test_mq11_to_mq16_istio_with_ports(
     neither: tuple[int, ...],
 ) -> None:
     world = make_world(metadata=ISTIO, interface=ports)
-    for port in direct:
-        assert world.ways("tcp", port, 4) == DIRECT_ALONE, (scenario, port)
-    for port in proxied:
-        assert world.ways("tcp", port, 4) == PROXIED, (scenario, port)
-    for port in neither:
-        assert world.ways("tcp", port, 4) == NOWHERE, (scenario, port)
+    expected = {
+        **dict.fromkeys(neither, NOWHERE),
+        **dict.fromkeys(proxied, PROXIED),
+        **dict.fromkeys(direct, DIRECT_ALONE),
+    }
+    for version in (4, 6):
+        for port, ways in expected.items():
+            assert world.ways("tcp", port, version) == ways, (scenario, port, version)
 
 
 # --- what the guest reaches -------------------------------------------------------------------------------------------
 
 
 def test_the_world_sees_the_pods_address(make_world: Any) -> None:
+    """F10, and F11 for IPv6."""
     world = make_world()
     for version in (4, 6):
         for protocol in ALL:
@@ -270,6 +274,7 @@ def test_the_world_sees_the_pods_address(make_world: Any) -> None:
 
 
 def test_mtu_sized_packets_pass_and_larger_ones_are_reported(make_world: Any) -> None:
+    """F14."""
     world = make_world()
     mtu = world.vm.network["mtu"]
     links = {name: world.inside.link(name)["mtu"] for name in ("eth0", "k6t-eth0", "tap0")}
@@ -458,7 +463,7 @@ def test_a_lost_table_is_loaded_again(make_world: Any, family: str) -> None:
 
 
 def test_custom_networks(make_pod: MakePod) -> None:
-    """F09: leading zeros are decimal; the smallest networks are /30 and /126 (LK01)."""
+    """F09, F11: leading zeros are decimal; the smallest networks are /30 and /126 (LK01)."""
     pod = make_pod(DUAL)
     networks = {"vmNetworkCIDR": "10.10.010.0/30", "vmIPv6NetworkCIDR": "fd10:0010:10::/126"}
     with Masqueraded(pod, ("10.10.10", "fd10:10:10:"), network=networks) as vm:

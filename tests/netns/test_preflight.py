@@ -97,7 +97,7 @@ def refusal(pod: Pod, directory: Path, binding: str, prefix: Sequence[str]) -> s
     ],
 )
 def test_nftables(pod: Pod, tmp_path: Path, binding: str, unknown: str, missing: list[str], more: list[str]) -> None:
-    """The first change of a set-up is one transaction with all the rules, and the only one that is tried."""
+    """MQ01, NP04: the first change of a set-up is one transaction with all the rules, and no other is tried."""
     nft = Nft(tmp_path, unknown)
     line = refusal(pod, tmp_path, binding, [*more, *nft.prefix])
     assert f"this kernel lacks {', '.join(missing)}" in line
