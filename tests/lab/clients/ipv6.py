@@ -141,6 +141,24 @@ class KernelOnly(Client6):
         return ""
 
 
+class Rdnssd(KernelOnly):
+    """The kernel, and a program that writes down the resolvers of advertisements which come while it runs."""
+
+    name = "rdnssd"
+    manages_resolver = True
+    search_list = False
+
+    def prepare(self) -> str:
+        return f"""
+            install -d -o rdnssd /run/rdnssd
+            ip link set {self.nic} down
+            (sleep 0.3; ip link set {self.nic} up) &
+        """
+
+    def command(self) -> Sequence[str | Path]:
+        return ["rdnssd", "-f", "-u", "rdnssd", "-H", "/etc/rdnssd/merge-hook"]
+
+
 class Dhclient6(Client6):
     """ISC dhclient, which leaves the advertisement to the kernel.
 
@@ -218,6 +236,7 @@ class Dibbler(Client6):
 
 CLIENTS6: tuple[type[Client6], ...] = (
     KernelOnly,
+    Rdnssd,
     Networkd6,
     NetworkManager6,
     Dhcpcd6,
