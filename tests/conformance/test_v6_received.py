@@ -15,7 +15,6 @@ from lab.requests6 import (
     IA_TA,
     INFORMATION_REQUEST,
     REBIND,
-    RELAY_FORWARD,
     RELEASE,
     RENEW,
     REPLY,
@@ -25,8 +24,8 @@ from lab.requests6 import (
     datagram6,
     ia_na,
     message6,
-    packed6,
     packet6,
+    relayed6,
     solicit,
     tlv6,
 )
@@ -156,10 +155,9 @@ def test_v6_07_information_request_with_an_ia(server6: Exchange6, option: tuple[
 @pytest.mark.parametrize("hops", [0, 3, 32, 255])
 def test_v6_21_relayed(server6: Exchange6, hops: int) -> None:
     """No relay is behind a guest's port; a type assertion on this message has crashed servers."""
-    relayed = bytes((RELAY_FORWARD, hops)) + packed6("2001:db8::1") + packed6(CLIENT_LINK_LOCAL)
-    inner = message6(SOLICIT, [ia_na()])
-    assert server6.silent(datagram6(relayed + tlv6([(9, inner)])))
-    assert server6.silent(datagram6(relayed))
+    solicit = message6(SOLICIT, [ia_na()])
+    for message in (solicit, relayed6(solicit), None):
+        assert server6.silent(datagram6(relayed6(message, hops)))
 
 
 @pytest.mark.parametrize("destination", [ROUTER_LINK_LOCAL, "ff02::1", "ff05::1:3", CLIENT6, "fe80::fc:1"])

@@ -36,6 +36,7 @@ from lab.requests6 import (  # noqa: E402
     message6,
     neighbour_solicitation,
     packed6,
+    relayed6,
     router_solicitation,
 )
 from mutation import Mutator  # noqa: E402
@@ -129,9 +130,10 @@ def seeds(ports: list[Port]) -> list[bytes]:
     duid = next(port.ipv6.duid for port in ports if port.ipv6)
     to_one = [datagram6(message6(kind, [ia_na(CLIENT6)], server=duid)) for kind in (3, 5, 8, 9)]
     to_any = [datagram6(message6(kind, [ia_na(CLIENT6), (14, b"")])) for kind in (1, 4, 6)]
+    relayed = datagram6(relayed6(message6(1, [ia_na(CLIENT6)])))
     solicitations = [router_solicitation(), router_solicitation(source="::"), neighbour_solicitation(NEIGHBOUR6)]
     probe = neighbour_solicitation(NEIGHBOUR6, source="::")
-    return [*SEEDS, *to_one, *to_any, datagram6(message6(11)), *solicitations, probe]
+    return [*SEEDS, *to_one, *to_any, datagram6(message6(11)), relayed, *solicitations, probe]
 
 
 def main(words: list[str]) -> None:

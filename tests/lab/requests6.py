@@ -11,6 +11,7 @@ from lab.requests import CLIENT_MAC, mac_octets
 SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECLINE, RECONFIGURE = range(1, 11)
 INFORMATION_REQUEST, RELAY_FORWARD, RELAY_REPLY = 11, 12, 13
 CLIENT_ID, SERVER_ID, IA_NA, IA_TA, IA_ADDRESS, ORO, PREFERENCE, STATUS, RAPID_COMMIT = 1, 2, 3, 4, 5, 6, 7, 13, 14
+RELAYED = 9
 DNS, DOMAINS, IA_PD = 23, 24, 25
 
 CLIENT6 = "fd00:10:244:1::5"
@@ -59,6 +60,12 @@ def message6(
     if oro is not None:
         listed.append((ORO, b"".join(code.to_bytes(2) for code in oro)))
     return bytes((kind,)) + xid + tlv6(listed)
+
+
+def relayed6(message: bytes | None, hops: int = 0) -> bytes:
+    """A Relay-forward (RFC 8415 §9), with a message of the client in it or none."""
+    inner = [] if message is None else [(RELAYED, message)]
+    return bytes((RELAY_FORWARD, hops)) + packed6("2001:db8::1") + packed6(CLIENT_LINK_LOCAL) + tlv6(inner)
 
 
 def datagram6(
