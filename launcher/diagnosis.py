@@ -1,22 +1,27 @@
 """From what was read and what was answered to a verdict for each hop between the VM and its node. Pure.
 
-A fault that leaves nothing to be seen behind it is named once: what it hides is said not to have been looked at.
+A fault that leaves nothing to be seen behind it is named once: what it hides is said not to have been looked at. The
+devices and the server are here, and in `reachability` whoever has to answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from launcher.evidence import RUN_PRESTART, Check, Evidence, Hop, PortReport, ok, trouble_of, unseen, wrong
+from launcher import reachability
+from launcher.evidence import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
+from launcher.families import Family, Side, gateways_of
 from launcher.misplaced import hop_of, out_of_place
-from launcher.questions import Side, gateway_of, permanent_mac
 from netsetup.model import Link
 
 
 def judge(evidence: Evidence) -> Iterator[Check]:
-    """The verdicts on one network, hop by hop."""
-    for hop in (_pod_nic, _bridge_port, _bridge, _table, _guest_port, _server, _guest, _pod_network, _gateway, _node):
+    """The verdicts on one network, hop by hop, and at each that answers one of every IP family."""
+    for hop in (_pod_nic, _bridge_port, _bridge, _table, _guest_port, _server):
         yield from hop(evidence)
+    for answered in (reachability.guest, reachability.pod_network, reachability.gateway, reachability.node):
+        for family in evidence.families:
+            yield from answered(evidence, family)
 
 
 # --- what the kernel shows --------------------------------------------------------------------------------------------
@@ -35,8 +40,28 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
     if nic.mtu < evidence.network.mtu:
         finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} that the VM was told"
         found.append(wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
-    has = f"keeps {evidence.outer_address}" if evidence.network.masquerade else "has no address left"
+    found += _lost(evidence, nic)
+    kept = _listed(family.outer_address for family in evidence.families)
+    has = f"keeps {kept}" if evidence.network.masquerade else "has no address left"
     yield from found or [ok(Hop.POD_NIC, f"{name} is up with a carrier, MTU {nic.mtu}, and {has}")]
+
+
+def _lost(evidence: Evidence, nic: Link) -> Iterator[Check]:
+    """With masquerade the pod is the router, and its own way to the gateway is the VM's."""
+    if not evidence.network.masquerade:
+        return
+    routes, neighbours = evidence.observed.routes_of(nic.index), evidence.observed.neighbours_of(nic.index)
+    permanent = {(neighbour.address, neighbour.mac) for neighbour in neighbours}
+    for family in evidence.families:
+        gateway, mac = family.gateway, family.permanent_mac
+        kept = [route for route in routes if route.is_default or not family.is_default]
+        if gateway and gateway not in gateways_of(kept):
+            what = "default route" if family.is_default else "route"
+            advice = "give it back, in the pod (`ip route add`), as the CNI made it; or recreate the pod"
+            yield wrong(Hop.POD_NIC, f"{nic.name} has lost the {what} through {gateway}", advice)
+        if mac and (gateway, mac) not in permanent:
+            advice = f"give it back, in the pod: `ip neigh replace {gateway} lladdr {mac} nud permanent dev {nic.name}`"
+            yield wrong(Hop.POD_NIC, f"{nic.name} has lost the permanent neighbour {gateway}, at {mac}", advice)
 
 
 def _bridge_port(evidence: Evidence) -> Iterator[Check]:
@@ -63,9 +88,10 @@ def _bridge(evidence: Evidence) -> Iterator[Check]:
     if found:
         yield from found
         return
-    both = all(evidence.answers.crosses.get(side) for side in Side)
-    address = network.gateway4.address if network.gateway4 else evidence.address
-    kept = f"has {address}" if address else "needs no IPv4 address"
+    both = any(all(family.answers.crosses.get(side) for side in Side) for family in evidence.families)
+    own = [gateway.address for gateway in (network.gateway4, network.gateway6) if gateway]
+    addresses = _listed(own or [family.address for family in evidence.families])
+    kept = f"has {addresses}" if addresses else "needs no address"
     yield ok(Hop.BRIDGE, f"{network.bridge} is up and {kept}{'; frames cross it both ways' if both else ''}")
 
 
@@ -83,12 +109,14 @@ def _crossing(evidence: Evidence) -> Iterator[Check]:
         return
     nic, port = evidence.network.pod.name, evidence.network.guest_port
     for side, came, left in ((Side.NODE, nic, port), (Side.GUEST, port, nic)):
-        if evidence.answers.crosses.get(side) is False and not trouble_of(evidence.observed.link(left), left):
+        lost = [family for family in evidence.families if family.answers.crosses.get(side) is False]
+        if lost and not trouble_of(evidence.observed.link(left), left):
+            what = "what" if len(lost) == len(evidence.families) else _listed(map(_protocol, lost)) + " that"
             advice = (
                 "something else filters bridged frames in this namespace: look at `nft list ruleset`, at"
                 f" `bridge -d link` for the state of {left}, and, with br_netfilter, at the iptables chain FORWARD"
             )
-            yield wrong(Hop.BRIDGE, f"what comes in on {came} does not leave by {left}", advice)
+            yield wrong(Hop.BRIDGE, f"{what} comes in on {came} does not leave by {left}", advice)
 
 
 def _table(evidence: Evidence) -> Iterator[Check]:
@@ -111,13 +139,13 @@ def _guest_port(evidence: Evidence) -> Iterator[Check]:
         yield ok(Hop.GUEST_PORT, f"{port.name} {settled}")
 
 
-# --- who answers ------------------------------------------------------------------------------------------------------
+# --- the server -------------------------------------------------------------------------------------------------------
 
 
 def _server(evidence: Evidence) -> Iterator[Check]:
     network, server = evidence.network, evidence.server
-    if not evidence.address and network.guest_port not in server.ports:
-        yield ok(Hop.SERVER, f"none is needed: {network.pod.name} has no IPv4 address to hand out")
+    if not evidence.is_served and network.guest_port not in server.ports:
+        yield ok(Hop.SERVER, f"none is needed: {network.pod.name} has no address to hand out")
         return
     if server.problem:
         kill = f"kill process {server.pid} and " if server.pid else ""
@@ -131,143 +159,29 @@ def _server(evidence: Evidence) -> Iterator[Check]:
         return
     answered = ", ".join(f"{count} {name}" for name, count in report.answered.items())
     yield ok(Hop.SERVER, f"process {server.pid} serves {network.guest_port}; it has sent {answered or 'nothing yet'}")
+    for family in evidence.families:
+        if family.is_ipv6:
+            yield _offer6(evidence, family)
 
 
-def _guest(evidence: Evidence) -> Iterator[Check]:
-    network, answers, address = evidence.network, evidence.answers, evidence.address
-    trouble = trouble_of(evidence.port, network.guest_port)
-    if evidence.port and evidence.port.up and trouble:
-        advice = "no VM is behind it: start the VM, or set its interface's link up (`virsh domif-setlink`)"
-        yield wrong(Hop.GUEST, trouble, advice)
-    elif trouble:
-        yield unseen(Hop.GUEST, trouble)
-    elif evidence.is_guest_there:
-        # A guest with several interfaces on one link may answer with each (ip-sysctl.rst, arp_ignore).
-        others = answers.guests - {network.mac}
-        also = f"; it answers with MAC {_listed(others)} too" if others else ""
-        yield ok(Hop.GUEST, f"it has {address} with MAC {network.mac}{also}")
-    elif answers.guests:
-        finding = f"the guest answers for {address} with MAC {_listed(answers.guests)}, not {network.mac}"
-        yield wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
-    elif _has_another_mac(evidence):
-        seen = _listed(answers.strangers) if answers.strangers else "another one"
-        finding = f"the guest sends with MAC {seen}, not {network.mac}, and so gets no lease"
-        yield wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
-    elif not address:
-        heard = f"MAC {network.mac} sends" if answers.vm_heard else "nothing was heard from it meanwhile"
-        yield ok(Hop.GUEST, f"it has a carrier; {heard}")
-    elif evidence.server.problem:
-        yield unseen(Hop.GUEST, f"it does not answer for {address}, and no DHCP server could have given it that")
-    elif answers.holders and not network.masquerade:
-        yield unseen(Hop.GUEST, f"it does not answer for {address}, which another host has")
-    else:
-        yield _silent(evidence)
+def _offer6(evidence: Evidence, family: Family) -> Check:
+    """Whether the server's answers, had the VM asked now, are what the record says."""
+    offer = evidence.server.offers6[evidence.network.guest_port]
+    offered = f"it offers {offer.address or 'no address'} by DHCPv6"
+    if offer.address != family.address:
+        return wrong(Hop.SERVER, f"{offered}, not {family.address}", RUN_PRESTART)
+    if offer.router:
+        return ok(Hop.SERVER, f"{offered} and advertises the router {offer.router}")
+    if not evidence.network.masquerade and not family.is_default:
+        return ok(Hop.SERVER, f"{offered} and advertises no default router, for the pod has none")
+    if family.gateway and not family.answers.gateway_mac:
+        return unseen(Hop.SERVER, f"{family.gateway} does not answer, and so cannot be advertised as the router")
+    return wrong(Hop.SERVER, f"{offered}, but advertises no router, though {family.gateway} is there", RUN_PRESTART)
 
 
-_GIVE_MAC = "give the VM's interface the MAC {} in the domain and in the guest, or teardown and set up with its own"
+def _protocol(family: Family) -> str:
+    return "IPv6" if family.is_ipv6 else "IPv4"
 
 
-def _has_another_mac(evidence: Evidence) -> bool:
-    """Whether the guest is there and is not whom we expect. Nested guests behind the VM's own MAC do no harm."""
-    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
-    asked_as_another = bool(report.ignored.get("foreign-mac")) and not report.answered.get("OFFER")
-    return not evidence.answers.vm_heard and (bool(evidence.answers.strangers) or asked_as_another)
-
-
-def _silent(evidence: Evidence) -> Check:
-    """How far a guest got that does not answer for its address, by what the server counted."""
-    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
-    address = evidence.address
-    if report.ignored.get("decline"):
-        finding, advice = f"the guest has declined {address} as another host's", "restart DHCP in the guest"
-    elif report.answered.get("ACK"):
-        finding = f"the guest was given {address}, but does not answer ARP for it now"
-        advice = "look at the guest's console: does it still run, and has its interface still that address?"
-    elif report.answered.get("OFFER"):
-        finding = f"the guest was offered {address}, and did not take it"
-        advice = "look at the guest's console and at its DHCP client's log"
-    else:
-        finding = f"the guest does not answer ARP for {address}, and this server has had no DHCP message from it"
-        advice = "wait until it has booted; then see on its console that a DHCP client runs on this interface"
-    return wrong(Hop.GUEST, finding, advice)
-
-
-# --- beyond the pod ---------------------------------------------------------------------------------------------------
-
-
-def _pod_network(evidence: Evidence) -> Iterator[Check]:
-    answers, address = evidence.answers, evidence.outer_address
-    if not address:
-        yield ok(Hop.POD_NETWORK, "no IPv4 address is ours to watch over, and DHCP is the network's own")
-        return
-    if trouble := trouble_of(evidence.nic, evidence.network.pod.name):
-        yield unseen(Hop.POD_NETWORK, trouble)
-        return
-    if answers.holders:
-        finding = f"another host, MAC {_listed(answers.holders)}, has {address} too"
-        yield wrong(Hop.POD_NETWORK, finding, f"find it and take {address} from it: the CNI gave it to this pod")
-    for server, mac in sorted(answers.servers):
-        finding = f"another DHCP server, {server} at MAC {mac}, answers to the VM's MAC"
-        advice = "turn it off, or keep it from this network; our nftables table keeps it from the guest meanwhile"
-        yield wrong(Hop.POD_NETWORK, finding, advice)
-    if not answers.holders and not answers.servers:
-        servers = "" if evidence.network.masquerade else ", and no other DHCP server answers"
-        yield ok(Hop.POD_NETWORK, f"nobody else has {address}{servers}")
-
-
-def _gateway(evidence: Evidence) -> Iterator[Check]:
-    pod = evidence.network.pod
-    gateway = gateway_of(pod)[0] if evidence.address else ""
-    if not gateway:
-        yield ok(Hop.GATEWAY, "there is none")
-    elif mac := permanent_mac(pod, gateway):
-        yield ok(Hop.GATEWAY, f"{gateway} is at {mac} by a permanent entry, for which nobody need answer")
-    elif trouble := trouble_of(evidence.nic, pod.name):
-        yield unseen(Hop.GATEWAY, trouble)
-    elif evidence.answers.gateway_mac:
-        yield ok(Hop.GATEWAY, f"{gateway} is at {evidence.answers.gateway_mac}")
-    else:
-        advice = f"look on the node for who should hold or proxy {gateway}, and at the CNI's agent there"
-        yield wrong(Hop.GATEWAY, f"{gateway} does not answer ARP", advice)
-
-
-def _node(evidence: Evidence) -> Iterator[Check]:
-    network, answers = evidence.network, evidence.answers
-    gateway = gateway_of(network.pod)[0] if evidence.address else ""
-    if not gateway:
-        yield ok(Hop.NODE, "no gateway, hence nothing that would have to answer")
-    elif trouble := trouble_of(evidence.nic, network.pod.name):
-        yield unseen(Hop.NODE, trouble)
-    elif not answers.gateway_mac:
-        yield unseen(Hop.NODE, f"{gateway} does not answer ARP")
-    elif not answers.returned:
-        yield _unreached(evidence, gateway)
-    elif answers.small and not answers.large and evidence.nic and evidence.nic.mtu >= network.mtu:
-        finding = f"packets of {network.mtu} bytes do not come back from {gateway}, small ones do"
-        advice = f"give the node's end of {network.pod.name}, and what is behind it, an MTU of {network.mtu}"
-        yield wrong(Hop.NODE, finding, advice)
-    else:
-        size = f", also to packets of {network.mtu} bytes" if answers.large else ""
-        if answers.echoed:
-            yield ok(Hop.NODE, f"{gateway} answers ping{size}")
-        else:
-            silent = f"{gateway} answers no ping, as is usual where no host has it as its own address"
-            yield ok(Hop.NODE, f"{silent}; it routes, and replies{size}")
-
-
-def _unreached(evidence: Evidence, gateway: str) -> Check:
-    """No IP packet came back: the node's fault only if the node could know where the VM is."""
-    if evidence.answers.holders:
-        return unseen(Hop.NODE, f"another host has {evidence.outer_address}, and answers may go there")
-    if not evidence.is_guest_there and not evidence.network.masquerade:
-        return unseen(Hop.NODE, f"the guest does not answer for {evidence.address}, so the node may not find it")
-    finding = f"{gateway} is there, but no IP packet comes back from it or from behind it"
-    advice = (
-        f"on the node: does `ip route get {evidence.outer_address}` lead to the pod's interface? If so, look for a"
-        " filter (network policy, reverse path) that drops the VM's packets or every ICMP message"
-    )
-    return wrong(Hop.NODE, finding, advice)
-
-
-def _listed(macs: set[str]) -> str:
-    return ", ".join(sorted(macs))
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(filter(None, names))

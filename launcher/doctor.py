@@ -8,11 +8,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dhcp.process import ServerError, connect
+from dhcp.address import parse_mac
+from dhcp.address6 import ipv6_text
+from dhcp.message6 import SOLICIT
+from dhcp.process import ServerConnection, ServerError, connect
 from dhcp.transport import TransportError
 from launcher.diagnosis import judge
-from launcher.evidence import Check, Evidence, Hop, PortReport, ServerReport, trouble_of
-from launcher.questions import Answers, Inquiry, Side
+from launcher.evidence import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of
+from launcher.families import Family, Side, families_of
+from launcher.frames6 import decode_dhcp6_answer, decode_router, encode_dhcp6_request, encode_router_solicitation
+from launcher.questions import Inquiry
+from launcher.questions4 import Inquiry4
+from launcher.questions6 import Inquiry6
 from launcher.wire import ProbeSocket, ask
 from netsetup import state
 from netsetup.discover import observe
@@ -45,13 +52,13 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     if record is None:
         return (_nothing_set_up(observed),)
     listened = _listened_on()  # before we listen ourselves
-    inquiry = _ServerInquiry()
-    answers = _probe(observed, record.networks)
-    steps, conflicts = _out_of_place(observed, record)
     table = _table_problem(observed, record)
-    server = inquiry.result()
+    families = [families_of(network) for network in record.networks]
+    _probe(observed, list(zip(record.networks, families, strict=True)), is_guarded=not table)
+    steps, conflicts = _out_of_place(observed, record)
+    server = _ServerInquiry(record.networks).result()  # after the gateway was asked: the server hears its answer, too
     checks: list[Check] = []
-    for network, heard in zip(record.networks, answers, strict=True):
+    for network, heard in zip(record.networks, families, strict=True):
         port = observed.link(network.guest_port)
         checks += judge(
             Evidence(
@@ -62,7 +69,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
                 table=table,
                 server=server,
                 is_heard=port is not None and port.index in listened,
-                answers=heard,
+                families=heard,
             )
         )
     return tuple(dict.fromkeys(checks))  # what several networks share is said once
@@ -123,16 +130,20 @@ def _table_problem(observed: Namespace, record: Record) -> str:
     if translates and not observed.translation:
         return "our table of the inet family is gone: nothing is translated for the guest"
     there = (observed.table, observed.translation)
-    if any(digest.endswith(EDITED) for digest in there):
-        return "rules of our table were changed or deleted since it was loaded"
-    return "" if there == (wanted, wanted if translates else "") else "our table is not the one of this set-up"
+    loaded = tuple(digest.removesuffix(EDITED) for digest in there)
+    if loaded != (wanted, wanted if translates else ""):
+        return "our table is not the one of this set-up"
+    return "" if there == loaded else "rules of our table were changed or deleted since it was loaded"
 
 
-def _probe(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Answers]:
-    """What each network answers. An interface through which nothing can pass is not asked."""
-    inquiries = []
+def _probe(observed: Namespace, networks: Sequence[tuple[VMNetwork, Sequence[Family]]], *, is_guarded: bool) -> None:
+    """Ask what each network answers. An interface through which nothing can pass is not asked.
+
+    `is_guarded` says that our table keeps from the guest what is not meant for it.
+    """
+    parties = []
     with contextlib.ExitStack() as stack:
-        for network in networks:
+        for network, families in networks:
             nic, port = observed.link(network.pod.name), observed.link(network.guest_port)
             wanted = {Side.NODE: (network.pod.name, nic, ""), Side.GUEST: (network.guest_port, port, network.mac)}
             sockets = {}
@@ -141,9 +152,14 @@ def _probe(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Answers]:
                     continue
                 with contextlib.suppress(TransportError):  # gone since we looked
                     sockets[side] = stack.enter_context(ProbeSocket(name, expected_mac))
-            inquiries.append((Inquiry(network, _mac_of(port)), sockets))
-        ask(inquiries)
-    return [inquiry.answers for inquiry, _ in inquiries]
+            inquiries: list[Inquiry] = [
+                Inquiry6(network, family, _mac_of(port), is_guarded=is_guarded)
+                if family.is_ipv6
+                else Inquiry4(network, family, _mac_of(port))
+                for family in families
+            ]
+            parties.append((inquiries, sockets))
+        ask(parties)
 
 
 def _mac_of(link: Link | None) -> str:
@@ -159,7 +175,8 @@ def _listened_on() -> set[int]:
 class _ServerInquiry:
     """The DHCP server's report, asked for from a thread, which a server that hangs may keep as long as it likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, networks: Sequence[VMNetwork]) -> None:
+        self._networks = networks
         self._report = ServerReport(problem=f"the DHCP server does not answer within {SERVER_SECONDS:.0f} s")
         self._thread = threading.Thread(target=self._ask, name="dhcp-inquiry", daemon=True)
         self._thread.start()
@@ -180,6 +197,23 @@ class _ServerInquiry:
             ports = server.status()["ports"]
             assert isinstance(ports, list)
             reports = {port["interface"]: PortReport(port["answered"], port["ignored"]) for port in ports}
-            self._report = ServerReport(server.pid, ports=reports)
+            served6 = [n for n in self._networks if n.serves6 and n.guest_port in reports]
+            offers = {network.guest_port: _offered6(server, network) for network in served6}
+            self._report = ServerReport(server.pid, ports=reports, offers6=offers)
         except ServerError as error:
             self._report = ServerReport(self._report.pid, str(error))
+
+
+def _offered6(server: ServerConnection, network: VMNetwork) -> Offer6:
+    """What comes of a DHCPv6 SOLICIT and of a Router Solicitation. Raises ServerError."""
+    mac = parse_mac(network.mac)
+    address = router = ""
+    for question in (encode_dhcp6_request(SOLICIT, mac, 1), encode_router_solicitation(mac)):
+        frames = server.try_frame(network.guest_port, question)["frames"]
+        assert isinstance(frames, list)
+        for frame in map(bytes.fromhex, frames):
+            if (offer := decode_dhcp6_answer(frame)) and offer.addresses:
+                address = ipv6_text(offer.addresses[0])
+            elif (advertised := decode_router(frame)) and advertised.lifetime:
+                router = ipv6_text(advertised.source)
+    return Offer6(address, router)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from launcher.questions import Answers, pod_address
+from launcher.families import Family
 from netsetup.model import Link, Namespace
 from netsetup.network import VMNetwork
 from netsetup.steps import Step
@@ -53,6 +53,16 @@ class PortReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer6:
+    """What the DHCP server would say to the VM of IPv6, were it to ask now."""
+
+    address: str = ""
+    """By DHCPv6; empty where it offers none."""
+    router: str = ""
+    """The link-local address of the default router that it advertises, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerReport:
     """What the DHCP server says of itself."""
 
@@ -60,6 +70,8 @@ class ServerReport:
     problem: str = ""
     """Why there is no report, when there is none."""
     ports: Mapping[str, PortReport] = field(default_factory=dict)
+    offers6: Mapping[str, Offer6] = field(default_factory=dict)
+    """By guest port, of those that are served IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,8 @@ class Evidence:
     server: ServerReport
     is_heard: bool
     """Whether anybody listens on the guest port as it is now."""
-    answers: Answers
+    families: tuple[Family, ...]
+    """With what was heard in each."""
 
     @property
     def nic(self) -> Link | None:
@@ -92,19 +105,9 @@ class Evidence:
         return self.observed.link(self.network.guest_port)
 
     @property
-    def address(self) -> str:
-        """The VM's IPv4 address; empty where it is served none."""
-        return self.network.address4.address if self.network.address4 else ""
-
-    @property
-    def outer_address(self) -> str:
-        """The address by which the node knows the VM: its own, or in the masquerade binding the pod's."""
-        return pod_address(self.network)
-
-    @property
-    def is_guest_there(self) -> bool:
-        """Whether the VM itself answers for its address."""
-        return self.network.mac in self.answers.guests
+    def is_served(self) -> bool:
+        """Whether the VM has an address that somebody must tell it."""
+        return any(family.address for family in self.families)
 
 
 def trouble_of(link: Link | None, name: str) -> str:

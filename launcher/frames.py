@@ -1,4 +1,4 @@
-"""The frames that `doctor` sends, and what their answers say: ARP, ICMP echo, a DHCP client's questions. Pure.
+"""The frames of IPv4 that `doctor` sends, and what their answers say: ARP, ICMP echo, a DHCP client's questions. Pure.
 
 Addresses are bytes in network order, as in `dhcp.address`; frames are whole Ethernet frames without a checksum.
 """
@@ -23,12 +23,13 @@ from dhcp.packet import (
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 PROTOCOL_ICMP, PROTOCOL_UDP = 1, 17
-IPV4_ICMP_OCTETS = 28
 
 _ARP = Struct("!HHBBH6s4s6s4s")
 _ARP_KIND = (1, ETHERTYPE_IPV4, 6, 4)
 _IPV4 = Struct("!BBHHHBBH4s4s")
-_ICMP = Struct("!BBHHH")
+ICMP = Struct("!BBHHH")
+"""Type, code, checksum; of an echo message identifier and sequence number too (RFC 792, RFC 4443)."""
+
 _UDP = Struct("!HHHH")
 _PSEUDO = Struct("!4s4sBBH")
 _BOOTP = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
@@ -44,13 +45,13 @@ _FRAGMENTATION_NEEDED = (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Arp:
-    """An ARP packet for IPv4 (RFC 826)."""
+class Claim:
+    """Somebody says at which MAC an address is."""
 
-    operation: int
-    sender_mac: bytes
-    sender: bytes
-    target: bytes
+    mac: bytes
+    address: bytes
+    is_answer: bool
+    """Whether it answers a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,19 @@ class EchoAnswer:
     sequence: int
     is_reply: bool
     is_too_big: bool = False
-    """Whether the error is that the packet needs fragmentation somewhere on its way (RFC 1191)."""
+    """Whether the error is that the packet needs fragmentation somewhere on its way (RFC 1191, RFC 8201)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """An echo request to be made."""
+
+    destination: bytes
+    identifier: int
+    sequence: int
+    octets: int
+    """Of the whole packet, which must not be fragmented."""
+    ttl: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +93,26 @@ def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, targ
     return _ethernet(BROADCAST_MAC, source_mac, ETHERTYPE_ARP) + packet
 
 
-def decode_arp(frame: bytes) -> Arp | None:
-    """The ARP packet in a frame; None when it is something else."""
+def decode_arp(frame: bytes) -> Claim | None:
+    """What the ARP packet in a frame tells; None for anything else."""
     if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big") or len(frame) < ETHERNET_OCTETS + _ARP.size:
         return None
-    *kind, operation, sender_mac, sender, _, target = _ARP.unpack_from(frame, ETHERNET_OCTETS)
-    return Arp(operation, sender_mac, sender, target) if tuple(kind) == _ARP_KIND else None
+    *kind, operation, mac, address, _, _ = _ARP.unpack_from(frame, ETHERNET_OCTETS)
+    return Claim(mac, address, operation == ARP_REPLY) if tuple(kind) == _ARP_KIND else None
 
 
-def encode_echo_request(
-    source_mac: bytes,
-    destination_mac: bytes,
-    source: bytes,
-    destination: bytes,
-    identifier: int,
-    sequence: int,
-    *,
-    octets: int,
-    ttl: int = 64,
-) -> bytes:
-    """A ping whose IPv4 packet has `octets` in all and must not be fragmented (RFC 792)."""
-    data = bytes(range(256)) * (octets // 256 + 1)
-    head = _ICMP.pack(_ECHO_REQUEST, 0, 0, identifier, sequence)
-    body = head + data[: octets - IPV4_ICMP_OCTETS]
+def encode_echo_request(source_mac: bytes, destination_mac: bytes, source: bytes, ping: Ping) -> bytes:
+    """A ping (RFC 792)."""
+    body = echo_message(_ECHO_REQUEST, ping, ping.octets - _IPV4.size)
     body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
-    return _ethernet(destination_mac, source_mac, ETHERTYPE_IPV4) + _ipv4(PROTOCOL_ICMP, source, destination, body, ttl)
+    packet = _ipv4(PROTOCOL_ICMP, source, ping.destination, body, ping.ttl)
+    return _ethernet(destination_mac, source_mac, ETHERTYPE_IPV4) + packet
+
+
+def echo_message(kind: int, ping: Ping, octets: int) -> bytes:
+    """The ICMP message of a ping, its checksum (octets 2 and 3) 0 so far."""
+    data = bytes(range(256)) * (octets // 256 + 1)
+    return (ICMP.pack(kind, 0, 0, ping.identifier, ping.sequence) + data)[:octets]
 
 
 def decode_echo_answer(frame: bytes) -> EchoAnswer | None:
@@ -112,14 +120,14 @@ def decode_echo_answer(frame: bytes) -> EchoAnswer | None:
     at = _icmp_at(frame, ETHERNET_OCTETS) if frame[12:14] == ETHERTYPE_IPV4.to_bytes(2, "big") else 0
     if not at:
         return None
-    kind, code, _, identifier, sequence = _ICMP.unpack_from(frame, at)
+    kind, code, _, identifier, sequence = ICMP.unpack_from(frame, at)
     if kind == _ECHO_REPLY:
         return EchoAnswer(identifier, sequence, is_reply=True)
-    quoted = _icmp_at(frame, at + _ICMP.size) if kind in _QUOTING else 0
+    quoted = _icmp_at(frame, at + ICMP.size) if kind in _QUOTING else 0
     if not quoted:
         return None
     is_too_big = (kind, code) == _FRAGMENTATION_NEEDED
-    kind, _, _, identifier, sequence = _ICMP.unpack_from(frame, quoted)
+    kind, _, _, identifier, sequence = ICMP.unpack_from(frame, quoted)
     return EchoAnswer(identifier, sequence, False, is_too_big) if kind == _ECHO_REQUEST else None
 
 
@@ -166,4 +174,4 @@ def _icmp_at(frame: bytes, at: int) -> int:
     if len(frame) < at + _IPV4.size or frame[at] >> 4 != 4 or frame[at + 9] != PROTOCOL_ICMP:
         return 0
     start = at + (frame[at] & 0x0F) * 4
-    return start if len(frame) >= start + _ICMP.size else 0
+    return start if len(frame) >= start + ICMP.size else 0

@@ -60,6 +60,8 @@ def hop_of(step: Step, evidence: Evidence) -> Hop | None:
     match step:
         case LoadTable() | DeleteTable():
             return None
+        case SetMtu(link=device) if device == network.bridge:
+            return None
         case CreateBridge(name=name) | CreateTap(name=name):
             device = name
         case AddRoute(route) | DeleteRoute(route):

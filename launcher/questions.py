@@ -2,31 +2,18 @@
 
 On the pod's interface questions are asked as the VM would ask them, with its MAC and address (in the masquerade binding
 as the pod would, with its own), so that the node sees nobody new. On the guest's port they are asked so that no answer
-of theirs changes what the guest knows.
+of theirs changes what the guest knows. What the two IP families have in common is here.
 """
 
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
-from ipaddress import ip_network
 
-from dhcp.address import ANY, ipv4_text, mac_text, parse_ipv4, parse_mac
-from dhcp.message import DISCOVER, INFORM
-from launcher.frames import (
-    ARP_REPLY,
-    EchoAnswer,
-    decode_arp,
-    decode_dhcp_answer,
-    decode_echo_answer,
-    encode_arp_request,
-    encode_dhcp_request,
-    encode_echo_request,
-)
-from launcher.lease import NoServerAddress, free_server_address, routes_of
-from netsetup.model import AF_INET, PodInterface
+from dhcp.address import mac_text, parse_mac
+from launcher.families import Family, Side, Target
+from launcher.frames import Claim, EchoAnswer, Ping
 from netsetup.network import VMNetwork
 
 ROUND_SECONDS = 0.25
@@ -36,95 +23,70 @@ SILENCE_ROUNDS = 4
 """How long nobody may have said anything before it counts as nobody being there; a DHCP server may ping first."""
 PROBE_ROUNDS = 3
 """RFC 5227 §1.1: PROBE_NUM."""
+SERVER_ROUNDS = (0, 2)
+"""When who else serves addresses is asked for."""
 
 SMALL_PING = 84
-BEYOND = "198.51.100.1"
-"""TEST-NET-2 (RFC 5737): nobody's, hence a destination of which the first router alone can tell something."""
 
 
-class Side(Enum):
-    """The two ends of a pod's bridge."""
+class Inquiry(ABC):
+    """All questions about one family of a network; `questions` and `take` are called by whoever has the sockets."""
 
-    NODE = "pod interface"
-    GUEST = "guest port"
-
-
-class Target(Enum):
-    """What is asked for an IP answer."""
-
-    GATEWAY = 0
-    BEYOND = 1
-    """An address behind the gateway, with a time to live that ends at the gateway."""
-
-
-@dataclass(slots=True)
-class Answers:
-    """What was heard; MACs and addresses are text."""
-
-    holders: set[str] = field(default_factory=set)
-    """MACs on the node's side that claim the VM's address."""
-    servers: set[tuple[str, str]] = field(default_factory=set)
-    """(server identifier, MAC) of DHCP servers on the node's side."""
-    gateway_mac: str = ""
-    guests: set[str] = field(default_factory=set)
-    """MACs on the guest's side that answer for the VM's address."""
-    strangers: set[str] = field(default_factory=set)
-    """Other MACs than the VM's that the guest sent from."""
-    vm_heard: bool = False
-    """Whether a frame with the VM's MAC came from the guest."""
-    returned: set[Target] = field(default_factory=set)
-    """For what an IP packet came back, be it an error."""
-    large: bool = False
-    """Whether a packet as large as the VM's MTU got to the gateway."""
-    small: bool = False
-    """Whether a small one got there."""
-    echoed: bool = False
-    """Whether the gateway itself replies to ping."""
-    crosses: dict[Side, bool] = field(default_factory=dict)
-    """Whether frames that came in on a side left by the other; a side is missing when there were none to tell by."""
-
-
-def pod_address(network: VMNetwork) -> str:
-    """The IPv4 address by which the node knows the VM, in either binding; empty where there is none."""
-    return next((address.address for address in network.pod.global_addresses(AF_INET)), "")
-
-
-def gateway_of(pod: PodInterface) -> tuple[str, str]:
-    """The VM's gateway, that of its default route if there is one, and an address behind it; empty without one."""
-    via = next((route for route in reversed(routes_of(pod)) if route.gateway), None)
-    if via is None:
-        return "", ""
-    network = ip_network(via.destination)
-    return via.gateway, BEYOND if via.is_default else str(network[min(1, network.num_addresses - 1)])
-
-
-def permanent_mac(pod: PodInterface, address: str) -> str:
-    """The MAC of a permanent neighbour, empty where the address is none's."""
-    return next((n.mac for n in pod.neighbours if n.family == AF_INET and n.address == address), "")
-
-
-class Inquiry:
-    """All questions about one network; `questions` and `take` are called by whoever has the sockets."""
-
-    def __init__(self, network: VMNetwork, port_mac: str) -> None:
-        """`port_mac` is the guest port's own MAC."""
-        self.answers = Answers()
+    def __init__(self, network: VMNetwork, family: Family, port_mac: str) -> None:
+        """`port_mac` is the guest port's own MAC. What is heard goes into the family's answers."""
+        self.answers = family.answers
         self._routed = network.masquerade is not None
         self._mac = parse_mac(network.mac)
-        self._address = _packed(network.address4.address if network.address4 else "")
+        self._address = family.packed(family.address)
         self._port_mac = parse_mac(port_mac)
         self._outer_mac = parse_mac(network.pod.link.mac) if self._routed else self._mac
-        self._outer_address = _packed(pod_address(network))
+        self._outer_address = family.packed(family.outer_address)
         self._mtu = network.mtu
-        gateway, beyond = gateway_of(network.pod) if self._address else ("", "")
-        self._gateway, self._beyond = _packed(gateway), _packed(beyond)
-        self.answers.gateway_mac = permanent_mac(network.pod, gateway)
-        self._nobody = _nobodys_address(network.pod)
-        self._xid = secrets.randbits(32)
+        self._gateway, self._beyond = family.packed(family.gateway), family.packed(family.beyond)
+        self.answers.gateway_mac = family.permanent_mac
+        self._xid = secrets.randbits(24)
         self._identifier = secrets.randbits(16)
         self._has_pinged = False
         self._came_in: dict[Side, set[bytes]] = {side: set() for side in Side}
         self._went_out: dict[Side, set[bytes]] = {side: set() for side in Side}
+
+    # --- what is a family's own ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _who_else(self) -> bytes:
+        """The question who else on the node's side has the VM's address."""
+
+    @abstractmethod
+    def _who_serves(self) -> Iterator[bytes]:
+        """The questions that other servers of addresses answer, asked in the VM's name."""
+
+    @abstractmethod
+    def _where_is_gateway(self) -> bytes:
+        """The question for the gateway's MAC."""
+
+    @abstractmethod
+    def _where_is_guest(self) -> Iterator[bytes]:
+        """The questions for the VM's address that the guest answers without learning anything untrue."""
+
+    @abstractmethod
+    def _asked_by_gateway(self, gateway_mac: bytes) -> bytes:
+        """What the gateway would ask the guest; the answer has to cross the bridge."""
+
+    @abstractmethod
+    def _echo_request(self, gateway_mac: bytes, ping: Ping) -> bytes: ...
+
+    @abstractmethod
+    def _claim(self, frame: bytes) -> Claim | None:
+        """Whose MAC a frame tells; None when it tells none."""
+
+    @abstractmethod
+    def _echo_answer(self, frame: bytes) -> EchoAnswer | None: ...
+
+    @abstractmethod
+    def _hear_server(self, frame: bytes) -> None:
+        """Note a server or a router on the node's side."""
+
+    # --- asking -------------------------------------------------------------------------------------------------------
 
     def is_answered(self, number: int) -> bool:
         """Whether another round, of this number, would tell nothing new."""
@@ -141,17 +103,14 @@ class Inquiry:
         yield from ((Side.GUEST, frame) for frame in self._to_guest())
 
     def _to_node(self, number: int) -> Iterator[bytes]:
-        mac, address = self._outer_mac, self._outer_address
         if number < PROBE_ROUNDS:
-            yield encode_arp_request(mac, mac, ANY, address)
-        if number in (0, 2) and not self._routed:
-            # Answered at once also by a server that pings an address before it offers it, and does nothing else then.
-            yield encode_dhcp_request(INFORM, mac, address, self._xid)
-            yield encode_dhcp_request(DISCOVER, mac, ANY, self._xid)
+            yield self._who_else()
+        if number in SERVER_ROUNDS and not self._routed:
+            yield from self._who_serves()
         if not self._gateway:
             return
         if not self.answers.gateway_mac:
-            yield encode_arp_request(mac, mac, address, self._gateway)
+            yield self._where_is_gateway()
         elif not self.answers.large or not (self._routed or self.answers.crosses.get(Side.NODE)):
             yield from self._pings(Target.GATEWAY, self._gateway, number)
             if self._has_pinged and not self.answers.echoed:
@@ -160,37 +119,30 @@ class Inquiry:
 
     def _pings(self, target: Target, destination: bytes, number: int) -> Iterator[bytes]:
         """The large one first: when the small one after it is answered, the rate of answers was no hindrance."""
-        gateway = parse_mac(self.answers.gateway_mac)
+        gateway_mac = parse_mac(self.answers.gateway_mac)
         for is_large in (True, False):
-            yield encode_echo_request(
-                self._outer_mac,
-                gateway,
-                self._outer_address,
+            ping = Ping(
                 destination,
                 self._identifier,
                 number << 2 | target.value << 1 | is_large,
                 octets=self._mtu if is_large else min(SMALL_PING, self._mtu),
                 ttl=1 if target is Target.BEYOND else 64,
             )
+            yield self._echo_request(gateway_mac, ping)
 
     def _to_guest(self) -> Iterator[bytes]:
         answers = self.answers
         if not answers.guests:
-            # The guest's own MAC as sender: not another host's probe, which would make the guest decline its address
-            # (RFC 5227 §2.1.1). Linux answers that whatever routes it has; others want a sender of another MAC, and
-            # that one claims nobody's address.
-            yield encode_arp_request(self._port_mac, self._mac, ANY, self._address)
-            if self._nobody:
-                yield encode_arp_request(self._port_mac, self._port_mac, self._nobody, self._address)
-        if answers.gateway_mac and not self._routed and not answers.crosses.get(Side.GUEST):
-            # What the gateway would ask; the answer has to cross the bridge.
-            gateway = parse_mac(answers.gateway_mac)
-            yield encode_arp_request(gateway, gateway, self._gateway, self._address)
+            yield from self._where_is_guest()
+        if self._gateway and answers.gateway_mac and not self._routed and not answers.crosses.get(Side.GUEST):
+            yield self._asked_by_gateway(parse_mac(answers.gateway_mac))
+
+    # --- hearing ------------------------------------------------------------------------------------------------------
 
     def take(self, side: Side, frame: bytes, outgoing: bool) -> None:
         """Note what a frame tells that was seen on one side."""
         if outgoing:
-            if decode_arp(frame) or self._is_ours(decode_echo_answer(frame)):
+            if self._claim(frame) or self._is_ours(self._echo_answer(frame)):
                 self._went_out[side].add(frame)
         elif side is Side.NODE:
             self._from_node(frame)
@@ -203,17 +155,17 @@ class Inquiry:
     def _from_node(self, frame: bytes) -> None:
         answers = self.answers
         must_cross = False
-        if arp := decode_arp(frame):
-            if arp.sender == self._outer_address and arp.sender_mac != self._outer_mac:
-                answers.holders.add(mac_text(arp.sender_mac))
-            if arp.operation == ARP_REPLY and arp.sender == self._gateway:
-                answers.gateway_mac = answers.gateway_mac or mac_text(arp.sender_mac)
+        if claim := self._claim(frame):
+            if claim.address == self._outer_address and claim.mac != self._outer_mac:
+                answers.holders.add(mac_text(claim.mac))
+            if claim.is_answer and claim.address == self._gateway:
+                answers.gateway_mac = answers.gateway_mac or mac_text(claim.mac)
                 must_cross = True
-        elif (echo := decode_echo_answer(frame)) and self._is_ours(echo):
+        elif (echo := self._echo_answer(frame)) and self._is_ours(echo):
             self._returned(echo)
             must_cross = True
-        elif (dhcp := decode_dhcp_answer(frame)) and dhcp.xid == self._xid:
-            answers.servers.add((ipv4_text(dhcp.server), mac_text(dhcp.mac)))
+        else:
+            self._hear_server(frame)
         if must_cross and not self._routed and frame[:6] == self._mac:
             self._came_in[Side.NODE].add(frame)
 
@@ -236,20 +188,9 @@ class Inquiry:
             answers.vm_heard = True
         else:
             answers.strangers.add(mac_text(source))
-        arp = decode_arp(frame)
-        if arp is None or not self._address or arp.sender != self._address:
+        claim = self._claim(frame)
+        if claim is None or not self._address or claim.address != self._address:
             return
-        answers.guests.add(mac_text(arp.sender_mac))
-        if not self._routed and source == arp.sender_mac == self._mac and mac_text(frame[:6]) == answers.gateway_mac:
+        answers.guests.add(mac_text(claim.mac))
+        if not self._routed and source == claim.mac == self._mac and mac_text(frame[:6]) == answers.gateway_mac:
             self._came_in[Side.GUEST].add(frame)
-
-
-def _packed(address: str) -> bytes:
-    return parse_ipv4(address) if address else b""
-
-
-def _nobodys_address(pod: PodInterface) -> bytes:
-    try:
-        return parse_ipv4(free_server_address(pod))
-    except NoServerAddress:
-        return b""

@@ -11,10 +11,12 @@ from struct import Struct
 from types import TracebackType
 
 from dhcp.address import parse_mac
-from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
+from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
+from dhcp.packet6 import ICMPV6, SERVER_PORT6
 from dhcp.transport import TransportError, attach_filter, open_port
+from launcher.families import Side
 from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
-from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry, Side
+from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry
 from netsetup.model import NotPermitted
 
 LARGEST_FRAME = 65536
@@ -73,40 +75,47 @@ class ProbeSocket:
             yield frame, address[2] == _PACKET_OUTGOING
 
 
-def ask(inquiries: Sequence[tuple[Inquiry, dict[Side, ProbeSocket]]]) -> None:
-    """Put all questions at once and collect the answers, for `questions.ROUNDS` rounds at most."""
+def ask(parties: Sequence[tuple[Sequence[Inquiry], dict[Side, ProbeSocket]]]) -> None:
+    """Put all questions at once and collect the answers, for `questions.ROUNDS` rounds at most.
+
+    Each of the `parties` is what there is to ask about one network, with its sockets.
+    """
     poll = select.poll()
-    by_descriptor: dict[int, tuple[Inquiry, Side, ProbeSocket]] = {}
-    for inquiry, sockets in inquiries:
+    by_descriptor: dict[int, tuple[Sequence[Inquiry], Side, ProbeSocket]] = {}
+    for inquiries, sockets in parties:
         for side, sock in sockets.items():
-            by_descriptor[sock.fileno()] = (inquiry, side, sock)
+            by_descriptor[sock.fileno()] = (inquiries, side, sock)
             poll.register(sock, select.POLLIN)
     began = time.monotonic()
     for number in range(ROUNDS):
-        if all(inquiry.is_answered(number) for inquiry, _ in inquiries):
+        if all(inquiry.is_answered(number) for inquiries, _ in parties for inquiry in inquiries):
             return
-        for inquiry, sockets in inquiries:
-            for side, frame in inquiry.questions(number):
+        for inquiries, sockets in parties:
+            for side, frame in (question for inquiry in inquiries for question in inquiry.questions(number)):
                 if side in sockets:
                     sockets[side].send(frame)
         until = began + (number + 1) * ROUND_SECONDS
         while (left := until - time.monotonic()) > 0:
             for descriptor, event in poll.poll(left * 1e3):
-                inquiry, side, sock = by_descriptor[descriptor]
+                inquiries, side, sock = by_descriptor[descriptor]
                 for frame, outgoing in sock.receive():
-                    inquiry.take(side, frame, outgoing)
+                    for inquiry in inquiries:
+                        inquiry.take(side, frame, outgoing)
                 if event != select.POLLIN:
                     poll.unregister(descriptor)  # the interface is gone or down
 
 
 def _filter(expected_mac: bytes) -> bytes:
-    """ARP, ICMP and DHCP servers' messages without a VLAN tag, and what else comes in from another MAC."""
+    """ARP, ICMP and DHCP servers' messages of both families, untagged; whatever else comes in from another MAC."""
     arp: Test = (_HALF, 12, True, ETHERTYPE_ARP)
     ipv4: Test = (_HALF, 12, True, ETHERTYPE_IPV4)
+    ipv6: Test = (_HALF, 12, True, ETHERTYPE_IPV6)
     program = _when([(_WORD, _VLAN_TAG_PRESENT, False, 0)], accept=False)
     program += _when([arp])
     program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_ICMP)])
     program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_UDP), (_HALF, 34, True, SERVER_PORT)])
+    program += _when([ipv6, (_BYTE, 20, True, ICMPV6)])
+    program += _when([ipv6, (_BYTE, 20, True, PROTOCOL_UDP), (_HALF, 54, True, SERVER_PORT6)])
     if expected_mac:
         incoming: Test = (_BYTE, _PACKET_TYPE, False, _PACKET_OUTGOING)
         high, low = int.from_bytes(expected_mac[:4], "big"), int.from_bytes(expected_mac[4:], "big")

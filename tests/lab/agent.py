@@ -92,18 +92,24 @@ class Agent:
     def serve(self, **changes: object) -> None:
         """Let the running server serve what `prestart` told it with these fields changed, e.g. `lease_seconds=20`.
 
-        The next `prestart` takes the changes back.
+        None takes a field away. The next `prestart` takes the changes back.
         """
         configs = self.prestart("--dry-run")["configs"]
         with self.namespace.entered():
             server = connect()
             assert server, "no server runs"
-            server.configure([config | changes for config in configs])
+            changed = [(config | changes).items() for config in configs]
+            server.configure([{key: value for key, value in items if value is not None} for items in changed])
             server.release()
 
     def teardown(self) -> None:
         """`teardown`, which must succeed."""
         self.run("teardown", check=True)
+
+    def status(self) -> dict[str, Any]:
+        """What `status --output json` prints."""
+        printed: dict[str, Any] = json.loads(self.run("status", "--output", "json", check=True).stdout)
+        return printed
 
     def log(self) -> str:
         """What the DHCP server wrote. It does so when it has nothing else to do."""

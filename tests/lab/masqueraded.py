@@ -86,8 +86,7 @@ class Masqueraded:
 
     def status(self) -> dict[str, Any]:
         """Of the masqueraded network."""
-        printed: dict[str, Any] = json.loads(self.agent.run("status", "--output", "json", check=True).stdout)
-        network: dict[str, Any] = printed["networks"][0]
+        network: dict[str, Any] = self.agent.status()["networks"][0]
         return network
 
     def address(self, version: int) -> str:

@@ -13,9 +13,10 @@ from scapy.packet import Packet, Raw
 from dhcp.address import ANY, parse_ipv4, parse_mac
 from dhcp.message import DISCOVER, INFORM
 from launcher.frames import (
-    Arp,
+    Claim,
     DHCPAnswer,
     EchoAnswer,
+    Ping,
     decode_arp,
     decode_dhcp_answer,
     decode_echo_answer,
@@ -30,9 +31,8 @@ VM_MAC, GATEWAY_MAC = "aa:58:f0:00:01:03", "0a:00:00:00:00:01"
 
 def echo(octets: int = 84, ttl: int = 64) -> bytes:
     source, destination = parse_ipv4(VM), parse_ipv4(GATEWAY)
-    return encode_echo_request(
-        parse_mac(VM_MAC), parse_mac(GATEWAY_MAC), source, destination, 0x1234, 7, octets=octets, ttl=ttl
-    )
+    ping = Ping(destination, 0x1234, 7, octets, ttl)
+    return encode_echo_request(parse_mac(VM_MAC), parse_mac(GATEWAY_MAC), source, ping)
 
 
 def dissect(frame: bytes) -> Packet:
@@ -79,7 +79,7 @@ def test_a_dhcp_question(kind: int, address: str) -> None:
 def test_an_arp_answer() -> None:
     answer = ARP(op=2, hwsrc=GATEWAY_MAC, psrc=GATEWAY, hwdst=VM_MAC, pdst=VM)
     frame = bytes(Ether(src=GATEWAY_MAC, dst=VM_MAC) / answer)
-    assert decode_arp(frame) == Arp(2, parse_mac(GATEWAY_MAC), parse_ipv4(GATEWAY), parse_ipv4(VM))
+    assert decode_arp(frame) == Claim(parse_mac(GATEWAY_MAC), parse_ipv4(GATEWAY), is_answer=True)
     assert decode_arp(frame[:41]) is None
     assert decode_arp(bytes(Ether(type=0x0806) / ARP(hwtype=6) / b"")) is None
 

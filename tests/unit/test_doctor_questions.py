@@ -10,7 +10,9 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from launcher.questions import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry, Side, Target
+from launcher.families import Side, Target, families_of
+from launcher.questions import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry
+from launcher.questions4 import Inquiry4
 from netsetup.model import AF_INET, Address, Link, Neighbour, PodInterface, Route
 from netsetup.network import VMNetwork
 
@@ -24,7 +26,9 @@ def inquiry(*routes: Route, neighbours: tuple[Neighbour, ...] = ()) -> Inquiry:
     link = Link(2, "eth0", "veth", VM_MAC, MTU, 0x10043, 0, "", None, None)
     default = (Route(AF_INET, "0.0.0.0/0", interface=2, gateway=GATEWAY),)
     pod = PodInterface(link, (Address(AF_INET, VM, 24),), routes or default, neighbours)
-    return Inquiry(VMNetwork("default", pod, "tap0", "k6t-eth0", VM_MAC, MTU), PORT_MAC)
+    network = VMNetwork("default", pod, "tap0", "k6t-eth0", VM_MAC, MTU)
+    (family,) = families_of(network)
+    return Inquiry4(network, family, PORT_MAC)
 
 
 def asked(inquiry: Inquiry, number: int, side: Side) -> list[Packet]:

@@ -1,0 +1,158 @@
+"""The IP families of a network as `doctor` walks them: what has to be reached in each, and what was heard of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import ip_network
+
+from dhcp.address import parse_ipv4
+from dhcp.address6 import parse_ipv6
+from launcher.lease import routes_of
+from netsetup.model import AF_INET, AF_INET6, Route
+from netsetup.neighbour import permanent_mac, router6_of
+from netsetup.network import VMNetwork
+
+BEYOND = "198.51.100.1"
+"""TEST-NET-2 (RFC 5737): nobody's, hence a destination of which the first router alone can tell something."""
+BEYOND6 = "2001:db8:ffff::1"
+"""Likewise (RFC 3849)."""
+
+
+class Side(Enum):
+    """The two ends of a pod's bridge."""
+
+    NODE = "pod interface"
+    GUEST = "guest port"
+
+
+class Target(Enum):
+    """What is asked for an IP answer."""
+
+    GATEWAY = 0
+    BEYOND = 1
+    """An address behind the gateway, with a time to live that ends at the gateway."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What was heard; MACs and addresses are text."""
+
+    holders: set[str] = field(default_factory=set)
+    """MACs on the node's side that claim the VM's address."""
+    servers: set[tuple[str, str]] = field(default_factory=set)
+    """(address, MAC) of DHCP servers on the node's side."""
+    routers: set[tuple[str, str]] = field(default_factory=set)
+    """(address, MAC) of who sends router advertisements there."""
+    gateway_mac: str = ""
+    guests: set[str] = field(default_factory=set)
+    """MACs on the guest's side that answer for the VM's address."""
+    strangers: set[str] = field(default_factory=set)
+    """Other MACs than the VM's that the guest sent from."""
+    vm_heard: bool = False
+    """Whether a frame with the VM's MAC came from the guest."""
+    returned: set[Target] = field(default_factory=set)
+    """For what an IP packet came back, be it an error."""
+    large: bool = False
+    """Whether a packet as large as the VM's MTU got to the gateway."""
+    small: bool = False
+    """Whether a small one got there."""
+    echoed: bool = False
+    """Whether the gateway itself replies to ping."""
+    crosses: dict[Side, bool] = field(default_factory=dict)
+    """Whether frames that came in on a side left by the other; a side is missing when there were none to tell by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One IP family of a network."""
+
+    is_ipv6: bool
+    address: str
+    """The VM's; empty where it is served none."""
+    outer_address: str
+    """That by which the node knows the VM: its own, or in the masquerade binding the pod's."""
+    gateway: str = ""
+    """That of the default route if there is one; empty without any."""
+    beyond: str = ""
+    """An address behind the gateway."""
+    is_default: bool = False
+    """Whether the gateway is that of a default route."""
+    routers: frozenset[str] = frozenset()
+    """All gateways of the pod's routes."""
+    permanent_mac: str = ""
+    """The gateway's, where the CNI left a permanent neighbour."""
+    answers: Answers = field(default_factory=Answers, compare=False)
+
+    @property
+    def resolution(self) -> str:
+        """How a neighbour's MAC is asked for."""
+        return "neighbour solicitations" if self.is_ipv6 else "ARP"
+
+    @property
+    def dhcp(self) -> str:
+        return "DHCPv6" if self.is_ipv6 else "DHCP"
+
+    def packed(self, address: str) -> bytes:
+        """An address of this family in network order; empty for none."""
+        return (parse_ipv6 if self.is_ipv6 else parse_ipv4)(address) if address else b""
+
+
+def families_of(network: VMNetwork) -> tuple[Family, ...]:
+    """The families that the VM is served; where that is none, IPv4 without an address, so that it is listened to."""
+    families = []
+    if network.address4 or not network.serves6:
+        families.append(_ipv4(network))
+    if network.address6 and network.serves6:
+        families.append(_ipv6(network, network.address6.address))
+    return tuple(families)
+
+
+def _ipv4(network: VMNetwork) -> Family:
+    outer_address = next((address.address for address in network.pod.global_addresses(AF_INET)), "")
+    if network.address4 is None:
+        return Family(False, "", outer_address)
+    routes = [route for route in routes_of(network.pod) if route.gateway]
+    if not routes:
+        return Family(False, network.address4.address, outer_address)
+    route = routes[-1]  # the default one comes last
+    return Family(
+        False,
+        network.address4.address,
+        outer_address,
+        route.gateway,
+        BEYOND if route.is_default else _host_of(route.destination),
+        route.is_default,
+        frozenset(gateways_of(routes)),
+        permanent_mac(network.pod, route.gateway),
+    )
+
+
+def _ipv6(network: VMNetwork, address: str) -> Family:
+    outer = network.pod.main_address(AF_INET6)
+    outer_address = outer.address if outer else ""
+    route = router6_of(network.pod)
+    if route is None:
+        return Family(True, address, outer_address)
+    return Family(
+        True,
+        address,
+        outer_address,
+        route.gateway,
+        BEYOND6 if route.is_default else _host_of(route.destination),
+        route.is_default,
+        frozenset(gateways_of(route for route in network.pod.routes if route.family == AF_INET6)),
+        permanent_mac(network.pod, route.gateway),
+    )
+
+
+def gateways_of(routes: Iterable[Route]) -> set[str]:
+    """The gateways that routes lead through, those of multipath routes among them."""
+    legs = [(route.gateway, *(hop.gateway for hop in route.nexthops)) for route in routes]
+    return {gateway for leg in legs for gateway in leg if gateway}
+
+
+def _host_of(destination: str) -> str:
+    network = ip_network(destination)
+    return str(network[min(1, network.num_addresses - 1)])
