@@ -38,6 +38,8 @@ def guest(evidence: Evidence, family: Family) -> Iterator[Check]:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, and no DHCP server could have given it that")
     elif answers.holders and not network.masquerade:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, which another host has")
+    elif _uses_the_other_alone(evidence, family):
+        yield ok(Hop.GUEST, f"it uses IPv4 alone: it has not asked for {address}, at which nobody reaches it")
     else:
         yield _silent(evidence, family)
 
@@ -45,6 +47,13 @@ def guest(evidence: Evidence, family: Family) -> Iterator[Check]:
 def _is_there(evidence: Evidence, family: Family) -> bool:
     """Whether the VM itself answers for its address."""
     return evidence.network.mac in family.answers.guests
+
+
+def _uses_the_other_alone(evidence: Evidence, family: Family) -> bool:
+    """Whether the guest is well, and has never asked for an IPv6 address: many have no DHCPv6 client, and need none."""
+    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
+    asked = {"ADVERTISE", "REPLY"} & report.answered.keys()
+    return family.is_ipv6 and not asked and any(_is_there(evidence, other) for other in evidence.families)
 
 
 def _has_another_mac(evidence: Evidence, family: Family) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from lab.agent import Agent
 from lab.checks import pings
+from lab.clients import Udhcpc
 from lab.clients.ipv6 import Dhclient6
 from lab.doctor import examine, hops_of
 from lab.masqueraded import Masqueraded
@@ -128,10 +129,10 @@ FAULTS = {
         filter_ipv6,
         {"bridge": "(?s)^IPv6 that comes in on eth0 does not leave by tap0 .*IPv6 that comes in on tap0 does not"},
     ),
-    "guest without IPv6": Fault(
-        BRIDGED,
-        lambda pod: pod.guest.ip(f"addr del {VM[BRIDGED]}/128 dev eth0"),
-        {"guest": f"does not answer neighbour solicitations for {VM[BRIDGED]}, and .* no DHCPv6 message"},
+    "guest without its address": Fault(
+        ALONE,
+        lambda pod: pod.guest.ip(f"addr del {VM[ALONE]}/128 dev eth0"),
+        {"guest": f"does not answer neighbour solicitations for {VM[ALONE]}, and .* no DHCPv6 message"},
     ),
     "no carrier at the guest": Fault(
         ALONE, lambda pod: pod.guest.ip("link set eth0 down"), {"guest": "tap0 has no carrier"}
@@ -199,6 +200,17 @@ def test_a_server_that_advertises_no_router(make_pod: MakePod) -> None:
         )
 
 
+@pytest.mark.parametrize("shape", [BRIDGED, PROXIED])
+def test_a_guest_that_uses_ipv4_alone_is_no_fault(make_pod: MakePod, shape: str) -> None:
+    pod = built(make_pod, shape)
+    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+        agent.prestart()
+        client.acquire()
+        report = examine(agent)
+        report.assert_names({})
+        assert f"it uses IPv4 alone: it has not asked for {VM[shape]}" in report.text
+
+
 def test_a_guest_that_lost_its_address(make_pod: MakePod) -> None:
     pod = built(make_pod, ALONE)
     with Agent(pod) as agent, Dhclient6(pod.guest) as client:
@@ -260,7 +272,7 @@ def test_masquerade_has_no_finding(make_pod: MakePod, shape: str) -> None:
             {"node": f"no IP packet comes back .*`ip route get {VM[PROXIED]}`"},
         ),
         (
-            BRIDGED,
+            ALONE,
             lambda pod: pod.guest.ip("addr del fd10:0:2::2/120 dev eth0"),
             {"guest": "does not answer neighbour solicitations for fd10:0:2::2"},
         ),

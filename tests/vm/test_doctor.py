@@ -29,11 +29,11 @@ def directory() -> Iterator[Path]:
 
 
 def examine(pod: Pod, launcher: Entrypoint) -> tuple[int, dict[str, str]]:
-    """Exit code, and the finding for each hop where something is wrong."""
+    """Exit code, and the first finding for each hop where something is wrong."""
     command = [Agent.program(), "doctor", "--state-dir", launcher.state_dir, "--output", "json"]
     completed = pod.pod.run(command, check=False)
     checks = json.loads(completed.stdout)["checks"]
-    return completed.returncode, {check["hop"]: check["finding"] for check in checks if check["ok"] is False}
+    return completed.returncode, {c["hop"]: c["finding"] for c in reversed(checks) if c["ok"] is False}
 
 
 @pytest.mark.parametrize("shape", ["calico", "flannel"])
