@@ -20,7 +20,9 @@ DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
     iproute2 nftables busybox-static containernetworking-plugins iputils-ping
 # The DHCP clients and servers that the tests talk to, and what they look at the network with.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
-    wide-dhcpv6-client dibbler-client rdnssd ndisc6 tcpdump ethtool arping iptables kmod procps
+    wide-dhcpv6-client dibbler-client ndisc6 tcpdump ethtool arping iptables kmod procps
+
+RDNSSD := .cache/rdnssd
 
 # The servers that ours is measured next to. Debian may start Kea and ISC dhcpd; as installed they serve nobody.
 BENCH_PACKAGES := $(DEMO_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server iperf3 passt
@@ -71,8 +73,11 @@ endef
 demo-packages: libvirt-user
 	$(call install,$(DEMO_PACKAGES))
 
+# Debian does not let rdnssd be installed beside network-manager: it is only unpacked.
 test-packages: libvirt-user
 	$(call install,$(TEST_PACKAGES))
+	@test -x $(RDNSSD)/sbin/rdnssd || { \
+	    mkdir -p $(RDNSSD) && cd $(RDNSSD) && apt-get -q download rdnssd && dpkg-deb -x rdnssd_*.deb .; }
 
 bench-packages: libvirt-user
 	$(call install,$(BENCH_PACKAGES))

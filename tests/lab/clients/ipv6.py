@@ -13,6 +13,9 @@ from lab.clients.dhcpcd import Dhcpcd
 from lab.clients.networkd import Networkd
 from lab.clients.networkmanager import NetworkManager
 
+_RDNSSD = Path(__file__).parents[3] / ".cache" / "rdnssd"
+"""Where `make` has unpacked the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observed6:
@@ -150,13 +153,13 @@ class Rdnssd(KernelOnly):
 
     def prepare(self) -> str:
         return f"""
-            install -d -o rdnssd /run/rdnssd
+            install -d -o nobody /run/rdnssd
             ip link set {self.nic} down
             (sleep 0.3; ip link set {self.nic} up) &
         """
 
     def command(self) -> Sequence[str | Path]:
-        return ["rdnssd", "-f", "-u", "rdnssd", "-H", "/etc/rdnssd/merge-hook"]
+        return [_RDNSSD / "sbin/rdnssd", "-f", "-u", "nobody", "-H", _RDNSSD / "etc/rdnssd/merge-hook"]
 
 
 class Dhclient6(Client6):
