@@ -25,7 +25,6 @@ from dhcp.options6 import (
 from dhcp.packet import Unusable, checksum
 from dhcp.packet6 import (
     CLIENT_PORT6,
-    ETHERTYPE_IPV6,
     ICMPV6,
     IPV6_OCTETS,
     ND_HOP_LIMIT,
@@ -39,6 +38,7 @@ from dhcp.packet6 import (
 from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
 from launcher.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
+ETHERTYPE_IPV6 = 0x86DD
 ELAPSED_TIME = 8
 
 _IPV6 = Struct("!IHBB16s16s")

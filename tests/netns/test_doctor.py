@@ -128,6 +128,9 @@ FAULTS = {
     "pod NIC of a smaller MTU": Fault(
         in_pod("link set eth0 mtu 1400"), {"pod NIC": r"eth0 has MTU 1400, less than the 1450 .* → .*mtu 1450"}
     ),
+    "bridge of a smaller MTU": Fault(
+        in_pod("link set k6t-eth0 mtu 1400"), {"bridge": "k6t-eth0 has MTU 1400, not 1450 → in the pod: `ip link set"}
+    ),
     "node's end of a smaller MTU": Fault(
         on_node("link set vethpod mtu 1400"), {"node": "packets of 1450 bytes do not come back from 10.244.1.1"}
     ),
