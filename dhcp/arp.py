@@ -18,6 +18,10 @@ _SHORTEST_FRAME = 60
 def answer_arp(frame: bytes, port: Port) -> Decision:
     """Answer a request for a permanent neighbour with its MAC, and for our own address with the port's.
 
+    Where the server calls itself by the router's address, the router answers for it, unless the guest asks with an
+    address with which nobody but us hears it: the one of its last lease, when the pod has another by now. It renews by
+    unicast, for which it must resolve us; without an answer it would not be told before T2.
+
     Nothing else is answered: a duplicate-address probe of the guest for its own address must meet silence
     (RFC 5227 §2.1.1), and so must its announcements.
     """
@@ -29,6 +33,8 @@ def answer_arp(frame: bytes, port: Port) -> Decision:
     mac = port.arp.get(target)
     if mac is None:
         return Decision("nobody's address that is answered for here", cause="arp-other-address")
+    if target == port.config.router and mac == port.mac and sender in (ANY, *port.config.heard):
+        return Decision("the router itself answers that", cause="arp-router")
     if sender == target:
         return Decision("an announcement, not a question (RFC 5227 §3)", cause="arp-announcement")
     if sender_mac[0] & 1 or sender_mac == mac:

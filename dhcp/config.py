@@ -65,6 +65,8 @@ class ClientConfig:
     rapid_commit: bool = False
     neighbours: tuple[tuple[bytes, bytes], ...] = ()
     """(IPv4 or IPv6 address, MAC) that the guest resolves although nobody on the link answers for it."""
+    heard: tuple[bytes, ...] = ()
+    """The IPv4 addresses with which the guest is heard beyond its link; empty where it is with any."""
     ipv6: ClientConfig6 | None = None
 
 
@@ -114,6 +116,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
     router = fields.optional("router", parse_ipv4, b"")
     if router and (not is_unicast(router) or router == client_address):
         raise fields.error("router", "must be another host's unicast address")
+    heard = tuple(fields.texts("heard", parse_ipv4))
     neighbours = tuple(fields.pairs("neighbours", lambda ip, mac: (_parse_address(ip), parse_mac(text_of(mac)))))
     own = {client_address, ipv6.client_address} if ipv6 else {client_address}
     if any(address in own for address, _ in neighbours):
@@ -141,6 +144,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         t2_seconds=t2,
         rapid_commit=fields.boolean("rapid_commit"),
         neighbours=neighbours,
+        heard=heard,
         ipv6=ipv6,
     )
     if ipv6 and 0 < config.mtu < SMALLEST_MTU6:

@@ -46,8 +46,9 @@ class Port:
 def serve_port(config: ClientConfig, mac: bytes) -> Port:
     """Everything of a configuration that can be prepared before the first frame comes."""
     arp = {address: neighbour for address, neighbour in config.neighbours if len(address) == 4}
-    # The router's address is the router's to answer; an address of our own has nobody else.
-    if config.server_address and config.server_address != config.router:
+    # The router's address is the router's to answer, as far as it hears the question (see `dhcp.arp`); an address of
+    # our own has nobody else.
+    if config.server_address and (config.server_address != config.router or config.heard):
         arp.setdefault(config.server_address, mac)
     options = _lease_options(config) if config.client_address else _options_without_lease(config)
     return Port(config, mac, options, arp, serve_port6(config, mac))

@@ -65,6 +65,7 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
         "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
         "router": router,
+        "heard": list(network.barrier.addresses4) if network.isolated and not own_router else [],
         "routes": [
             {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
             for r in routes

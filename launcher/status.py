@@ -16,7 +16,7 @@ from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 from netsetup.network import VMNetwork
 from netsetup.nftables import COUNTERS
-from netsetup.plan import plan_setup
+from netsetup.plan import is_replaced, plan_setup
 from netsetup.translation import DROPPED, counters_of
 
 
@@ -31,6 +31,8 @@ class NetworkStatus:
     guest_port: str
     missing: tuple[str, ...]
     """Those of pod interface, bridge and guest port that are not there, as the first after a CNI's DEL."""
+    replaced: bool
+    """Whether the CNI has made the pod interface anew since it was handed to the VM."""
     mac: str
     mac_source: str
     """Where the MAC comes from: `spec`, `derived` or `pod`."""
@@ -76,7 +78,9 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     pending: tuple[str, ...] = ()
     refused = ""
     try:
-        pending = tuple(plan_setup(observed, record.networks, state.copy_of(record)).lines())
+        # Of an interface that was made anew, `prestart` takes in first what it has.
+        if not any(is_replaced(observed, network) for network in record.networks):
+            pending = tuple(plan_setup(observed, record.networks, state.copy_of(record)).lines())
     except InvalidRequest as refusal:
         refused = str(refusal)
     counters = nftables.read_counters()
@@ -102,6 +106,7 @@ def _status_of(network: VMNetwork, observed: Namespace, counters: dict[str, int]
         pod_interface=network.pod.name,
         bridge=network.bridge,
         guest_port=network.guest_port,
+        replaced=is_replaced(observed, network),
         missing=tuple(
             name for name in (network.pod.name, network.bridge, network.guest_port) if observed.link(name) is None
         ),
@@ -148,6 +153,9 @@ def lines(status: Status) -> Iterator[str]:
         yield f"out of place, `prestart` would do: {step}"
     if status.refused:
         yield f"`prestart` would refuse: {status.refused}"
+    for network in status.networks:
+        if network.replaced:
+            yield f"the CNI has made {network.pod_interface} anew: `prestart` hands it to the VM"
     if any(network.pod_interface in network.missing for network in status.networks):
         yield "the CNI has taken a pod interface away: `teardown` removes what is left"
     if status.dhcp is None:

@@ -21,6 +21,8 @@ from netsetup.model import (
     NetworkSetupError,
     NotPermitted,
     NotRestored,
+    PodInterface,
+    Resolver,
 )
 from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.netlink import Netlink
@@ -30,10 +32,12 @@ from netsetup.plan import (
     NetworkRequest,
     Plan,
     describe_network,
+    is_replaced,
     is_untouched,
     other_sysctls,
     plan_setup,
     plan_teardown,
+    with_new_interface,
     with_news,
 )
 from netsetup.preflight import explain, require_means
@@ -116,14 +120,10 @@ def prepare_pod_network_interfaces(
         recorded, fresh = record, record is None or all(is_untouched(observed, n) for n in record.networks)
         if record is None or fresh:
             _require_one_translation(requests)
-            pods = [
-                pod_interface(observed, r.pod_interface, resolver, becomes_port=r.binding != "masquerade")
-                for r in requests
-            ]
+            pods = [_interface(observed, r, resolver) for r in requests]
             networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
             if not dry_run:
-                ask_for_routers(netlink, networks)
-                networks = tuple(with_router_mac(netlink, network) for network in networks)
+                networks = _with_router_macs(netlink, networks)
             record = Record(
                 boot_id=state.boot_id(),
                 namespace_cookie=netlink.namespace_cookie,
@@ -133,9 +133,9 @@ def prepare_pod_network_interfaces(
         else:
             _require_same(record, requests)
             wishes = {request.name: request for request in requests}
-            networks = tuple(
-                with_news(observed, network, wishes[network.name], resolver) for network in record.networks
-            )
+            networks = tuple(_today(observed, n, wishes[n.name], resolver) for n in record.networks)
+            if not dry_run and any(is_replaced(observed, n) for n in record.networks):
+                networks = _with_router_macs(netlink, networks)
             record = dataclasses.replace(record, networks=networks)
         plan = plan_setup(observed, networks, state.copy_of(record))
         planned = time.perf_counter()
@@ -153,6 +153,22 @@ def prepare_pod_network_interfaces(
             plan_ms=(planned - discovered) * 1e3,
             apply_ms=(time.perf_counter() - planned) * 1e3,
         )
+
+
+def _interface(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> PodInterface:
+    return pod_interface(observed, request.pod_interface, resolver, becomes_port=request.binding != "masquerade")
+
+
+def _today(observed: Namespace, network: VMNetwork, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
+    """A recorded network with what has changed in the pod since."""
+    if is_replaced(observed, network):
+        return with_new_interface(observed, network, _interface(observed, request, resolver), request)
+    return with_news(observed, network, request, resolver)
+
+
+def _with_router_macs(netlink: Netlink, networks: Sequence[VMNetwork]) -> tuple[VMNetwork, ...]:
+    ask_for_routers(netlink, networks)
+    return tuple(with_router_mac(netlink, network) for network in networks)
 
 
 def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = None) -> bool:

@@ -137,6 +137,8 @@ def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step
     require_bridge_name_free(observed, network.bridge, mac)
     bridge = observed.link(network.bridge)
     steps: list[Step] = [CreateBridge(network.bridge, mac, network.mtu)] if bridge is None else []
+    if bridge and bridge.mtu != network.mtu:
+        steps.append(SetMtu(network.bridge, network.mtu))
     if bridge is None or not bridge.alias:
         steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
     return steps
@@ -162,8 +164,11 @@ def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
-    present = {a.key for a in observed.addresses_of(bridge.index)} if bridge else set()
-    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in present]
+    present = observed.addresses_of(bridge.index) if bridge else ()
+    # What is there beyond them is of an interface that the CNI has made anew since.
+    wanted = {a.key for a in addresses}
+    steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
+    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in {a.key for a in present}]
     if port is None or bridge is None or port.master != bridge.index:
         steps.append(SetMaster(network.guest_port, network.bridge))
     if port is None or (port.index, network.mac) not in observed.forwarding_entries:
@@ -171,6 +176,13 @@ def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]
     if port is None or not port.up:
         steps.append(SetUp(network.guest_port, True))
     return steps
+
+
+def own_nic(observed: Namespace, pod: PodInterface) -> Link | None:
+    """The pod interface; None when the CNI has taken it away since it was recorded, or has made another one of its name
+    (DEL and ADD): what that one has is for nobody to put back."""
+    nic = observed.link(pod.name)
+    return nic if nic and nic.index == pod.link.index else None
 
 
 def require_nic(observed: Namespace, network: VMNetwork) -> Link:
@@ -228,7 +240,7 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The devices: the pod interface leaves the bridge with its MAC, ours go, an adopted guest port is as it was."""
     steps: list[Step] = []
     bridge = observed.link(network.bridge)
-    nic, original = observed.link(network.pod.name), network.pod.link
+    nic, original = own_nic(observed, network.pod), network.pod.link
     if nic and bridge and nic.master == bridge.index:
         steps.append(SetMaster(nic.name, ""))
     # The MAC first: an address that is added announces itself with the MAC of that moment.

@@ -19,6 +19,7 @@ from netsetup.bridge import (
     guest_port_steps,
     has_ipv6,
     local_mac,
+    own_nic,
     plug_steps,
     require_nic,
 )
@@ -207,7 +208,7 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     steps = device_release_steps(observed, network, MASQUERADE_MAC)
     ours = {network.masquerade.network4, network.masquerade.network6} if network.masquerade else set()
     steps += [DeleteRule(rule) for rule in observed.rules if {rule.source, rule.destination} & ours]
-    if observed.link(network.pod.name) is None:
+    if own_nic(observed, network.pod) is None:
         return steps
     before = dict(network.pod.sysctls)
     for key in (pattern.format(network.pod.name) for pattern in CHANGED):

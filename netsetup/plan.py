@@ -185,6 +185,27 @@ def is_untouched(observed: Namespace, network: VMNetwork) -> bool:
     )
 
 
+def is_replaced(observed: Namespace, network: VMNetwork) -> bool:
+    """Whether the CNI has made the pod interface anew since it was recorded (DEL and ADD in one namespace)."""
+    return observed.link(network.pod.name) is not None and bridge.own_nic(observed, network.pod) is None
+
+
+def with_new_interface(
+    observed: Namespace, network: VMNetwork, pod: PodInterface, request: NetworkRequest
+) -> VMNetwork:
+    """The network with the interface that has taken the place of the recorded one: its addresses are now the VM's.
+
+    The VM keeps its MAC, and an adopted guest port is put back as it was first. Raises as `describe_network` does.
+    """
+    return dataclasses.replace(
+        describe_network(observed, pod, request),
+        mac=network.mac,
+        mac_source=network.mac_source,
+        adopted=network.adopted,
+        adopted_sysctls=network.adopted_sysctls,
+    )
+
+
 def with_news(observed: Namespace, network: VMNetwork, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """The network with what its interface was given since it was recorded, and with the wishes and resolver of today.
 

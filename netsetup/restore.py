@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from netsetup.bridge import ADDR_GEN_MODE_NONE
+from netsetup.bridge import ADDR_GEN_MODE_NONE, own_nic
 from netsetup.model import (
     AF_INET,
     AF_INET6,
@@ -38,7 +38,7 @@ def restore_steps(observed: Namespace, pod: PodInterface) -> list[Step]:
     What the kernel makes by itself when an address is added, or adds beyond the record, is settled in the next round:
     plan again until there is nothing left to do.
     """
-    nic = observed.link(pod.name)
+    nic = own_nic(observed, pod)
     if nic is None:
         return []  # the CNI has taken the interface away, and with it all it had
     addresses = _address_steps(observed, nic, pod)

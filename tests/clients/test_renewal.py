@@ -12,7 +12,7 @@ from lab.agent import Agent
 from lab.clients import CLIENTS, Client, Dhcpcd, Networkd
 from lab.pod import MakePod, Pod
 from lab.sniffer import Frame, Sniffer
-from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp import BOOTP
 
 pytestmark = pytest.mark.root
 
@@ -63,16 +63,12 @@ def renewal(running: Client, guest: Sniffer, verdict: int = ACK) -> Frame:
     guest.frames.clear()
     if not running.clock:
         running.renew()
-    request = guest.wait_for(lambda f: f.outgoing and is_message(f, REQUEST) and has_address(f), timeout=8)
-    guest.wait_for(lambda f: not f.outgoing and is_message(f, verdict), timeout=2)
+    request = guest.wait_for(lambda f: f.outgoing and f.is_dhcp(REQUEST) and has_address(f), timeout=8)
+    guest.wait_for(lambda f: not f.outgoing and f.is_dhcp(verdict), timeout=2)
     if not running.clock:
         heard = running.is_bound if verdict == ACK else lambda: not running.addresses()
         wait_until(heard, 12, running.log)
     return request
-
-
-def is_message(frame: Frame, kind: int) -> bool:
-    return frame.is_dhcp() and ("message-type", kind) in frame.packet()[DHCP].options
 
 
 def has_address(frame: Frame) -> bool:

@@ -48,6 +48,21 @@ def test_routers_address_as_a_neighbour(server: Exchange) -> None:
     assert answer(server, arp(1, SERVER)) == (SERVER, NEIGHBOUR_MAC, CLIENT, CLIENT_MAC)
 
 
+def test_router_that_does_not_hear_the_guest(server: Exchange) -> None:
+    """A guest with the address of an old lease renews by unicast: nobody but us can tell it where the server is."""
+    server.serve(heard=[CLIENT, "10.0.0.8"])
+    assert answer(server, arp(1, SERVER, sender="10.0.0.9")) == (SERVER, PORT_MAC, "10.0.0.9", CLIENT_MAC)
+    for sender in (CLIENT, "10.0.0.8", "0.0.0.0", SERVER):
+        assert server.silent(arp(1, SERVER, sender=sender))
+    assert server.silent(arp(1, "10.0.0.254", sender="10.0.0.9"))
+    server.serve(heard=[CLIENT], neighbours={SERVER: NEIGHBOUR_MAC})
+    assert answer(server, arp(1, SERVER)) == (SERVER, NEIGHBOUR_MAC, CLIENT, CLIENT_MAC)
+    server.serve(heard=[CLIENT], router="10.0.0.254")
+    assert answer(server, arp(1, SERVER)) == (SERVER, PORT_MAC, CLIENT, CLIENT_MAC)
+    server.serve()
+    assert server.silent(arp(1, SERVER, sender="10.0.0.9"))
+
+
 @pytest.mark.parametrize(
     "request_frame",
     [

@@ -47,7 +47,14 @@ CLIENT, SERVER, ROUTER = "10.0.0.2", "10.0.0.1", "169.254.1.1"
 NEIGHBOUR6 = "fe80::99"
 PLAIN = {"client_mac": "52:54:00:0a:00:02", "client_address": f"{CLIENT}/24", "server_address": SERVER}
 CONFIGS = (
-    {**PLAIN, "router": SERVER, "dns": ["10.0.0.53"], "mtu": 1400, "neighbours": {ROUTER: "ee:ee:ee:ee:ee:ee"}},
+    {
+        **PLAIN,
+        "router": SERVER,
+        "dns": ["10.0.0.53"],
+        "mtu": 1400,
+        "heard": [CLIENT],
+        "neighbours": {ROUTER: "ee:ee:ee:ee:ee:ee"},
+    },
     {**PLAIN, "lease_seconds": 0xFFFFFFFF, "mtu": 68, "options": {"240": "x", "108": "1800"}, "rapid_commit": True},
     {
         **PLAIN,

@@ -28,7 +28,10 @@ IN_A_NAK = frozenset((53, 54, 61))
 def must_be_silent(frame: bytes, port: Port) -> bool:
     """Whether the frame is one that no server of this client may answer, as far as the fixed fields tell."""
     if frame[12:14] == b"\x08\x06":
-        return len(frame) < 42 or frame[14:22] != b"\0\1\x08\0\6\4\0\1" or frame[38:42] not in port.arp
+        if len(frame) < 42 or frame[14:22] != b"\0\1\x08\0\6\4\0\1" or frame[38:42] not in port.arp:
+            return True
+        routers = frame[38:42] == port.config.router and frame[38:42] not in dict(port.config.neighbours)
+        return routers and frame[28:32] in (bytes(4), *port.config.heard)
     if frame[12:14] == b"\x86\xdd":
         return must_be_silent6(frame, port)
     if len(frame) < SHORTEST_REQUEST or frame[12:15] != b"\x08\0\x45" or frame[23] != 17 or frame[36:38] != b"\0\x43":

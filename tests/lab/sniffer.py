@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import scapy.layers.dhcp  # noqa: F401 – binds BOOTP to UDP ports 67 and 68
+from scapy.layers.dhcp import DHCP  # which binds BOOTP to UDP ports 67 and 68
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
@@ -51,10 +51,12 @@ class Frame:
         """Dissected by scapy."""
         return Ether(self.data)
 
-    def is_dhcp(self) -> bool:
-        """Whether it is DHCPv4, by ports: a client may use any source port."""
+    def is_dhcp(self, message_type: int | None = None) -> bool:
+        """Whether it is DHCPv4, by ports (a client may use any source port), and of this type if one is given."""
         packet = self.packet()
-        return UDP in packet and not {packet[UDP].sport, packet[UDP].dport}.isdisjoint({67, 68})
+        if UDP not in packet or {packet[UDP].sport, packet[UDP].dport}.isdisjoint({67, 68}):
+            return False
+        return message_type is None or ("message-type", message_type) in packet[DHCP].options
 
     def __str__(self) -> str:
         direction = "out" if self.outgoing else "in "

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
 
 import pytest
 from lab.agent import Agent
 from lab.checks import pings
-from lab.clients import Dhclient
+from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd
 from lab.cni import CniPod, Plugin
 from lab.pod import DNS, SEARCH
 from lab.shape import OUTSIDE
 from lab.snapshot import assert_restored, take_snapshot
+from lab.sniffer import Sniffer
 
 pytestmark = pytest.mark.root
 
@@ -22,6 +24,9 @@ IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subne
 DEFAULTS = {"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isDefaultGateway": True, "hairpinMode": True}
 PORT = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+
+
+SETTINGS = ((4, "arp_ignore"), (4, "forwarding"), (6, "disable_ipv6"), (6, "accept_dad"), (6, "addr_gen_mode"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,55 @@ def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
         assert "10.244.1.3/24" in network["addresses"]
 
 
+@pytest.mark.parametrize(
+    ("name", "client"),
+    [("bridge", client) for client in CLIENTS] + [("ptp", Dhclient)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_pod_that_is_made_anew_behind_our_back(
+    name: str, client: type[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEL and ADD without a word to us: the hook, run again, takes in the new interface, and the guest is told.
+
+    Its old address is not let through any more, so nobody but the server hears its ARP for the server. "Within two
+    seconds" is counted from the NAK, and leaves out how long a client sulks by itself.
+    """
+    monkeypatch.setattr(Dhcpcd, "probing", False)
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent, client(pod.guest) as running:
+        mac = agent.prestart()["networks"][0]["mac"]
+        agent.serve(lease_seconds=20, t1_seconds=2, t2_seconds=18)
+        assert running.acquire().addresses == (CHAINS[name].address,)
+        pod.delete()
+        pod.add()
+        anew = of_nic(pod)
+        with Sniffer(pod.guest, "eth0") as guest:
+            (network,) = agent.prestart()["networks"]
+            assert (network["mac"], set(network["addresses"])) == (mac, {"10.244.1.3/24", "fd00:10:244:1::3/64"})
+            if not running.clock:
+                running.renew()
+            refused = guest.wait_for(lambda frame: not frame.outgoing and frame.is_dhcp(6), timeout=10).time
+        wanted = (CHAINS[name].address.replace(ADDRESS, "10.244.1.3"),)
+        while running.addresses() != wanted or not pings(pod.guest, OUTSIDE):
+            assert time.monotonic() - refused < running.sulks + 2, running.log()
+            time.sleep(0.02)
+        assert pings(pod.node, "10.244.1.3")
+        assert agent.run("prestart", "--dry-run", check=True).stdout.startswith("nothing to do\n")
+        agent.teardown()
+        assert of_nic(pod) == anew
+        assert pings(pod.pod, OUTSIDE)
+
+
+def test_a_pod_that_is_made_anew_is_not_put_back_as_the_old_one() -> None:
+    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent:
+        agent.prestart()
+        pod.delete()
+        pod.add()
+        anew = of_nic(pod)
+        assert "the CNI has made eth0 anew" in agent.run("status", check=True).stdout
+        agent.teardown()
+        assert of_nic(pod) == anew
+
+
 def test_macvlan_is_refused_with_what_to_use_instead() -> None:
     plugin = {"type": "macvlan", "master": "up0", "ipam": {**IPAM, **DEFAULTS}}
     with CniPod([plugin]) as pod, Agent(pod) as agent:
@@ -128,6 +182,14 @@ def test_macvlan_is_refused_with_what_to_use_instead() -> None:
         assert "eth0: a macvlan device lets no second MAC through; use macvtap or masquerade" in refused.stderr
         assert_restored(pod.pod, before)
         pod.delete()
+
+
+def of_nic(pod: CniPod) -> list[object]:
+    """All that the pod interface has: itself, addresses, routes and settings."""
+    pod.pod.settle()
+    commands = ("-d addr show dev eth0", "-4 route show table all dev eth0", "-6 route show table all dev eth0")
+    settings = [f"ipv{family}/conf/eth0/{name}" for family, name in SETTINGS]
+    return [*map(pod.pod.ip_json, commands), *map(pod.pod.read_sysctl, settings)]
 
 
 def is_connected(pod: CniPod) -> bool:
