@@ -51,6 +51,7 @@ bench: bench-packages venv
 
 venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
+	@$(BIN)/python -m dhcp.bundle >/dev/null
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "Making $(VENV) with the versions of constraints.txt"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
-from dhcp.packet6 import ETHERTYPE_IPV6, ICMPV6, SERVER_PORT6, UDP
+from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,6 +129,7 @@ def _of_client(mac: bytes) -> Iterator[Line]:
 def advertisement_filter(target: bytes) -> bytes:
     """The program for untagged neighbour advertisements that speak of an IPv6 address, or nearly of it."""
     from dhcp.ndp import NEIGHBOUR_ADVERTISEMENT
+    from dhcp.packet6 import ICMPV6
 
     fixed = (
         (_LOAD_WORD, _VLAN_TAG_PRESENT, 0),
@@ -148,6 +148,7 @@ def _ipv6(nd_targets: Iterable[bytes], only_client: bytes) -> Iterator[Line]:
     """What is behind an IPv6 header without extensions. Of a target only the last word is compared."""
     from dhcp.message6 import FROM_CLIENT6
     from dhcp.ndp import NEIGHBOUR_SOLICITATION
+    from dhcp.packet6 import ICMPV6, SERVER_PORT6, UDP
     from dhcp.ra import ROUTER_SOLICITATION
 
     yield "ipv6"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dhcp.address import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
-from dhcp.address6 import parse_ipv6
-from dhcp.config6 import ClientConfig6, parse_config6
 from dhcp.fields import ConfigError, Fields, interface_name, text_of
 from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME, parse_option
-from dhcp.packet6 import SMALLEST_MTU6
 from dhcp.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dhcp.config6 import ClientConfig6
 
 __all__ = ["ClientConfig", "ConfigError", "Route", "interfaces_of", "parse_configs"]
 
@@ -24,6 +23,8 @@ DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
 SMALLEST_MTU = 68  # RFC 2132 §5.1
+SMALLEST_MTU6 = 1280  # RFC 8200 §5
+FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 
 
 @record
@@ -100,7 +101,11 @@ def interfaces_of(configs: Sequence[ClientConfig]) -> list[str]:
 
 
 def _parse_config(fields: Fields) -> ClientConfig:
-    ipv6 = parse_config6(fields)
+    ipv6: ClientConfig6 | None = None
+    if fields.any_given(FIELDS6):
+        from dhcp.config6 import parse_config6
+
+        ipv6 = parse_config6(fields)
     client_address, prefix_length, server_address = b"", 32, b""
     if fields.given("client_address") or ipv6 is None or not ipv6.client_address:
         client_address, prefix_length = fields.required("client_address", parse_network)
@@ -187,7 +192,11 @@ def _parse_route(fields: Fields) -> Route:
 
 
 def _parse_address(text: str) -> bytes:
-    return parse_ipv6(text) if ":" in text else parse_ipv4(text)
+    if ":" not in text:
+        return parse_ipv4(text)
+    from dhcp.address6 import parse_ipv6
+
+    return parse_ipv6(text)
 
 
 def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dhcp.fields import Fields
 
-FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 MOST_RESOLVERS = 16
 
 
@@ -45,8 +44,8 @@ class ClientConfig6:
     """Further DHCPv6 options by number, encoded."""
 
 
-def parse_config6(fields: Fields) -> ClientConfig6 | None:
-    """The IPv6 fields of a configuration, None when there are none; raises ConfigError."""
+def parse_config6(fields: Fields) -> ClientConfig6:
+    """The IPv6 fields of a configuration; raises ConfigError."""
     client_address, prefix_length = fields.optional("client_address6", parse_network6, (b"", 128))
     if client_address and (not is_host(client_address) or is_link_local(client_address)):
         raise fields.error("client_address6", "must be a unicast address that is not link-local")
@@ -71,7 +70,7 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
     dns = fields.texts("dns6", parse_ipv6)
     if len(dns) > MOST_RESOLVERS:
         raise fields.error("dns6", f"{len(dns)} are more than an advertisement has room for (at most {MOST_RESOLVERS})")
-    config = ClientConfig6(
+    return ClientConfig6(
         client_address=client_address,
         prefix_length=prefix_length,
         router=router,
@@ -82,7 +81,6 @@ def parse_config6(fields: Fields) -> ClientConfig6 | None:
         dns=tuple(dns),
         options=tuple(fields.pairs("options6", _parse_numbered_option)),
     )
-    return config if any(fields.given(name) for name in FIELDS6) else None
 
 
 def _parse_route(fields: Fields) -> tuple[Route6, bytes]:

@@ -15,7 +15,7 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
-from os import close
+from posix import close
 from struct import calcsize, unpack
 from sys import byteorder
 

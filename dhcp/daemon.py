@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_SEQPACKET, socket, socketpair
 from errno import EADDRINUSE
+from posix import chdir, close, closerange, geteuid, getpid, pread
 
 from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.control import (
@@ -24,9 +24,9 @@ from dhcp.transport import TransportError, open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIGINT, SIGTERM, signal
+    from signal import SIGINT, SIGTERM, set_wakeup_fd, signal
 else:
-    from _signal import SIGINT, SIGTERM, signal  # without the enumerations around them
+    from _signal import SIGINT, SIGTERM, set_wakeup_fd, signal  # without the enumerations around them
 
 MOST_CONNECTIONS = 8
 # What a configuration may take: thousands of routes, but not a guest's or a caller's mistake of any size.
@@ -39,7 +39,7 @@ class Daemon:
     def __init__(self, journal: Journal) -> None:
         self._loop = ServerLoop(journal)
         self._journal = journal
-        self._owners = {0, os.geteuid()}
+        self._owners = {0, geteuid()}
         self._connections: set[socket] = set()
         self._problem = ""
         self._listener = control_socket()
@@ -53,6 +53,17 @@ class Daemon:
                 if error.errno == EADDRINUSE
                 else f"control socket: {error.strerror}"
             )
+
+    def end_on_signals(self) -> None:
+        """Leave the loop on SIGTERM and SIGINT.
+
+        By a socket, because a handler in Python does not run while the loop waits, if the signal came a moment before.
+        """
+        self._woken, self._wake = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        self._loop.watch(self._woken, self._loop.stop)
+        set_wakeup_fd(self._wake.fileno())
+        for number in (SIGTERM, SIGINT):
+            signal(number, _noted)
 
     def serve_parent(self, parent: socket) -> None:
         """Serve with the process that started us as the first connection.
@@ -126,14 +137,14 @@ class Daemon:
         operation = message.get("op")
         if operation == "configure":
             retired += self._configure(message.get("interfaces"), descriptors)
-            return {"pid": os.getpid()}
+            return {"pid": getpid()}
         close_all(descriptors)
         if operation == "interfaces":
             return {"interfaces": self._loop.held()}
         if operation == "status":
             self._loop.flush()
             return {
-                "pid": os.getpid(),
+                "pid": getpid(),
                 "ports": [port.status() for port in self._loop.ports.values()],
                 "suppressed_lines": self._journal.suppressed,
                 "transactions": list(self._journal.transactions),
@@ -142,7 +153,7 @@ class Daemon:
             return self._try(str(message.get("interface")), str(message.get("frame")))
         if operation == "stop":
             self._loop.stop()
-            return {"pid": os.getpid()}
+            return {"pid": getpid()}
         raise ControlError(f"unknown operation {operation!r}")
 
     def _try(self, interface: str, frame: str) -> dict[str, object]:
@@ -166,9 +177,9 @@ class Daemon:
         sockets = {str(name): socket(fileno=fd) for name, fd in zip(interfaces, rest, strict=True)}
         try:
             try:
-                data = os.pread(text, LARGEST_CONFIGURATION, 0)
+                data = pread(text, LARGEST_CONFIGURATION, 0)
             finally:
-                os.close(text)
+                close(text)
             configs = parse_configs(loads(data))
             retired = self._loop.configure(configs, sockets)
         except (ValueError, LookupError, OSError):
@@ -182,13 +193,13 @@ class Daemon:
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
-    os.chdir("/")  # or the caller's folder could not be unmounted while we live
-    os.closerange(3, control_fd)
-    os.closerange(control_fd + 1, 1 << 20)
+    chdir("/")  # or the caller's folder could not be unmounted while we live
+    closerange(3, control_fd)
+    closerange(control_fd + 1, 1 << 20)
     daemon = Daemon(Journal(2, log_format, bounded))
     parent = socket(fileno=control_fd)
     drop_privileges()
-    _on_signals()
+    daemon.end_on_signals()
     daemon.serve_parent(parent)
     return 0
 
@@ -212,7 +223,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         daemon = Daemon(Journal(2, log_format))
         sockets = {name: open_port(name) for name in interfaces_of(configs)}
         drop_privileges()
-        _on_signals()
+        daemon.end_on_signals()
         daemon.serve_interface(configs, sockets)
     except (TransportError, OSError) as error:
         print(error.strerror or error, file=sys.stderr)
@@ -220,9 +231,5 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     return 0
 
 
-def _on_signals() -> None:
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(0)
-
-    signal(SIGTERM, leave)
-    signal(SIGINT, leave)
+def _noted(number: int, frame: object) -> None:
+    pass  # that there is a handler is what makes the interpreter write to the socket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import TypeVar
 
     _T = TypeVar("_T")
@@ -31,6 +31,11 @@ class Fields:
 
     def given(self, name: str) -> bool:
         return self._data.get(name) is not None
+
+    def any_given(self, names: Collection[str]) -> bool:
+        """Whether one of these, all of which are known, is given."""
+        self._taken.update(names)
+        return any(self.given(name) for name in names)
 
     def required(self, name: str, parse: Callable[[str], _T]) -> _T:
         if not self.given(name):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dhcp.arp import answer_arp
 from dhcp.decision import Decision
-from dhcp.ipv6 import answer_ipv6
 from dhcp.packet import (
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
     ETHERTYPE_QINQ,
     ETHERTYPE_VLAN,
 )
-from dhcp.packet6 import ETHERTYPE_IPV6
 from dhcp.port import Port
 from dhcp.v4 import answer_v4
 
@@ -27,6 +26,10 @@ def handle(frame: bytes, port: Port) -> Decision:
     if ethertype == ETHERTYPE_ARP:
         return answer_arp(frame, port)
     if ethertype == ETHERTYPE_IPV6:
+        if port.ipv6 is None:
+            return Decision("no IPv6 is served here", cause="ipv6")
+        from dhcp.ipv6 import answer_ipv6
+
         return answer_ipv6(frame, port.ipv6)
     if ethertype in (ETHERTYPE_VLAN, ETHERTYPE_QINQ):
         return Decision("VLAN-tagged frame: not of this network", cause="vlan")

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from dhcp.port6 import Port6
 
 
-def answer_ipv6(frame: bytes, port: Port6 | None) -> Decision:
+def answer_ipv6(frame: bytes, port: Port6) -> Decision:
     """Decide about one IPv6 frame."""
-    if port is None:
-        return Decision("no IPv6 is served here", cause="ipv6")
     client = b""
     try:
         packet = decode_packet6(frame)

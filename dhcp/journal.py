@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from fcntl import F_GETFL, fcntl
-from stat import S_ISREG
+from posix import O_ACCMODE, O_APPEND, O_CLOEXEC, O_RDWR, close, dup2, fstat, ftruncate, lseek, open, pread, write
 from time import gmtime, monotonic, strftime, time
 
 from dhcp.address import ipv4_text, mac_text
@@ -16,8 +15,10 @@ from dhcp.message import FOREIGN_MAC
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
+    from stat import S_ISREG
 else:
     from _collections import deque  # without the rest of collections
+    from _stat import S_ISREG
 
 LARGEST_LOG = 1024 * 1024
 TRANSACTIONS = 64
@@ -44,7 +45,7 @@ class Journal:
         self._owed = 0
         self._strangers: set[bytes] = set()
         self._size = -1
-        if bounded and S_ISREG((status := os.fstat(fd)).st_mode):
+        if bounded and S_ISREG((status := fstat(fd)).st_mode):
             self._size = status.st_size
             _make_readable(fd)
 
@@ -107,7 +108,7 @@ class Journal:
             line = " ".join([*map(str, values), *(f"{key}={_plain(value)}" for key, value in fields.items())])
         data = f"{line}\n".encode()
         try:
-            os.write(self._fd, data)
+            write(self._fd, data)
             if self._size >= 0:
                 self._size += len(data)
                 if self._size > LARGEST_LOG:
@@ -117,26 +118,26 @@ class Journal:
 
     def _keep_newer_half(self) -> None:
         try:
-            newer = os.pread(self._fd, LARGEST_LOG // 2, max(self._size - LARGEST_LOG // 2, 0))
+            newer = pread(self._fd, LARGEST_LOG // 2, max(self._size - LARGEST_LOG // 2, 0))
         except OSError:  # opened for writing only
             newer = b""
         newer = newer[newer.find(b"\n") + 1 :]
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        os.write(self._fd, newer)
+        ftruncate(self._fd, 0)
+        lseek(self._fd, 0, 0)
+        write(self._fd, newer)
         self._size = len(newer)
 
 
 def _make_readable(fd: int) -> None:
     """Reopen a log that was opened for writing only, while there is still the right to."""
-    if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+    if fcntl(fd, F_GETFL) & O_ACCMODE == O_RDWR:
         return
     try:
-        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        readable = open(f"/proc/self/fd/{fd}", O_RDWR | O_APPEND | O_CLOEXEC)
     except OSError:
         return
-    os.dup2(readable, fd)
-    os.close(readable)
+    dup2(readable, fd)
+    close(readable)
 
 
 def _timestamp() -> str:

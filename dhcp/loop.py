@@ -11,11 +11,12 @@ from dhcp.guard import GUARDED_SECONDS
 from dhcp.journal import Journal
 from dhcp.router import NEVER
 from dhcp.served import ServedPort
-from dhcp.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from dhcp.uplink import Uplink
 
 # Logging waits for a pause of this many seconds after a message, so that it never delays an answer …
 _PAUSE = 0.02
@@ -87,6 +88,8 @@ class ServerLoop:
         for config in configs:
             name = config.ipv6.uplink if config.ipv6 else ""
             if name:
+                from dhcp.uplink import Uplink
+
                 uplinks[name] = Uplink(sockets[name]) if name in sockets else self.uplinks[name]
             ports[config.interface].ask_through(uplinks.get(name))
         retired = [uplink for name, uplink in self.uplinks.items() if uplinks.get(name) is not uplink]

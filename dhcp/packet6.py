@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import ETHERNET_OCTETS, Unusable, checksum
+from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
 from dhcp.record import record
 
-ETHERTYPE_IPV6 = 0x86DD
 IPV6_OCTETS = 40
 UDP_OCTETS = 8
 UDP = 17
@@ -16,8 +15,6 @@ SERVER_PORT6 = 547
 CLIENT_PORT6 = 546
 # Neighbour discovery from farther away than this link arrives with less (RFC 4861 §6.1.1, §7.1.1).
 ND_HOP_LIMIT = 255
-# Every link carries a packet of this size (RFC 8200 §5).
-SMALLEST_MTU6 = 1280
 
 _DHCP_HOP_LIMIT = 64
 _VERSION = 6 << 28

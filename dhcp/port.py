@@ -24,8 +24,11 @@ from dhcp.optioncodes import (
     TFTP_SERVER_NAME,
 )
 from dhcp.options import encode_routes, encode_search
-from dhcp.port6 import Port6, serve_port6
 from dhcp.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.port6 import Port6
 
 
 @record
@@ -51,7 +54,12 @@ def serve_port(config: ClientConfig, mac: bytes) -> Port:
     if config.server_address and (config.server_address != config.router or config.heard):
         arp.setdefault(config.server_address, mac)
     options = _lease_options(config) if config.client_address else _options_without_lease(config)
-    return Port(config, mac, options, arp, serve_port6(config, mac))
+    ipv6: Port6 | None = None
+    if config.ipv6:
+        from dhcp.port6 import serve_port6
+
+        ipv6 = serve_port6(config, config.ipv6, mac)
+    return Port(config, mac, options, arp, ipv6)
 
 
 def _options_without_lease(config: ClientConfig) -> dict[int, bytes]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dhcp.address6 import is_link_local
+from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
 from dhcp.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
-from dhcp.packet6 import IPV6_OCTETS, SMALLEST_MTU6
+from dhcp.packet6 import IPV6_OCTETS
 from dhcp.ra import encode_advertisement
 from dhcp.record import record
 
@@ -58,11 +59,8 @@ class Port6:
     """Those of `neighbours` that are the gateway's addresses."""
 
 
-def serve_port6(config: ClientConfig, mac: bytes) -> Port6 | None:
-    """Everything that can be prepared before the first frame comes; None where no IPv6 is served."""
-    ipv6 = config.ipv6
-    if ipv6 is None:
-        return None
+def serve_port6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Port6:
+    """Everything that can be prepared before the first frame comes."""
     router_mac = ipv6.router_mac or mac
     address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else STANDS_FOR_ROUTER
     neighbours = {address: mac for address, mac in config.neighbours if len(address) == 16}

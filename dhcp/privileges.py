@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from posix import geteuid, setgroups, setresgid, setresuid
 
 from dhcp.native import prctl
 
@@ -16,11 +16,11 @@ def drop_privileges() -> None:
 
     A process that was not started as root keeps its user and its capabilities, but cannot gain new ones.
     """
-    if os.geteuid() == 0:
+    if geteuid() == 0:
         _empty_bounding_set()
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)  # leaves no capability in any set but the bounding one
+        setgroups([])
+        setresgid(NOBODY, NOBODY, NOBODY)
+        setresuid(NOBODY, NOBODY, NOBODY)  # leaves no capability in any set but the bounding one
     if not prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise OSError("no_new_privs cannot be set")
 

@@ -22,7 +22,19 @@ else:
 
 # What the server may take to answer; it answers in milliseconds.
 TIMEOUT = 5.0
-_MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+def server_command() -> list[str]:
+    """What starts a server, without its options: this interpreter, isolated, with `dhcp/__main__.py`.
+
+    Its byte code where there is a bundle, to which it belongs: to compile it would take as long as the bundle saves.
+    """
+    cached = os.path.join(_FOLDER, "__pycache__")
+    main = os.path.join(cached, f"__main__.{sys.implementation.cache_tag}.pyc")
+    if not os.path.exists(main):
+        main = os.path.join(_FOLDER, "__main__.py")
+    return [sys.executable, "-I", "-S", main]
 
 
 class ServerError(Exception):
@@ -104,7 +116,7 @@ class ServerProcess(_Channel):
         # Numbers above 2, for the child's standard streams come first.
         control = fcntl(its.fileno(), F_DUPFD_CLOEXEC, 3)
         its.close()
-        words = [sys.executable, "-I", "-S", _MAIN, "--control-fd", str(control), "--log-format", log_format]
+        words = [*server_command(), "--control-fd", str(control), "--log-format", log_format]
         streams = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),

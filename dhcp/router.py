@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dhcp.advertiser import Advertiser
 from dhcp.decision import Decision
-from dhcp.ra import advertise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from dhcp.advertiser import Advertiser
     from dhcp.port6 import Port6
 else:
     from _random import Random  # without the distributions around it
@@ -40,6 +39,8 @@ class Router:
         if port is None:
             self._advertiser = None
         elif self._advertiser is None:
+            from dhcp.advertiser import Advertiser
+
             self._advertiser = Advertiser(now, Random().random)
         else:
             self._advertiser.restart(now)
@@ -69,6 +70,8 @@ class Router:
             self._port = None
 
     def _say(self, message: bytes, port: Port6) -> None:
+        from dhcp.ra import advertise
+
         try:
             self._send(advertise(port, message))
             self.sent += 1

@@ -7,7 +7,6 @@ from errno import ENETDOWN
 from time import monotonic
 
 from dhcp.address import mac_text
-from dhcp.address6 import ipv6_text
 from dhcp.bpf import frame_filter
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
@@ -15,19 +14,18 @@ from dhcp.guard import Guard
 from dhcp.handler import handle
 from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
-from dhcp.ndp import advertise_neighbour
 from dhcp.port import serve_port
 from dhcp.prepared import REPLY, REPLY_HEAD, REPLY_OFFSET, REQUEST, SHORTEST_REQUEST, PreparedReply, is_preparable
 from dhcp.record import replace
 from dhcp.router import Router
 from dhcp.transport import attach_filter, passes, port_mac, port_problem
-from dhcp.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
 
     from dhcp.prepared import RequestKey
+    from dhcp.uplink import Uplink
 else:
     from _collections import deque  # without the rest of collections
 
@@ -174,6 +172,9 @@ class ServedPort:
             self.uplink.ask(now)
 
     def _learn_router(self, mac: bytes) -> None:
+        from dhcp.address6 import ipv6_text
+        from dhcp.ndp import advertise_neighbour
+
         ipv6, port = self.config.ipv6, self.port.ipv6
         if ipv6 is None or port is None or ipv6.router_mac == mac:
             return

@@ -24,7 +24,7 @@ from netsetup.model import (
     UnsupportedInterface,
 )
 from netsetup.netlink import Netlink
-from netsetup.nftables import TableReading
+from netsetup.nftables import read_table
 from netsetup.resolver import read_resolver
 
 PROC_SYS = Path("/proc/sys")
@@ -52,9 +52,9 @@ def observe(netlink: Netlink) -> Namespace:
 
     Raises NotPermitted, KernelRefused and RulesetRefused.
     """
-    reading = TableReading()  # runs while we read the rest
     links = netlink.links()
-    observed = Namespace(
+    table = read_table()
+    return Namespace(
         links=links,
         addresses=netlink.addresses(),
         routes=netlink.routes(),
@@ -62,9 +62,10 @@ def observe(netlink: Netlink) -> Namespace:
         rules=netlink.rules(),
         forwarding_entries=netlink.forwarding_entries(),
         sysctls=_sysctls(links),
+        table=table.digest,
+        translation=table.translation,
+        copy=table.copy,
     )
-    table = reading.result()
-    return replace(observed, table=table.digest, translation=table.translation, copy=table.copy)
 
 
 def pod_interface(observed: Namespace, name: str, resolver: Resolver, *, becomes_port: bool = True) -> PodInterface:

@@ -8,14 +8,12 @@ every file is lost.
 """
 
 import binascii
-import contextlib
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from netsetup.model import NotPermitted, RulesetRefused
+from netsetup import libnftables
 from netsetup.nfnetlink import table_comments, table_contents
 
 FAMILY = "bridge"
@@ -208,29 +206,14 @@ def digest_of(text: str) -> str:
     return found[1] if found else "none"
 
 
-class TableReading:
-    """A read of our tables that runs while other things are read; `result` waits for it.
-
-    Which there are, with their digests, the kernel says in 0.1 ms; nft, which takes 3–4 ms to start, is asked for the
-    copy of the record alone. Raises NotPermitted and KernelRefused.
-    """
-
-    def __init__(self) -> None:
-        self._digests = table_comments(TABLE, (FAMILY, TRANSLATING))
-        self._process = _Nft(["list", "table", FAMILY, TABLE]) if FAMILY in self._digests else None
-        self._digests = _true_digests(self._digests)  # while nft starts
-
-    def result(self) -> Table:
-        """Raises NotPermitted and RulesetRefused."""
-        copy = ""
-        if self._process:
-            status, output, error = self._process.wait()
-            if status != 0:
-                raise _failure("nft list", error)
-            copy = "".join(
-                chunk for _, chunk in sorted((int(n, 16), chunk) for n, chunk in _COPY_ELEMENT.findall(output))
-            )
-        return Table(self._digests.get(FAMILY, ""), copy, self._digests.get(TRANSLATING, ""))
+def read_table() -> Table:
+    """Our tables as they are. Raises NotPermitted, KernelRefused and RulesetRefused."""
+    digests = _true_digests(table_comments(TABLE, (FAMILY, TRANSLATING)))
+    copy = ""
+    if FAMILY in digests:
+        elements = _COPY_ELEMENT.findall(libnftables.run(f"list table {FAMILY} {TABLE}"))
+        copy = "".join(chunk for _, chunk in sorted((int(number, 16), chunk) for number, chunk in elements))
+    return Table(digests.get(FAMILY, ""), copy, digests.get(TRANSLATING, ""))
 
 
 def _true_digests(digests: Mapping[str, str]) -> dict[str, str]:
@@ -244,13 +227,11 @@ def _true_digests(digests: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_counters(family: str = FAMILY) -> dict[str, int]:
-    """How many packets each counter of our table has seen; empty when there is no table. Raises as `result` does."""
-    status, output, error = _Nft(["list", "counters", "table", family, TABLE]).wait()
-    if status == 0:
-        return {name: int(packets) for name, packets in _COUNTER.findall(output)}
-    if "No such file or directory" in error:
+    """How many packets each counter of our table has seen; empty when there is no table. Raises as that does."""
+    if not table_comments(TABLE, (family,)):
         return {}
-    raise _failure("nft list", error)
+    output = libnftables.run(f"list counters table {family} {TABLE}")
+    return {name: int(packets) for name, packets in _COUNTER.findall(output)}
 
 
 def load(text: str, replace: Iterable[str] = ()) -> None:
@@ -258,63 +239,14 @@ def load(text: str, replace: Iterable[str] = ()) -> None:
 
     Raises NotPermitted and RulesetRefused.
     """
-    _transaction(_removal(replace) + text)
+    libnftables.run(_removal(replace) + text)
 
 
 def delete(families: Iterable[str] = (FAMILY,)) -> None:
     """Remove our tables; nothing happens when there are none. Raises NotPermitted and RulesetRefused."""
-    _transaction(_removal(families))
+    libnftables.run(_removal(families))
 
 
 def _removal(families: Iterable[str]) -> str:
     """Declared first, so that removing a table that is not there is no error."""
     return "".join(f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in families)
-
-
-def _transaction(text: str) -> None:
-    status, _, error = _Nft(["-f", "-"], text).wait()
-    if status != 0:
-        raise _failure("nft", error)
-
-
-def _failure(what: str, error: str) -> NotPermitted | RulesetRefused:
-    lines = error.strip().splitlines() or ["no message"]
-    if "Operation not permitted" in error:
-        return NotPermitted("nftables")
-    return RulesetRefused(f"{what}: {lines[0]}")
-
-
-class _Nft:
-    """A running nft with its output in pipes; what it prints is far below a pipe's capacity."""
-
-    def __init__(self, arguments: list[str], text: str = "") -> None:
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        in_read, in_write = os.pipe()
-        actions = [
-            (os.POSIX_SPAWN_DUP2, in_read, 0),
-            (os.POSIX_SPAWN_DUP2, out_write, 1),
-            (os.POSIX_SPAWN_DUP2, err_write, 2),
-        ]
-        try:
-            self._pid = os.posix_spawnp("nft", ["nft", *arguments], os.environ, file_actions=actions)
-        except FileNotFoundError:
-            for descriptor in (out_read, err_read, in_write):
-                os.close(descriptor)
-            raise RulesetRefused("nft: no such program; install the package nftables") from None
-        finally:
-            for descriptor in (out_write, err_write, in_read):
-                os.close(descriptor)
-        # An nft that dies before it has read all has its reasons on standard error.
-        with contextlib.suppress(BrokenPipeError), os.fdopen(in_write, "w") as stdin:
-            stdin.write(text)
-        self._outputs = (out_read, err_read)
-
-    def wait(self) -> tuple[int, str, str]:
-        """(exit status, standard output, standard error)"""
-        texts = []
-        for descriptor in self._outputs:
-            with os.fdopen(descriptor) as stream:
-                texts.append(stream.read())
-        _, status = os.waitpid(self._pid, 0)
-        return os.waitstatus_to_exitcode(status), texts[0], texts[1]

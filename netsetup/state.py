@@ -39,8 +39,9 @@ def boot_id() -> str:
 
 
 def save(folder: Path, record: Record) -> None:
-    """Write the record so that it is there whole or not at all, whenever the power goes (write, fsync, rename, fsync).
+    """Write the record so that it is there whole or not at all, whenever the process is killed (write, rename).
 
+    It need not outlive a power failure, which the namespace does not outlive either: so nobody waits for the disk.
     Raises RecordError when the folder cannot be written.
     """
     try:
@@ -49,10 +50,7 @@ def save(folder: Path, record: Record) -> None:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(_encode(record))
-            file.flush()
-            os.fsync(file.fileno())
         new.rename(folder / FILE)
-        _sync_directory(folder)
     except OSError as error:
         raise RecordError(f"{folder}: cannot save the record: {error.strerror}; name another --state-dir") from None
 
@@ -91,10 +89,8 @@ def is_saved(folder: Path) -> bool:
 
 
 def forget(folder: Path) -> None:
-    """Remove the record, so that it stays removed whenever the power goes."""
+    """Remove the record; no error if it is gone."""
     (folder / FILE).unlink(missing_ok=True)
-    if folder.is_dir():
-        _sync_directory(folder)
 
 
 def _encode(record: Record) -> bytes:
@@ -120,11 +116,3 @@ def _is_of(record: Record, namespace_cookie: int) -> bool:
 def _fields(data: Any) -> dict[str, object]:
     """A dataclass as the JSON object that msgspec reads back; writing alone is not worth the time to import it."""
     return {name: getattr(data, name) for name in data.__slots__}
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ from bench.laboratory import (
     SERVICES,
     Tools,
 )
+from dhcp.process import server_command
 
 OURS = "virt-launcher"
 FLOOR = "floor, Python"
@@ -74,9 +75,7 @@ def _ours(directory: Path, _: Tools) -> Words:
             }
         )
     )
-    # as `dhcp.process` starts it
-    main = HERE.parent / "dhcp/__main__.py"
-    return [sys.executable, "-I", "-S", main, "--interface", PORT, "--config", config]
+    return [*server_command(), "--interface", PORT, "--config", config]
 
 
 def _floor(directory: Path, _: Tools) -> Words:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,8 +127,8 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     }
     descriptors = Path(f"/proc/{process.pid}/fd")
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
-    # standard streams; epoll; listener, this connection, the packet socket
-    assert targets == ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 3
+    # standard streams; epoll; listener, this connection, the packet socket, and the pair by which a signal wakes it
+    assert targets == ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 5
     assert os.getsid(process.pid) == process.pid
 
 
@@ -494,21 +496,68 @@ def test_as_an_object_in_anothers_test(link: Link) -> None:
     os.close(log)
 
 
-def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, tmp_path: Path) -> None:
-    """After it has become nobody nothing more is imported."""
-    package = Path(dhcp.__file__).parent
-    private = tmp_path / "private"
-    private.mkdir(mode=0o700)
-    subprocess.run(["cp", "-r", package, private], check=True)
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A folder with the server in it that only root may read."""
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    shutil.copytree(Path(dhcp.__file__).parent, folder / "dhcp", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def bundle(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-q", folder / "dhcp"], check=True)
+    subprocess.run([sys.executable, "-m", "dhcp.bundle"], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("bundled", [False, True], ids=["modules", "bundle"])
+def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Path, bundled: bool) -> None:
+    """After it has become nobody nothing more is imported, although a configuration brings IPv6 only then."""
+    if bundled:
+        bundle(private)
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[2]); from dhcp.process import ServerProcess\n"
         "assert sys.argv[2] in ServerProcess.spawn.__code__.co_filename\n"
         "p = ServerProcess.spawn(None); p.configure(json.loads(sys.argv[1])); print(p.status()['pid']); p.release()"
     )
-    link.pod.run([sys.executable, "-c", program, json.dumps([TAP0]), private])
+    config = [{**TAP0, "client_address6": "fd00::9/64", "router6": "fe80::1", "uplink6": None}]
+    link.pod.run([sys.executable, "-c", program, json.dumps(config), private])
     assert link.ask(discover()) == [2]
     assert link.ask(renewing("10.0.0.9")) == [NAK, NAK]
     with link.pod.entered():
         connection = connect()
     assert connection is not None
+    assert connection.status()["ports"][0]["advertisements"] == 1  # type: ignore[index]
     connection.stop()
+
+
+def test_a_bundle_counts_only_for_the_sources_it_was_made_of(private: Path) -> None:
+    def imported() -> str:
+        main = f"{private}/dhcp/__pycache__/__main__.{sys.implementation.cache_tag}.pyc"
+        done = subprocess.run([sys.executable, "-ISv", main, "--help"], capture_output=True, text=True, check=True)
+        return "bundle" if "/dhcp/loop.py" not in done.stderr else done.stdout
+
+    bundle(private)
+    assert imported() == "bundle"
+    source = private / "dhcp/commandline.py"
+    source.write_text(source.read_text().replace("Serve one", "Serve only one"))
+    assert "Serve only one DHCP client" in imported()
+    bundle(private)
+    assert imported() == "bundle"
+    next((private / "dhcp/__pycache__").glob("server.*.bundle")).write_bytes(b"nonsense")
+    assert "Serve only one DHCP client" in imported()
+
+
+def test_a_signal_is_heard_whenever_it_comes(link: Link) -> None:
+    """Also just before the server waits for the next frame."""
+    for microseconds in range(0, 1000, 20):
+        with link.pod.entered():
+            process = ServerProcess.spawn(None)
+            process.configure([TAP0])
+        time.sleep(microseconds / 1e6)
+        os.kill(process.pid, signal.SIGTERM)
+        exited = os.pidfd_open(process.pid)
+        assert select.select([exited], [], [], 5)[0]
+        os.close(exited)
+        assert os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]) == 0
+        process.release()

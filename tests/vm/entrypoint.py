@@ -92,7 +92,7 @@ class Entrypoint(Machine):
     def dhcp_server(self) -> int | None:
         """The process id of the pod's DHCP server."""
         for pid in self.pod.pod.processes():
-            if "dhcp/__main__.py" in _command_line(pid):
+            if "/dhcp/__" in _command_line(pid):
                 return pid
         return None
 
