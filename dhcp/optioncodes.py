@@ -33,7 +33,7 @@ IPV6_ONLY_PREFERRED = 108
 DOMAIN_SEARCH = 119
 CLASSLESS_ROUTES = 121
 IPXE = 175
-MS_CLASSLESS_ROUTES = 249
+MS_CLASSLESS_ROUTES = 249  # the site's own number all the same (RFC 3942), should the configuration use it
 END = 255
 
 # What the protocol itself sets; a configured value would break the exchange.
@@ -50,7 +50,6 @@ _FIELDS = {
     BROADCAST_ADDRESS: "client_address",
     DOMAIN_SEARCH: "search",
     CLASSLESS_ROUTES: "routes",
-    MS_CLASSLESS_ROUTES: "routes",
 }
 _ADDRESS = frozenset((16, 32, 118))
 _ADDRESS_LISTS = frozenset((4, 5, 7, 8, 9, 10, 11, 41, 42, 44, 45, 48, 49, 65, *range(69, 77), 85, 150))

@@ -110,6 +110,17 @@ def test_v4_51_options_by_number(server: Exchange) -> None:
     assert set(reply.codes) == UNASKED | {28, 42, 66, 67, 224, 240, 254}
 
 
+@pytest.mark.parametrize("code", [*range(224, 255), 43, 100, 128, 161, 209, 210, 213])
+def test_v4_51_any_number_with_text_or_octets(server: Exchange, code: int) -> None:
+    """RFC 3942 leaves 224 to 254 to the site; any other number without a format of its own is as good."""
+    for text, value in (("0x00ff61", b"\0\xffa"), ("a text", b"a text")):
+        server.serve(options={str(code): text})
+        reply = server.reply(discover(parameters=(1, code)))
+        assert reply.option(code) == value
+        assert server.reply(selecting(parameters=(1, code))).option(code) == value
+        assert server.reply(discover(parameters=(1,))).option(code) is None
+
+
 def test_v4_52_classless_routes(server: Exchange) -> None:
     server.serve(
         router=None,
@@ -283,17 +294,20 @@ def test_v4_62_ipv6_only_preferred(server: Exchange) -> None:
     assert server.reply(selecting(parameters=(108,))).message_type == ACK
 
 
+def test_v4_63_subnet_selection(server: Exchange) -> None:
+    """Choice: RFC 3011 is not supported, so the option is not echoed and changes nothing."""
+    assert server.reply(discover([(118, b"\x0a\1\0\0")])).frame == server.reply(discover()).frame
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        [(118, b"\x0a\1\0\0")],  # V4-63: subnet selection, RFC 3011
-        [(82, b"\1\4port\5\4\x0a\1\0\0\x0b\4\x0a\0\0\x09")],  # V4-64: relay's, RFC 3046, RFC 3527, RFC 5107
-    ],
-    ids=["v4-63", "v4-64"],
+    "value",
+    [b"\1\4port", b"\5\4\x0a\1\0\0", b"\x0b\4\x0a\0\0\x09", b"\1\4port\5\4\x0a\1\0\0\x0b\4\x0a\0\0\x09", b"\1"],
+    ids=["circuit", "link-selection", "server-override", "all", "cut"],
 )
-def test_v4_63_and_64_nobody_steers_the_reply(server: Exchange, options: list[tuple[int, bytes]]) -> None:
-    """Choice: neither is supported, so neither is echoed."""
-    assert server.reply(discover(options)).frame == server.reply(discover()).frame
+def test_v4_64_a_direct_client_is_no_relay(server: Exchange, value: bytes) -> None:
+    """RFC 3046 §2.1, RFC 3527, RFC 5107. Choice: not echoed, and the server keeps its identifier."""
+    assert server.reply(discover([(82, value)])).frame == server.reply(discover()).frame
+    assert server.reply(selecting(options=[(82, value)])).frame == server.reply(selecting()).frame
 
 
 def test_v4_65_client_fqdn(server: Exchange) -> None:
@@ -302,7 +316,13 @@ def test_v4_65_client_fqdn(server: Exchange) -> None:
     name = b"\2vm\7example\0"
     assert server.reply(selecting(options=[(81, b"\5\0\0" + name)])).option(81) == b"\x0e\xff\xff" + name
     assert server.reply(selecting(options=[(81, b"\0\0\0vm")])).option(81) == b"\x08\xff\xffvm"
-    for malformed in (b"", b"\1", b"\1\0"):
+    partial, nothing = b"\4\0\0\2vm", b"\4\0\0"
+    assert [server.reply(discover([(81, value)])).option(81) for value in (partial, nothing)] == [
+        b"\x0c\xff\xff\2vm",
+        b"\x0c\xff\xff",
+    ]
+    binary = (b"\x76\xa9", b"\3vm", b"\0vm", b"\2vm\0\0", b"\xc0\0")
+    for malformed in (b"", b"\1", b"\1\0", *(b"\4\0\0" + name for name in binary)):
         assert server.reply(discover([(81, malformed)])).option(81) is None
 
 

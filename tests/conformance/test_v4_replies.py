@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from exchange import Exchange
+from exchange import PORT_MAC, Exchange
 from lab.rawclient import Reply
 from lab.requests import (
     ACK,
@@ -173,6 +173,13 @@ def test_v4_26_nak_for_a_client_with_an_address_is_unicast_as_well(server: Excha
         (CLIENT_MAC, OTHER),
         (BROADCAST_MAC, "255.255.255.255"),
     ]
+
+
+@pytest.mark.parametrize("source_mac", ["02:00:00:00:00:77", "ff:ff:ff:ff:ff:ff", PORT_MAC])
+def test_v4_27_a_reply_is_for_the_guests_port_alone(server: Exchange, source_mac: str) -> None:
+    """Whoever sent the frame, a reply goes to the client behind the port; `test_process` shows it beside an uplink."""
+    for message in (payload(DISCOVER), payload(REQUEST, ciaddr=CLIENT)):
+        assert destination(server.reply(frame(message, source_mac=source_mac))) == (CLIENT_MAC, CLIENT)
 
 
 @pytest.mark.parametrize("port", [67, 1024, 0])
