@@ -13,13 +13,15 @@ from dhcp.decision import Decision
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    RequestKey = tuple[bytes, bytes, bytes, bytes, bytes]
+    RequestKey = tuple[tuple[bytes, ...], bytes]
 
 # No shorter frame is a request: Ethernet, IPv4 without options, UDP, BOOTP and the magic cookie.
 SHORTEST_REQUEST = 282
-# The beginning of a request as what decides about its answer, four parts, and its transaction id. Left out
-# between them are IP identification, IP checksum, UDP checksum and `secs`. A key is these parts and the rest.
-REQUEST = Struct("!18s2x4s2x14s2x4sI2x")
+# The beginning of a request as what decides about its answer, in four parts. Left out are IP identification, IP
+# checksum, UDP checksum, and, behind them, the transaction id and `secs`. A key is these parts and what follows.
+HEAD = Struct("!18s2x4s2x14s2x4s6x")
+XID = Struct("!I")
+XID_OFFSET = 46
 # The UDP checksum of a reply; `op`, `htype`, `hlen`, `hops`, the same in all replies; the transaction id.
 REPLY = Struct("!HII")
 REPLY_OFFSET = 40

@@ -15,7 +15,17 @@ from dhcp.handler import handle
 from dhcp.journal import Journal
 from dhcp.message import FOREIGN_MAC
 from dhcp.port import serve_port
-from dhcp.prepared import REPLY, REPLY_HEAD, REPLY_OFFSET, REQUEST, SHORTEST_REQUEST, PreparedReply, is_preparable
+from dhcp.prepared import (
+    HEAD,
+    REPLY,
+    REPLY_HEAD,
+    REPLY_OFFSET,
+    SHORTEST_REQUEST,
+    XID,
+    XID_OFFSET,
+    PreparedReply,
+    is_preparable,
+)
 from dhcp.record import replace
 from dhcp.router import Router
 from dhcp.transport import attach_filter, passes, port_mac, port_problem
@@ -39,6 +49,8 @@ _UNLOGGED = 64
 MOST_REQUESTS = 64
 # Answered like the others, but no transactions worth a line each.
 _RESOLUTION = frozenset(("", "ARP", "NS"))
+# In place of the latest request, its reply's key and the reply: no request has this key.
+_NOTHING_YET: tuple[tuple[bytes, ...], bytes, PreparedReply] = ((), b"", PreparedReply(Decision("")))
 
 
 class ServedPort:
@@ -50,7 +62,9 @@ class ServedPort:
         self.ignored: dict[str, int] = {}
         self.send_errors = 0
         self._journal = journal
+        self._frame = bytearray(_LARGEST_FRAME)
         self._prepared: dict[RequestKey, PreparedReply] = {}
+        self._latest = _NOTHING_YET
         self._unlogged: deque[tuple[Decision, int]] = deque(maxlen=_UNLOGGED)
         self._happened = 0
         self._guard = Guard()
@@ -73,6 +87,7 @@ class ServedPort:
         """Serve this from the next frame on; frames that wait in the socket are kept. Raises OSError."""
         self.count()
         self._prepared = {}
+        self._latest = _NOTHING_YET
         self.config = config
         self.port = serve_port(config, port_mac(self.socket))
         self._attach_filter()
@@ -108,46 +123,51 @@ class ServedPort:
 
         Written for speed: this loop is what a client's, or a hostile guest's, every message goes through.
         """
-        receive, send = self.socket.recv, self.socket.send
-        prepared, unlogged = self._prepared, self._unlogged
-        split, fill = REQUEST.unpack_from, REPLY.pack_into
+        receive, send, frame = self.socket.recv_into, self.socket.send, self._frame
+        unlogged = self._unlogged
+        split, read, fill = HEAD.unpack_from, XID.unpack_from, REPLY.pack_into
         flags = 0 if self.lingers else MSG_DONTWAIT
+        head, rest, reply = self._latest
         for _ in range(_TURN):
             try:
-                frame = receive(_LARGEST_FRAME, flags)
+                octets = receive(frame, 0, flags)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._broken("receive", error)
                 return
-            if len(frame) < SHORTEST_REQUEST:
-                self._answer(self.decide(frame))
+            if octets < SHORTEST_REQUEST:
+                self._answer(self.decide(bytes(frame[:octets])))
                 continue
-            first, second, third, fourth, xid = split(frame)
-            key = (first, second, third, fourth, frame[REQUEST.size :])
-            reply = prepared.get(key) or self._prepare(frame, key)
-            if reply is None:
-                continue
+            if frame[HEAD.size : octets] != rest or split(frame) != head:
+                latest = self._prepare(bytes(frame[:octets]))
+                if latest is None:
+                    continue
+                head, rest, reply = self._latest = latest
+            (xid,) = read(frame, XID_OFFSET)
             reply.hits += 1
             unlogged.append((reply.decision, xid))
             try:
-                for answer, rest in reply.frames:
-                    fill(answer, REPLY_OFFSET, -(rest + xid) % 0xFFFF or 0xFFFF, REPLY_HEAD, xid)
+                for answer, total in reply.frames:
+                    fill(answer, REPLY_OFFSET, -(total + xid) % 0xFFFF or 0xFFFF, REPLY_HEAD, xid)
                     send(answer)
             except OSError as error:
                 self._broken("send", error)
 
-    def _prepare(self, frame: bytes, key: RequestKey) -> PreparedReply | None:
-        """The reply to a request not seen before; None when the frame has been dealt with already."""
-        decision = self.decide(frame)
-        if not is_preparable(frame, decision):
-            self._answer(decision)
-            return None
-        if len(self._prepared) >= MOST_REQUESTS:
-            self.count()
-            self._prepared.clear()
-        reply = self._prepared[key] = PreparedReply(decision)
-        return reply
+    def _prepare(self, frame: bytes) -> tuple[tuple[bytes, ...], bytes, PreparedReply] | None:
+        """The key of a request that is not the latest one and its reply; None when it has been dealt with already."""
+        head, rest = HEAD.unpack_from(frame), frame[HEAD.size :]
+        reply = self._prepared.get((head, rest))
+        if reply is None:
+            decision = self.decide(frame)
+            if not is_preparable(frame, decision):
+                self._answer(decision)
+                return None
+            if len(self._prepared) >= MOST_REQUESTS:
+                self.count()
+                self._prepared.clear()
+            reply = self._prepared[head, rest] = PreparedReply(decision)
+        return head, rest, reply
 
     def decide(self, frame: bytes) -> Decision:
         """What to do about a frame that passed the filter; never raises."""

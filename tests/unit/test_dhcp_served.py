@@ -35,13 +35,15 @@ class Line:
     def setsockopt(self, *_: object) -> None:
         pass
 
-    def recv(self, _: int, flags: int) -> bytes:
+    def recv_into(self, buffer: bytearray, size: int, flags: int) -> int:
         if not self.waiting:
             raise BlockingIOError
         item = self.waiting.pop(0)
         if isinstance(item, OSError):
             raise item
-        return item
+        octets = item[: size or len(buffer)]
+        buffer[: len(octets)] = octets
+        return len(octets)
 
     def send(self, octets: bytes) -> None:
         if self.fails:
