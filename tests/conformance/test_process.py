@@ -26,11 +26,15 @@ from lab.requests import (
     DISCOVER,
     NAK,
     SERVER,
+    arp,
     discover,
     frame,
     payload,
     renewing,
 )
+from lab.sniffer import Sniffer
+from scapy.layers.inet import UDP
+from scapy.layers.l2 import Ether
 
 import dhcp
 from dhcp.config import ConfigError
@@ -148,6 +152,18 @@ def test_the_log_is_the_only_file_that_it_holds(link: Link, tmp_path: Path) -> N
     flags = Path(f"/proc/{process.pid}/fdinfo/0").read_text().split("flags:")[1].split()[0]
     assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
     process.stop()
+
+
+def test_it_starts_alone_and_holds_no_more_of_python_than_it_needs(link: Link, process: ServerProcess) -> None:
+    """Isolated from the environment and from site-packages; no library beside the interpreter's own."""
+    words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    assert {b"-I", b"-S"} <= set(words)
+    for _ in range(3):
+        link.ask(discover())
+        link.ask(renewing("10.0.0.9"))
+    mapped = {Path(line.split()[-1]).name for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines()}
+    objects = {name.partition(".")[0] for name in mapped if ".so" in name}
+    assert objects <= {"ld-linux-x86-64", "libc", "libm", "libz", "libexpat", "libffi", "_ctypes"}
 
 
 def test_its_memory_is_bounded(process: ServerProcess) -> None:
@@ -302,6 +318,21 @@ def test_refusals_change_nothing(link: Link, process: ServerProcess) -> None:
     assert link.ask(discover()) == [2]
 
 
+def test_a_foreign_mac_is_warned_about_once_with_both(link: Link, tmp_path: Path) -> None:
+    log = tmp_path / "dhcp.log"
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with link.pod.entered():
+        process = ServerProcess.spawn(fd, log_format="json")
+        process.configure([TAP0])
+    os.close(fd)
+    for _ in range(5):
+        link.socket.send(discover(chaddr="52:54:00:ff:ff:ff"))
+    link.ask(discover())
+    process.stop()
+    (warning,) = [json.loads(line) for line in log.read_text().splitlines() if '"warning"' in line]
+    assert {"52:54:00:ff:ff:ff", CLIENT_MAC} <= {str(value) for value in warning.values()}
+
+
 def test_status_counts_by_cause_and_lists_transactions(link: Link, process: ServerProcess) -> None:
     link.ask(discover())
     link.ask(renewing("10.0.0.9"))
@@ -387,6 +418,19 @@ def test_vlan_tagged_frames_meet_silence(link: Link, process: ServerProcess) -> 
     assert link.ask(plain) == [2]
 
 
+@pytest.mark.parametrize("tag", [b"\x81\0\0\x05", b"\x81\0\0\0", b"\x88\xa8\0\x05"], ids=["vlan", "priority", "s-tag"])
+def test_tagged_arp_meets_silence(link: Link, process: ServerProcess, tag: bytes) -> None:
+    with link.pod.entered():
+        process.configure([{**TAP0, "neighbours": {"169.254.1.1": "ee:ee:ee:ee:ee:ee"}}])
+    plain = arp(1, "169.254.1.1")
+    link.socket.settimeout(0.15)
+    link.socket.send(plain[:12] + tag + plain[12:])
+    with pytest.raises(TimeoutError):
+        link.socket.recv(2048)
+    link.socket.send(plain)
+    assert link.socket.recv(2048)[12:14] == b"\x08\x06"
+
+
 def test_a_renewal_from_a_kernel_socket_is_served(link: Link, process: ServerProcess) -> None:
     """Its UDP checksum is partial: no hardware will ever complete it."""
     link.guest.ip(f"addr add {CLIENT}/24 dev eth0", f"neigh replace {SERVER} lladdr 02:00:00:00:00:01 dev eth0")
@@ -394,9 +438,14 @@ def test_a_renewal_from_a_kernel_socket_is_served(link: Link, process: ServerPro
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((CLIENT, 68))
     sock.settimeout(2)
-    sock.sendto(payload(3, ciaddr=CLIENT), (SERVER, 67))
-    reply, (address, port) = sock.recvfrom(2048)
+    with Sniffer(link.pod, "tap0") as heard:
+        sock.sendto(payload(3, ciaddr=CLIENT), (SERVER, 67))
+        reply, (address, port) = sock.recvfrom(2048)
+        request = heard.wait_for(lambda frame: not frame.outgoing and frame.is_dhcp())
     sock.close()
+    fresh = request.packet()
+    del fresh[UDP].chksum
+    assert Ether(bytes(fresh))[UDP].chksum != request.packet()[UDP].chksum, "the kernel has completed it"
     assert (reply[0], reply[16:20], address, port) == (2, bytes((10, 0, 0, 2)), SERVER, 67)
 
 

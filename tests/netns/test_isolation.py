@@ -25,8 +25,10 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
 )
-from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
+
+from netsetup.nftables import COUNTERS
 
 pytestmark = pytest.mark.root
 
@@ -53,8 +55,15 @@ FORBIDDEN: dict[str, tuple[str, Packet]] = {
     ),
     "no IPv4 source": ("ipv4", ETHER / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=99, dport=99)),
     "another IPv6 source": ("ipv6", ETHER6 / IPv6(src=OTHER6, dst=OUTSIDE6) / ICMPv6EchoRequest()),
+    "a fragment with another IPv6 source": (
+        "ipv6",
+        ETHER6 / IPv6(src=OTHER6, dst=OUTSIDE6) / IPv6ExtHdrFragment(nh=17, offset=9) / Raw(bytes(64)),
+    ),
     "no IPv6 source": ("ipv6", ETHER6 / IPv6(src="::", dst="ff02::1") / UDP()),
     "ARP for another address": ("arp", ETHER / ARP(op=2, hwsrc=MAC, psrc=OTHER, pdst=OTHER)),
+    "an ARP request of another address": ("arp", ETHER / ARP(op=1, hwsrc=MAC, psrc=OTHER, pdst="10.244.2.1")),
+    "a gratuitous ARP of the gateway": ("arp", ETHER / ARP(op=1, hwsrc=MAC, psrc="10.244.2.1", pdst="10.244.2.1")),
+    "RARP": ("ethertype", Ether(src=MAC, dst=BROADCAST, type=0x8035) / Raw(bytes(46))),
     "ARP of another MAC": ("arp", ETHER / ARP(op=2, hwsrc=OTHER_MAC, psrc=ADDRESS, pdst=ADDRESS)),
     "NA for another address": (
         "ipv6",
@@ -63,6 +72,43 @@ FORBIDDEN: dict[str, tuple[str, Packet]] = {
     "a DHCP server": (
         "server",
         ETHER / IP(src=ADDRESS, dst="255.255.255.255") / UDP(sport=67, dport=69) / SERVER,
+    ),
+    "a DHCP server that answers a neighbour": (
+        "server",
+        Ether(src=MAC, dst="0a:58:0a:f4:02:06") / IP(src=ADDRESS, dst="10.244.2.6") / UDP(sport=67, dport=69) / SERVER,
+    ),
+    "a DHCP server behind IP options": (
+        "server",
+        ETHER / IP(src=ADDRESS, dst="255.255.255.255", options=[b"\x01" * 4]) / UDP(sport=67, dport=69) / SERVER,
+    ),
+    "a fragmented DHCP server": (
+        "server",
+        ETHER
+        / fragment(IP(src=ADDRESS, dst="255.255.255.255") / UDP(sport=67, dport=69) / SERVER / Raw(bytes(900)), 576)[0],
+    ),
+    "a DHCPv6 server behind an extension header": (
+        "server",
+        ETHER6
+        / IPv6(src=LINK_LOCAL, dst="ff02::1")
+        / IPv6ExtHdrDestOpt()
+        / UDP(sport=547, dport=546)
+        / DHCP6_Advertise(),
+    ),
+    "a fragmented DHCPv6 server": (
+        "server",
+        ETHER6
+        / IPv6(src=LINK_LOCAL, dst="ff02::1")
+        / IPv6ExtHdrFragment(m=1)
+        / UDP(sport=547, dport=546)
+        / Raw(bytes(56)),
+    ),
+    "a router in a fragment behind an extension header": (
+        "server",
+        ETHER6
+        / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255)
+        / IPv6ExtHdrFragment(m=1)
+        / IPv6ExtHdrDestOpt()
+        / ADVERTISEMENT,
     ),
     "a DHCPv6 server": (
         "server",
@@ -92,6 +138,32 @@ FORBIDDEN: dict[str, tuple[str, Packet]] = {
     "QinQ": (
         "ethertype",
         Ether(src=MAC, dst=BROADCAST) / Dot1AD(vlan=5) / Dot1Q(vlan=6) / IP(src=ADDRESS, dst=OUTSIDE) / ICMP(),
+    ),
+    "a VLAN with another source": (
+        "ethertype",
+        Ether(src=MAC, dst=BROADCAST) / Dot1Q(vlan=5) / IP(src=OTHER, dst=OUTSIDE) / UDP(sport=5, dport=6),
+    ),
+    "a VLAN with another MAC": ("mac", Ether(src=OTHER_MAC, dst=BROADCAST) / Dot1Q(vlan=5) / IP(src=ADDRESS) / ICMP()),
+    "ARP for another address in a VLAN": (
+        "ethertype",
+        Ether(src=MAC, dst=BROADCAST) / Dot1Q(vlan=7) / ARP(op=2, hwsrc=MAC, psrc=OTHER, pdst=OTHER),
+    ),
+    "a DHCP server in QinQ": (
+        "ethertype",
+        Ether(src=MAC, dst=BROADCAST)
+        / Dot1AD(vlan=5)
+        / Dot1Q(vlan=6)
+        / IP(src=ADDRESS, dst="255.255.255.255")
+        / UDP(sport=67, dport=68)
+        / SERVER,
+    ),
+    "a router in a priority tag": (
+        "ethertype",
+        Ether(src=MAC, dst=ALL_NODES) / Dot1Q(vlan=0) / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / ADVERTISEMENT,
+    ),
+    "a bridge's BPDU": (
+        "ethertype",
+        Dot3(src=MAC, dst="01:80:c2:00:00:00", len=38) / LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP(),
     ),
     "another protocol": ("ethertype", Ether(src=MAC, dst=BROADCAST, type=0x88B5) / Raw(bytes(50))),
 }
@@ -133,6 +205,9 @@ class Wire:
         counts: dict[str, int] = json.loads(printed)["networks"][0]["dropped"]
         return counts
 
+    def status_text(self) -> str:
+        return self._agent.run("status", check=True).stdout
+
 
 def same(frame: Frame, data: bytes) -> bool:
     """The kernel takes a VLAN tag out of the frame, so compare from behind."""
@@ -156,6 +231,9 @@ def test_lies_are_dropped_and_counted(wire: Wire) -> None:
         assert not wire.crosses(packet), name
         expected[counter] += 1
         assert wire.dropped() == expected, name
+    shown = wire.status_text()
+    for counter, count in expected.items():
+        assert f"dropped {count} frames of the guest: {COUNTERS[counter]}" in shown
 
 
 def test_the_truth_passes(wire: Wire) -> None:
@@ -188,9 +266,14 @@ def test_the_manifest_can_switch_it_off(make_pod: MakePod, tmp_path: Path) -> No
         "spec": {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}},
     }
     manifest.write_text(json.dumps(vmi))
-    with Agent(make_pod("flannel")) as agent:
+    pod = make_pod("ovn-kubernetes")
+    pod.guest.ip("link set eth0 up")
+    with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+        wire = Wire(pod, agent, guest, sniffer)
         agent.prestart("--vmi", manifest)
         assert "isolation off" in agent.run("status", check=True).stdout
+        for name in ("another MAC", "another IPv4 source", "another IPv6 source", "ARP for another address", "a VLAN"):
+            assert wire.crosses(FORBIDDEN[name][1]), name
         vmi["metadata"]["annotations"]["virt-launcher.io/isolation"] = "perhaps"  # type: ignore[index]
         manifest.write_text(json.dumps(vmi))
         done = agent.run("prestart", "--vmi", manifest)

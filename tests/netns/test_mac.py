@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from lab.agent import Agent
+from lab.checks import pings
 from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
+from lab.sniffer import Sniffer
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
 pytestmark = pytest.mark.root
 
@@ -69,6 +74,33 @@ def test_the_manifest_may_prefer_the_pods(pod: Pod, agent: Agent, tmp_path: Path
 def test_the_saved_one_outlives_a_restart(agent: Agent, tmp_path: Path) -> None:
     agent.prestart("--vmi", manifest(tmp_path, mac="02:00:00:00:00:42"))
     assert agent.prestart("--vmi", manifest(tmp_path))["networks"][0]["mac"] == "02:00:00:00:00:42"
+
+
+def test_the_saved_one_comes_before_a_derived_one(agent: Agent, tmp_path: Path) -> None:
+    """The running VM has it; the manifest's id came later."""
+    agent.prestart("--vmi", manifest(tmp_path, mac="02:00:00:00:00:42"))
+    agent.prestart("--vmi", manifest(tmp_path, uuid=UUID))
+    assert source(agent) == ("02:00:00:00:00:42", "spec")
+
+
+def test_the_bridge_never_learns_it_at_the_pods_port(pod: Pod, agent: Agent) -> None:
+    """A frame with the VM's MAC comes in from the node, as from a bridge that sends the guest's broadcasts back."""
+    agent.prestart()
+    pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
+    assert pings(pod.node, "10.244.1.3")
+    with RawClient(pod.node, "vethpod") as node, Sniffer(pod.pod, "eth0") as port, Sniffer(pod.guest, "eth0") as guest:
+        for to in ("ff:ff:ff:ff:ff:ff", pod.mac, "02:00:00:00:00:77"):
+            data = bytes(Ether(src=pod.mac, dst=to) / IP(src="10.244.1.3", dst="10.244.1.255") / UDP(sport=9, dport=9))
+            node.send(data)
+            port.wait_for(lambda frame, data=data: not frame.outgoing and frame.data.startswith(data))
+        printed = pod.pod.run(["bridge", "-j", "fdb", "show", "br", "k6t-eth0"]).stdout
+        assert {entry["ifname"] for entry in json.loads(printed) if entry["mac"] == pod.mac} == {"tap0"}
+        unicast = bytes(
+            Ether(src=pod.neighbour.link("eth0")["address"], dst=pod.mac) / IP(dst="10.244.1.3") / UDP(dport=7)
+        )
+        node.send(unicast)
+        guest.wait_for(lambda frame: not frame.outgoing and frame.data.startswith(unicast))
+    assert pings(pod.neighbour, "10.244.1.3")
 
 
 def test_another_one_needs_a_teardown(pod: Pod, agent: Agent, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def in_namespace(pod: Pod, action: Callable[[], object]) -> None:
 
 
 def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
-    """Under `run` a killed server is replaced at once, and the next one offers the same."""
+    """Under `run` a killed server is replaced at once, and each of the next offers the same."""
     waits: list[float] = []
     pod.guest.ip("link set eth0 up")
 
@@ -62,10 +62,9 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
                     assert time.monotonic() < killed + 5
                     time.sleep(0.001)
                 waits.append(time.monotonic() - killed)
-                if number % 50 == 0:
-                    offer = client.discover()
-                    assert offer is not None
-                    assert offer.packet["BOOTP"].yiaddr == "10.244.1.3"
+                offer = client.discover()
+                assert offer is not None, f"no answer after kill {number}"
+                assert offer.yiaddr == "10.244.1.3"
         finally:
             keeper.stop()
             os.close(log)
@@ -74,7 +73,7 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
     with RawClient(pod.guest) as client:
         in_namespace(pod, kill_over_and_over)
     assert pod.pod.processes() == []
-    assert statistics.median(waits) < 0.5, "a server is replaced by the next, not by a time-out"
+    assert statistics.median(waits) < 0.1, "a server is replaced within a tenth of a second"
 
 
 def test_a_new_launcher_finds_the_pod_as_the_old_one_left_it(pod: Pod, agent: Agent) -> None:
