@@ -374,7 +374,11 @@ def _await_addresses(netlink: Netlink, index: int) -> None:
 
 def _write_sysctl(key: str, value: str) -> None:
     try:
-        (PROC_SYS / key).write_text(value)
+        setting = os.open(PROC_SYS / key, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(setting, value.encode())
+        finally:
+            os.close(setting)
     except OSError as error:
         code = error.errno or errno.EIO
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -1,5 +1,6 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -171,6 +172,10 @@ def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
 def _values(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
     for key in keys:
         try:
-            yield key, (PROC_SYS / key).read_text().strip()
+            setting = os.open(f"{PROC_SYS}/{key}", os.O_RDONLY | os.O_CLOEXEC)  # a third of what a file object takes
         except OSError:
             continue  # a kernel without IPv6 has no such settings, and needs none
+        try:
+            yield key, os.read(setting, 64).decode().strip()
+        finally:
+            os.close(setting)
