@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from lab.agent import Agent
+from lab.bridged import dnsmasq_arguments
 from lab.checks import assert_lease, assert_traffic, pings
 from lab.clients import Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
 from lab.namespace import Namespace
 from lab.pod import GUEST_PORT, MakePod, Pod
-from lab.shape import load_shape, shape_names
+from lab.shape import GuestNetwork, load_shape, shape_names
 from lab.sniffer import Sniffer
 
 pytestmark = pytest.mark.root
@@ -28,6 +31,38 @@ LONG_SEARCH = tuple(f"{letter * 40}.example-{letter}.test" for letter in "abcdef
 @pytest.mark.parametrize("shape", SERVED)
 def test_every_shape(make_pod: MakePod, shape: str, client: type[Client]) -> None:
     check(make_pod(shape), client)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDHCP:
+    """What a network without addresses in the pod serves its VM itself, and on which bridge of the node."""
+
+    bridge: str
+    guest: GuestNetwork
+
+
+def own_dhcp(bridge: str, address: str, gateway: str, neighbour: str, mtu: int) -> OwnDHCP:
+    reaches = {"gateway": gateway, "neighbour": neighbour, "outside": "192.0.2.1"}
+    return OwnDHCP(bridge, GuestNetwork(address, mtu, gateway, reaches=reaches))
+
+
+LAYER2 = {
+    "layer2": own_dhcp("cni0", "10.99.0.77/24", "10.99.0.1", "10.99.0.4", 1500),
+    "ovn-udn-layer2": own_dhcp("udn0", "203.203.0.7/24", "203.203.0.1", "203.203.0.6", 1400),
+}
+
+
+@pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
+@pytest.mark.parametrize("shape", LAYER2)
+def test_a_network_that_serves_dhcp_itself(make_pod: MakePod, shape: str, client: type[Client]) -> None:
+    """Its server's answers reach the guest, and there is none of ours."""
+    pod, network = make_pod(shape), LAYER2[shape]
+    pod.shape = replace(pod.shape, guest=network.guest)
+    pod.node.popen(dnsmasq_arguments(network.guest, pod.mac, network.bridge, 600))
+    with Agent(pod) as agent, client(pod.guest) as running:
+        assert agent.prestart()["dhcp"] == {"pid": None}
+        assert_lease(running, running.acquire(), network.guest)
+        assert_traffic(pod, running)
 
 
 @pytest.mark.parametrize("client", [NetworkManager, Dhcpcd], ids=lambda client: client.name)
@@ -173,6 +208,47 @@ def test_a_search_list_beyond_255_bytes(
         assert_lease(running, observed, network, dns=("192.0.2.53",), search=LONG_SEARCH[:names])
         if client is Udhcpc:  # its script does not use what it is told
             assert f"search={' '.join(LONG_SEARCH[:names])}" in observed.lease.splitlines()
+
+
+def test_options_by_number_reach_the_client(make_pod: MakePod, tmp_path: Path) -> None:
+    """Text and hexadecimal digits; udhcpc tells its script the octets of options that it does not know."""
+    options = {224: "0x00ff10", 240: "a text", 254: "0xfe"}
+    private = [{"option": number, "value": value} for number, value in options.items()]
+    interface = {
+        "name": "default",
+        "bridge": {},
+        "dhcpOptions": {
+            "ntpServers": ["192.0.2.123"],
+            "tftpServerName": "tftp.test",
+            "bootFileName": "boot.ipxe",
+            "privateOptions": private,
+        },
+    }
+    manifest = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "vm"},
+        "spec": {
+            "domain": {"memory": {"guest": "64Mi"}, "devices": {"interfaces": [interface]}},
+            "networks": [{"name": "default", "pod": {}}],
+        },
+    }
+    path = tmp_path / "vmi.json"
+    path.write_text(json.dumps(manifest))
+    pod = make_pod()
+    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+        agent.prestart("--vmi", path)
+        client.asked = ("42", "66", "67", "224", "240", "254")
+        told = dict(line.split("=", 1) for line in client.acquire().lease.splitlines() if "=" in line)
+    names = ("ntpsrv", "tftp", "bootfile", "opt224", "opt240", "opt254")
+    assert [told[name] for name in names] == [
+        "192.0.2.123",
+        "tftp.test",
+        "boot.ipxe",
+        "00ff10",
+        b"a text".hex(),
+        "fe",
+    ]
 
 
 def test_odd_resolver_entries_cost_only_themselves(make_pod: MakePod) -> None:

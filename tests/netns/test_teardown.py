@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -49,6 +50,51 @@ def test_with_duplicate_address_detection(make_pod: MakePod, name: str) -> None:
         agent.prestart()
         agent.teardown()
     assert_restored(pod.pod, before, within=0)
+
+
+def test_an_address_whose_detection_is_not_over_comes_back_usable(make_pod: MakePod) -> None:
+    pod = make_pod("flannel", duplicate_address_detection=True)
+    pod.pod.ip("addr add fd00:23::9/64 dev eth0")
+    assert global6(pod)["tentative"]
+    with Agent(pod) as agent:
+        assert "fd00:23::9/64" in agent.prestart()["networks"][0]["addresses"]
+        agent.teardown()
+    assert {"tentative", "dadfailed"}.isdisjoint(global6(pod))
+
+
+def global6(pod: Pod) -> dict[str, object]:
+    """The one global IPv6 address of the pod interface; those that do not match are printed as {}."""
+    (address,) = filter(None, pod.pod.ip_json("-6 addr show dev eth0 scope global")[0]["addr_info"])
+    found: dict[str, object] = address
+    return found
+
+
+def test_a_temporary_address_is_made_anew_by_the_kernel(pod: Pod, agent: Agent) -> None:
+    """RFC 8981: nobody else can make one. The VM gets the lasting one, and all else is put back exactly."""
+    pod.pod.write_sysctl("ipv6/conf/eth0/use_tempaddr", 2)
+    pod.pod.ip("addr add fd00:23::9/64 dev eth0 mngtmpaddr nodad")
+    before, kinds = lasting(pod), kinds_of_addresses(pod)
+    assert kinds.count("temporary") == 1
+    agent.prestart()
+    assert agent.status()["networks"][0]["address6"] == "fd00:23::9/64"
+    agent.teardown()
+    assert (lasting(pod), kinds_of_addresses(pod)) == (before, kinds)
+
+
+def kinds_of_addresses(pod: Pod) -> list[str]:
+    found = pod.pod.ip_json("-6 addr show dev eth0")[0]["addr_info"]
+    return ["temporary" if address.get("temporary") else address["local"] for address in found]
+
+
+def lasting(pod: Pod) -> dict[str, tuple[str, ...]]:
+    """All that is seen of the pod but for what a temporary address brings with it, and the addresses themselves."""
+    (temporary,) = [a["local"] for a in pod.pod.ip_json("-6 addr show dev eth0")[0]["addr_info"] if a.get("temporary")]
+    group = "33:33:ff:" + IPv6Address(temporary).packed[-3:].hex(":")
+    sections = take_snapshot(pod.pod).sections
+    return {
+        name: tuple(sorted(line.replace(temporary, "temporary").replace(group, "group") for line in lines))
+        for name, lines in sections.items()
+    }
 
 
 def test_traffic_flows_again_at_once(pod: Pod, agent: Agent) -> None:

@@ -16,6 +16,8 @@ case $1 in
 esac
 """
 
+_ASKED = ("search", "mtu", "staticroutes")
+
 
 class Udhcpc(Client):
     """It renews after half the lease, sixteen seconds at the least. Its script applies neither option 121 nor 119; the
@@ -26,6 +28,8 @@ class Udhcpc(Client):
     search_list = False
     clock = False
     sulks = 3
+    asked: Sequence[str] = ()
+    """Options that it asks for beside those of every run, by name or number."""
 
     def prepare(self) -> str:
         script = self.directory / "script"
@@ -35,7 +39,7 @@ class Udhcpc(Client):
 
     def command(self) -> Sequence[str | Path]:
         retries = ["-t", "5", "-T", "1"]
-        asked = ["-O", "search", "-O", "mtu", "-O", "staticroutes"]
+        asked = [word for name in (*_ASKED, *self.asked) for word in ("-O", name)]
         return ["udhcpc", "-f", "-i", self.nic, *retries, *asked, "-s", self.directory / "script"]
 
     def is_bound(self) -> bool:
