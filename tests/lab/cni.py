@@ -65,30 +65,39 @@ class CniPod:
         self._stack.close()
 
     def add(self) -> dict[str, Any]:
-        """ADD, along the chain; the last plugin's result."""
-        result: dict[str, Any] = {}
-        for plugin in self._plugins:
-            result = json.loads(self._call("ADD", plugin, result))
-        return result
+        """ADD of the pod, along the chain; the last plugin's result."""
+        return self._add(self.pod, self._plugins)
 
     def delete(self) -> None:
-        """DEL, against the chain. Raises CommandError when a plugin fails."""
+        """DEL of the pod, against the chain. Raises CommandError when a plugin fails."""
         for plugin in reversed(self._plugins):
-            self._call("DEL", plugin, self.result)
+            self._call("DEL", self.pod, plugin, self.result)
+
+    def add_neighbour(self) -> Namespace:
+        """Another pod of the node, with the next address, and without what only one pod can have."""
+        neighbour = self._stack.enter_context(Namespace("neighbour", resolv_conf=RESOLV_CONF))
+        self._add(neighbour, [{k: v for k, v in p.items() if k not in ("mac", "runtimeConfig")} for p in self._plugins])
+        return neighbour
 
     def reserved(self) -> list[str]:
         """The addresses that host-local holds."""
         return sorted(path.name for path in self.leases.glob("*/[0-9]*"))
 
-    def _call(self, command: str, plugin: Plugin, previous: Mapping[str, Any]) -> str:
+    def _add(self, namespace: Namespace, plugins: Sequence[Plugin]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for plugin in plugins:
+            result = json.loads(self._call("ADD", namespace, plugin, result))
+        return result
+
+    def _call(self, command: str, namespace: Namespace, plugin: Plugin, previous: Mapping[str, Any]) -> str:
         configuration = {"cniVersion": VERSION, "name": "net", **plugin}
         if previous:
             configuration["prevResult"] = previous
         program = PLUGINS_DIRECTORY / str(plugin["type"])
         variables = {
             "CNI_COMMAND": command,
-            "CNI_CONTAINERID": self.pod.name,
-            "CNI_NETNS": str(self.pod.path),
+            "CNI_CONTAINERID": namespace.name,
+            "CNI_NETNS": str(namespace.path),
             "CNI_IFNAME": self.interface,
             "CNI_PATH": str(PLUGINS_DIRECTORY),
         }

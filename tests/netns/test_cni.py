@@ -5,20 +5,22 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from lab.agent import Agent
-from lab.checks import pings
-from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd
+from lab.checks import assert_lease, pings
+from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd, Networkd, Udhcpc
 from lab.cni import CniPod, Plugin
-from lab.pod import DNS, SEARCH
-from lab.shape import OUTSIDE
+from lab.masqueraded import write_manifest
+from lab.reach import seen_by, serving
+from lab.shape import OUTSIDE, GuestNetwork, Route
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
 
 pytestmark = pytest.mark.root
 
-GATEWAY, ADDRESS = "10.244.1.1", "10.244.1.2"
+GATEWAY, ADDRESS, NEIGHBOUR, SUBNET = "10.244.1.1", "10.244.1.2", "10.244.1.3", "10.244.1.0/24"
 ADDRESS6 = "fd00:10:244:1::2/64"
 IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}
 DEFAULTS = {"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}
@@ -34,24 +36,22 @@ class Chain:
     """Plugins, and what a guest behind them must end with."""
 
     plugins: tuple[Plugin, ...]
-    address: str
-    routes: frozenset[tuple[str, str]]
-    mtu: int = 1400
+    guest: GuestNetwork
+
+    @property
+    def address(self) -> str:
+        return self.guest.address
 
 
-DEFAULT = ("0.0.0.0/0", GATEWAY)
-SUBNET = ("10.244.1.0/24", "0.0.0.0")
 CHAINS = {
     "bridge": Chain(
         ({**BRIDGE, "mtu": 1400, "ipam": {**IPAM, "routes": [{"dst": "10.96.0.0/12"}]}},),
-        f"{ADDRESS}/24",
-        frozenset({DEFAULT, SUBNET, ("10.96.0.0/12", GATEWAY)}),
+        GuestNetwork(f"{ADDRESS}/24", 1400, GATEWAY, (Route("10.96.0.0/12", GATEWAY),)),
     ),
     # the subnet is not on-link: the host-side veth is the only neighbour
     "ptp": Chain(
         ({"type": "ptp", "mtu": 1400, "ipam": {**IPAM, **DEFAULTS}},),
-        f"{ADDRESS}/32",
-        frozenset({DEFAULT, ("10.244.1.0/24", GATEWAY), (f"{GATEWAY}/32", "0.0.0.0")}),
+        GuestNetwork(f"{ADDRESS}/32", 1400, GATEWAY, (Route(f"{GATEWAY}/32", "0.0.0.0"), Route(SUBNET, GATEWAY))),
     ),
     "bridge, tuning, portmap, firewall": Chain(
         (
@@ -60,36 +60,35 @@ CHAINS = {
             {"type": "portmap", "capabilities": {"portMappings": True}, "runtimeConfig": {"portMappings": [PORT]}},
             {"type": "firewall"},
         ),
-        f"{ADDRESS}/24",
-        frozenset({DEFAULT, SUBNET}),
-        mtu=1300,
+        GuestNetwork(f"{ADDRESS}/24", 1300, GATEWAY),
     ),
 }
 
 
+@pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
 @pytest.mark.parametrize("name", CHAINS)
-def test_set_up_lease_traffic_teardown_and_del(name: str) -> None:
-    chain = CHAINS[name]
-    with CniPod(chain.plugins) as pod, Agent(pod) as agent:
+def test_set_up_lease_traffic_teardown_and_del(name: str, client: type[Client]) -> None:
+    guest = CHAINS[name].guest
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent:
+        neighbour = pod.add_neighbour()
         before = take_snapshot(pod.pod)
         (network,) = agent.prestart()["networks"]
         assert set(network["addresses"]) == {f"{ADDRESS}/24", ADDRESS6}
         assert network["mac"] == pod.mac
-        with Dhclient(pod.guest) as client:
-            observed = client.acquire()
-            assert observed.addresses == (chain.address,)
-            assert observed.routes == chain.routes
-            assert (observed.mtu, observed.nameservers, observed.search) == (chain.mtu, DNS, SEARCH)
-            assert pings(pod.guest, GATEWAY)
-            assert pings(pod.guest, OUTSIDE, size=chain.mtu)
+        with client(pod.guest) as running:
+            assert_lease(running, running.acquire(), guest)
+            for target in (GATEWAY, NEIGHBOUR, OUTSIDE):
+                assert pings(pod.guest, target), target
+            assert pings(pod.guest, OUTSIDE, size=guest.mtu)
             assert pings(pod.node, ADDRESS)
+            assert pings(neighbour, ADDRESS)
             assert name != "bridge, tuning, portmap, firewall" or is_connected(pod)
         agent.teardown()
         assert_restored(pod.pod, before)
         assert pings(pod.pod, OUTSIDE)
         pod.delete()
         assert not pod.pod.has_link("eth0")
-        assert pod.reserved() == []
+        assert ADDRESS not in pod.reserved()
 
 
 @pytest.mark.parametrize("name", ["bridge", "ptp"])
@@ -157,6 +156,26 @@ def test_a_pod_that_is_made_anew_behind_our_back(
             time.sleep(0.02)
         assert pings(pod.node, "10.244.1.3")
         assert agent.run("prestart", "--dry-run", check=True).stdout.startswith("nothing to do\n")
+        agent.teardown()
+        assert of_nic(pod) == anew
+        assert pings(pod.pod, OUTSIDE)
+
+
+def test_a_masqueraded_pod_that_is_made_anew(tmp_path: Path) -> None:
+    """The VM's own network stays what it is, so the VM need not be told; it leaves by the new address."""
+    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent, Udhcpc(pod.guest) as running:
+        manifest = write_manifest(tmp_path, interface={"macAddress": pod.mac})
+        agent.prestart("--vmi", manifest)
+        running.acquire()
+        assert pings(pod.guest, OUTSIDE)
+        pod.delete()
+        pod.add()
+        anew = of_nic(pod)
+        agent.prestart("--vmi", manifest)
+        assert running.addresses() == ("10.0.2.2/24",)
+        with serving(pod.node, "udp", 7777, OUTSIDE) as server:
+            assert seen_by(server, pod.guest, OUTSIDE) == "10.244.1.3"
+        assert agent.run("prestart", "--vmi", manifest, "--dry-run", check=True).stdout.startswith("nothing to do\n")
         agent.teardown()
         assert of_nic(pod) == anew
         assert pings(pod.pod, OUTSIDE)
