@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.agent import Agent
 from lab.forked import KILLED, SUCCEEDED, WAYS, Action, kill, run_in
 from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
 from lab.snapshot import Snapshot, assert_restored, take_snapshot
 
 pytestmark = pytest.mark.root
@@ -108,6 +110,32 @@ def test_a_killed_teardown_is_finished_by_the_next(
             shutil.rmtree(tmp_path)
         assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED, f"killed at step {number}"
         assert_restored(pod.pod, original, within=1)
+
+
+@pytest.mark.parametrize("verb", ["prestart", "teardown"])
+def test_the_program_is_killed_at_any_moment(make_pod: MakePod, verb: str) -> None:
+    """Whatever it was doing, the DHCP server's start included: the next hook ends with an answer, the next teardown
+    with the pod as it was."""
+    pod = make_pod("ovn-kubernetes")
+    pod.guest.ip("link set eth0 up")
+    original = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        for milliseconds in range(5, 150, 8):
+            if verb == "teardown":
+                agent.prestart()
+            process = pod.pod.popen(agent.command(verb))
+            time.sleep(milliseconds / 1000)
+            process.kill()
+            process.wait()
+            if milliseconds // 8 % 2:
+                pid = agent.prestart()["dhcp"]["pid"]
+                with RawClient(pod.guest) as client:
+                    assert client.discover(), f"killed after {milliseconds} ms"
+                assert pod.pod.processes() == [pid]
+            agent.teardown()
+            assert_restored(pod.pod, original, within=2)
+            assert pod.pod.processes() == []
+            assert not agent.state_directory.exists()
 
 
 @pytest.mark.parametrize(("shape", "way"), SHAPES)

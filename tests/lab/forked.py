@@ -69,7 +69,7 @@ def run_in(
     """Run `action` in the namespace, with `fault` before its step number `at`; SUCCEEDED, FAILED or minus a signal.
 
     Steps are counted from 0 over all plans of the action. Without a fault for it, step `at` is never reached: `at` may
-    be beyond the last, and then nothing goes wrong.
+    be beyond the last, and then nothing goes wrong. Without `at` the fault is called before every step.
     """
     with namespace.entered():
         child = os.fork()
@@ -95,7 +95,7 @@ def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
     counter = itertools.count()
 
     def request_or_fault(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
-        if next(counter) == number:
+        if next(counter) == number or number is None:
             fault(step)
         request(netlink, step, indexes)
 
