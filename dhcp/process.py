@@ -139,6 +139,7 @@ class ServerProcess(_Channel):
             os.close(control)
             if spare >= 0:
                 os.close(spare)
+        _move_to_another_cpu(pid)
         return cls(ours, pid)
 
     def stop(self) -> None:
@@ -174,6 +175,22 @@ def connect() -> ServerConnection | None:
         sock.close()
         raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
     return ServerConnection(sock, pid)
+
+
+def _move_to_another_cpu(pid: int) -> None:
+    """Let a process that we have just started run beside us, where there is more than one CPU.
+
+    By vfork it starts where we run, and the scheduler may leave both there, in turns of 4 ms, with other CPUs idle.
+    """
+    allowed = os.sched_getaffinity(0)
+    with open("/proc/thread-self/stat", "rb") as stat:
+        ours = int(stat.read().rpartition(b")")[2].split()[36])  # "processor" of proc(5), its field 39
+    if others := allowed - {ours}:
+        try:
+            os.sched_setaffinity(pid, others)
+            os.sched_setaffinity(pid, allowed)  # it has moved, and may go wherever it likes
+        except OSError:
+            return  # it has ended
 
 
 def _end(channel: _Channel, sock: socket) -> None:

@@ -1,6 +1,7 @@
 """rtnetlink's messages, as pyroute2 decodes and encodes them, from and to our dataclasses."""
 
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from netsetup.lazyimport import make_lazy
@@ -36,51 +37,60 @@ FR_ACT_TO_TBL = 1
 PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
 
 
-def get(message: Any, attribute: str, default: Any = None) -> Any:
-    value = message.get_attr(attribute)
-    return default if value is None else value
+def reader(message: Any) -> Callable[..., Any]:
+    """What gives a message's attributes by name, or a default; pyroute2 goes through all of them each time."""
+    slots = {slot[0]: slot for slot in message["attrs"]}
+
+    def get(attribute: str, default: Any = None) -> Any:
+        value = slots[attribute][1] if attribute in slots else None  # decoded now, if it has not been before
+        return default if value is None else value
+
+    return get
 
 
 def _nested(message: Any, *path: str) -> Any:
     for attribute in path:
-        message = message.get_attr(attribute)
         if message is None:
             return None
+        message = message.get_attr(attribute)
     return message
 
 
 def link_of(m: Any) -> Link:
-    learning = _nested(m, "IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
+    get = reader(m)
+    info = get("IFLA_LINKINFO")
+    learning = _nested(info, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
     return Link(
         index=m["index"],
-        name=get(m, "IFLA_IFNAME", ""),
-        kind=_nested(m, "IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
-        mac=get(m, "IFLA_ADDRESS", ""),
-        mtu=get(m, "IFLA_MTU", 0),
+        name=get("IFLA_IFNAME", ""),
+        kind=_nested(info, "IFLA_INFO_KIND") or "",
+        mac=get("IFLA_ADDRESS", ""),
+        mtu=get("IFLA_MTU", 0),
         flags=m["flags"],
-        master=get(m, "IFLA_MASTER", 0),
-        alias=get(m, "IFLA_IFALIAS", ""),
-        addr_gen_mode=_nested(m, "IFLA_AF_SPEC", "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
+        master=get("IFLA_MASTER", 0),
+        alias=get("IFLA_IFALIAS", ""),
+        addr_gen_mode=_nested(get("IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
         learning=None if learning is None else bool(learning),
-        parent=get(m, "IFLA_LINK", 0),
+        parent=get("IFLA_LINK", 0),
     )
 
 
 def address_of(m: Any) -> Address:
-    peer = get(m, "IFA_ADDRESS", "")
-    local = get(m, "IFA_LOCAL", peer)
-    cache = get(m, "IFA_CACHEINFO", {})
+    get = reader(m)
+    peer = get("IFA_ADDRESS", "")
+    local = get("IFA_LOCAL", peer)
+    cache = get("IFA_CACHEINFO", {})
     return Address(
         family=m["family"],
         address=local,
         prefixlen=m["prefixlen"],
         scope=m["scope"],
-        flags=get(m, "IFA_FLAGS", m["flags"]),
-        label=get(m, "IFA_LABEL", ""),
-        broadcast=get(m, "IFA_BROADCAST", ""),
+        flags=get("IFA_FLAGS", m["flags"]),
+        label=get("IFA_LABEL", ""),
+        broadcast=get("IFA_BROADCAST", ""),
         peer=peer if peer != local else "",
-        metric=get(m, "IFA_RT_PRIORITY", 0),
-        proto=get(m, "IFA_PROTO", 0),
+        metric=get("IFA_RT_PRIORITY", 0),
+        proto=get("IFA_PROTO", 0),
         valid_seconds=cache.get("ifa_valid", FOREVER),
         preferred_seconds=cache.get("ifa_preferred", FOREVER),
     )
@@ -113,32 +123,33 @@ def address_message(index: int, address: Address) -> Any:
 
 
 def route_of(m: Any) -> Route:
+    get = reader(m)
     family = m["family"]
     anything = "0.0.0.0" if family == AF_INET else "::"
-    metrics = _nested(m, "RTA_METRICS")
-    via = get(m, "RTA_VIA")
+    metrics = get("RTA_METRICS")
+    via = get("RTA_VIA")
     return Route(
         family=family,
-        destination=f"{get(m, 'RTA_DST', anything)}/{m['dst_len']}",
-        table=get(m, "RTA_TABLE", m["table"]),
-        interface=get(m, "RTA_OIF", 0),
-        gateway=get(m, "RTA_GATEWAY", ""),
+        destination=f"{get('RTA_DST', anything)}/{m['dst_len']}",
+        table=get("RTA_TABLE", m["table"]),
+        interface=get("RTA_OIF", 0),
+        gateway=get("RTA_GATEWAY", ""),
         type=m["type"],
         scope=m["scope"],
         proto=m["proto"],
-        metric=get(m, "RTA_PRIORITY", 0),
+        metric=get("RTA_PRIORITY", 0),
         tos=m["tos"],
         flags=m["flags"] & RTNH_F_ONLINK,
-        preferred_source=get(m, "RTA_PREFSRC", ""),
-        source=f"{get(m, 'RTA_SRC')}/{m['src_len']}" if m["src_len"] else "",
+        preferred_source=get("RTA_PREFSRC", ""),
+        source=f"{get('RTA_SRC')}/{m['src_len']}" if m["src_len"] else "",
         via=via["addr"] if via else "",
-        preference=get(m, "RTA_PREF", 0),
+        preference=get("RTA_PREF", 0),
         metrics=tuple((n[5:].lower(), v) for n, v in metrics["attrs"] if isinstance(v, int)) if metrics else (),
         nexthops=tuple(
-            NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, get(hop, "RTA_GATEWAY", ""))
-            for hop in get(m, "RTA_MULTIPATH", ())
+            NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, reader(hop)("RTA_GATEWAY", ""))
+            for hop in get("RTA_MULTIPATH", ())
         ),
-        expires_seconds=max(get(m, "RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ
+        expires_seconds=max(get("RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ
         if family == AF_INET6
         else 0,
     )
@@ -185,7 +196,8 @@ def route_message(route: Route) -> Any:
 
 
 def neighbour_of(m: Any) -> Neighbour:
-    return Neighbour(m["family"], get(m, "NDA_DST", ""), get(m, "NDA_LLADDR", ""), m["state"], m["flags"])
+    get = reader(m)
+    return Neighbour(m["family"], get("NDA_DST", ""), get("NDA_LLADDR", ""), m["state"], m["flags"])
 
 
 def neighbour_message(index: int, neighbour: Neighbour) -> Any:
@@ -210,14 +222,16 @@ def rule_message(rule: Rule) -> Any:
 
 
 def rule_of(m: Any) -> Rule:
+    get = reader(m)
+
     def prefix(attribute: str, length: str) -> str:
-        address = get(m, attribute)
+        address = get(attribute)
         return f"{address}/{m[length]}" if address else ""
 
     return Rule(
         family=m["family"],
-        priority=get(m, "FRA_PRIORITY", 0),
-        table=get(m, "FRA_TABLE", m["table"]),
+        priority=get("FRA_PRIORITY", 0),
+        table=get("FRA_TABLE", m["table"]),
         source=prefix("FRA_SRC", "src_len"),
         destination=prefix("FRA_DST", "dst_len"),
         selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),

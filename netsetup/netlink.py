@@ -16,7 +16,6 @@ from netsetup.messages import (
     address_message,
     address_of,
     fibmsg,
-    get,
     ifaddrmsg,
     ifinfmsg,
     link_of,
@@ -116,7 +115,7 @@ class Netlink:
         return tuple(
             (m["ifindex"], neighbour_of(m))
             for m in self._dump(ndmsg, RTM_GETNEIGH)
-            if m["state"] & states and m["family"] in (AF_INET, AF_INET6) and get(m, "NDA_LLADDR")
+            if m["state"] & states and m["family"] in (AF_INET, AF_INET6) and m.get_attr("NDA_LLADDR")
         )
 
     def rules(self) -> tuple[Rule, ...]:
@@ -125,9 +124,9 @@ class Netlink:
     def forwarding_entries(self) -> tuple[tuple[int, str], ...]:
         """The static entries of every bridge: (index of the port, MAC)."""
         return tuple(
-            (m["ifindex"], get(m, "NDA_LLADDR", ""))
+            (m["ifindex"], m.get_attr("NDA_LLADDR") or "")
             for m in self._dump(ndmsg, RTM_GETNEIGH, family=AF_BRIDGE)
-            if m["state"] & NUD_NOARP and get(m, "NDA_MASTER")
+            if m["state"] & NUD_NOARP and m.get_attr("NDA_MASTER")
         )
 
     def link_index(self, name: str) -> int:
