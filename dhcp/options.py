@@ -79,8 +79,11 @@ def lay_out(
     """
     kept = list(options)
     dropped: list[int] = []
-    sacrifice = [code for code in expendable if any(code == number for number, _ in kept)]
+    sacrifice: list[int] | None = None
     while (layout := _fitted(kept, room, dropped)) is None:
+        if sacrifice is None:
+            present = {code for code, _ in kept}
+            sacrifice = [code for code in expendable if code in present]
         code = sacrifice.pop(0) if sacrifice else kept[-1][0]
         dropped.append(code)
         if code == DOMAIN_SEARCH and (layout := _shortened(kept, room, dropped, search)) is not None:
@@ -108,14 +111,15 @@ def _shortened(
 
 def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
     """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
-    if (plain := _pack(options, [room])) is not None:
-        return Layout(plain[0], b"", b"", tuple(dropped))
-    if (split := _pack(options, [room - 3, FILE_OCTETS, SNAME_OCTETS])) is not None:
+    plain = b"".join([encode_option(code, value) for code, value in options])
+    if len(plain) < room:
+        return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
+    if (split := _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))) is not None:
         return _overloaded(split, dropped)
     return None
 
 
-def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes] | None:
+def _pack(options: Sequence[tuple[int, bytes]], rooms: Sequence[int]) -> list[bytes] | None:
     """Each option goes whole into the first field with room for it and an END, or else, if clients join it, in pieces.
 
     None when one fits nowhere.
@@ -130,10 +134,10 @@ def _pack(options: Sequence[tuple[int, bytes]], rooms: list[int]) -> list[bytes]
         else:
             if code not in _JOINED or not _spread(code, value, fields, rooms):
                 return None
-    return fields if len(rooms) > 1 else [fields[0] + bytes((END,))]
+    return fields
 
 
-def _spread(code: int, value: bytes, fields: list[bytes], rooms: list[int]) -> bool:
+def _spread(code: int, value: bytes, fields: list[bytes], rooms: Sequence[int]) -> bool:
     """Fill what is left of the fields with one option, in the order in which they are joined (RFC 3396 §5)."""
     for index, room in enumerate(rooms):
         while value and (size := min(room - len(fields[index]) - 3, 255, len(value))) > 0:
