@@ -46,7 +46,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
 
     Raises NetworkSetupError when the kernel does not let us look, or a hook is at work.
     """
-    with Netlink() as netlink, NamespaceLock(LOCK_SECONDS):
+    with Netlink() as netlink, NamespaceLock(wait_seconds=LOCK_SECONDS):
         observed = observe(netlink)
         record = state.find(state_directory(state_dir), netlink.namespace_cookie, observed.copy)
     if record is None:

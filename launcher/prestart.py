@@ -6,15 +6,16 @@ The DHCP server's process is started first, because starting Python takes as lon
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhcp.process import ServerConnection, ServerProcess, connect
+from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
 from launcher.domain import interface_xml
 from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.netns import state_directory
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from netsetup.network import Masquerade, VMNetwork
 
 DHCP_LOG = "dhcp.log"
+LOCK = "prestart"
+"""Network and server are set up, or taken away, together; the lock of `netsetup` is for the network alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,18 @@ def setup_pod_network(
     (`dhcp.process`); the pod is then as it was before.
     """
     began = time.perf_counter()
-    with contextlib.ExitStack() as on_failure:
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as on_failure:
         spawned = None
+        spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
         if not dry_run and connect() is None:
-            spawned = _spawn(server_log, server_log_format, state_dir, on_failure)
+            spawned = spawn()
 
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+        from netsetup.lock import NamespaceLock
         from netsetup.plan import NetworkRequest
 
+        if not dry_run:
+            held.enter_context(NamespaceLock(LOCK))
         prepared = prepare_pod_network_interfaces(
             [
                 NetworkRequest(
@@ -128,7 +135,7 @@ def setup_pod_network(
             for network, interface in zip(prepared.networks, interfaces, strict=True)
         ]
         configs = tuple(config for config in found if config is not None)
-        pid = None if dry_run else _serve(spawned, configs)
+        pid = None if dry_run else _serve(spawned, configs, spawn)
         on_failure.pop_all()
     served = time.perf_counter()
     return PodNetwork(
@@ -151,13 +158,15 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
 
     Raises NetworkSetupError, of which NotRestored says what is left.
     """
-    server = connect()
-    if server is not None:
-        server.stop()
     from netsetup.apply import restore_pod_network_interfaces
+    from netsetup.lock import NamespaceLock
 
-    restored = restore_pod_network_interfaces(state_dir)
-    _remove_if_unused(state_directory(state_dir))
+    with NamespaceLock(LOCK):
+        server = connect()
+        if server is not None:
+            server.stop()
+        restored = restore_pod_network_interfaces(state_dir)
+        _remove_if_unused(state_directory(state_dir))
     return restored or server is not None
 
 
@@ -178,7 +187,9 @@ def _spawn(
     return process
 
 
-def _serve(spawned: ServerProcess | None, configs: tuple[dict[str, object], ...]) -> int | None:
+def _serve(
+    spawned: ServerProcess | None, configs: tuple[dict[str, object], ...], spawn: Callable[[], ServerProcess]
+) -> int | None:
     """Give the configuration to the server that lives in this namespace, or to ours if there is none; its pid."""
     running = connect()
     server: ServerConnection | ServerProcess | None = spawned
@@ -186,12 +197,19 @@ def _serve(spawned: ServerProcess | None, configs: tuple[dict[str, object], ...]
         server = running  # of an earlier run, or of a hook that was at work while we waited for it
         if spawned is not None:
             spawned.stop()
-    if server is None:
-        return None
     if not configs:
-        server.stop()
+        if server is not None:
+            server.stop()
         return None
-    server.configure(list(configs))
+    try:
+        server = server or spawn()
+        server.configure(list(configs))
+    except ServerError:
+        if server is running:
+            raise
+        # A teardown that we waited for has ended ours, or the one whose name ours could not have.
+        server = spawn()
+        server.configure(list(configs))
     if isinstance(server, ServerProcess):
         server.release()
     return server.pid

@@ -11,13 +11,12 @@ from types import TracebackType
 
 from netsetup.model import HookBusy
 
-NAME = "\0virt-launcher/hook"
-
 
 class NamespaceLock:
-    """A context manager that holds the namespace of the thread that enters it."""
+    """A context manager that holds the namespace of the thread that enters it, against others of the same `name`."""
 
-    def __init__(self, wait_seconds: float = 10.0) -> None:
+    def __init__(self, name: str = "hook", wait_seconds: float = 10.0) -> None:
+        self._name = f"\0virt-launcher/{name}"
         self._wait = wait_seconds
         self._socket: socket.socket | None = None
 
@@ -27,7 +26,7 @@ class NamespaceLock:
         while True:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             try:
-                listener.bind(NAME)
+                listener.bind(self._name)
                 listener.listen(16)
                 self._socket = listener
                 return self
@@ -40,20 +39,19 @@ class NamespaceLock:
                 raise HookBusy(
                     f"another hook has been at work in this network namespace for {self._wait:.0f} s; try again"
                 )
-            _wait_for_holder(left)
+            self._wait_for_holder(left)
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._socket:
             self._socket.close()
             self._socket = None
 
-
-def _wait_for_holder(seconds: float) -> None:
-    """Return when the holder lets go: its end of the connection closes."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(seconds)
-        try:
-            connection.connect(NAME)
-            connection.recv(1)
-        except OSError:
-            return  # it has just gone, or the time is up: the caller looks again
+    def _wait_for_holder(self, seconds: float) -> None:
+        """Return when the holder lets go: its end of the connection closes."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.settimeout(seconds)
+            try:
+                connection.connect(self._name)
+                connection.recv(1)
+            except OSError:
+                return  # it has just gone, or the time is up: the caller looks again

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pytest
 from lab.agent import Agent
+from lab.checks import lossless, pings
 from lab.clients import CLIENTS, Client, Dhcpcd, Networkd
 from lab.pod import MakePod, Pod
+from lab.shape import OUTSIDE
 from lab.sniffer import Frame, Sniffer
 from scapy.layers.dhcp import BOOTP
 
@@ -36,15 +38,17 @@ def test_a_lease_is_renewed_refused_and_replaced(
         agent.serve(**SHORT)
         with Sniffer(pod.node, "vethpod") as node, Sniffer(pod.guest, "eth0") as guest:
             assert running.acquire().addresses == (f"{OLD}/32",)
-            first = renewal(running, guest)
-            gateway = pod.node.link("vethpod")["address"]
-            assert (first.destination, first.packet()["IP"].dst) == (gateway, "169.254.1.1")
+            assert pings(pod.guest, OUTSIDE)
+            with lossless(pod.guest, OUTSIDE):
+                first = renewal(running, guest)
+                gateway = pod.node.link("vethpod")["address"]
+                assert (first.destination, first.packet()["IP"].dst) == (gateway, "169.254.1.1")
 
-            os.kill(pid, signal.SIGKILL)
-            assert agent.prestart()["dhcp"]["pid"] != pid
-            agent.serve(**SHORT)
-            renewal(running, guest)
-            assert running.addresses() == (f"{OLD}/32",)
+                os.kill(pid, signal.SIGKILL)
+                assert agent.prestart()["dhcp"]["pid"] != pid
+                agent.serve(**SHORT)
+                renewal(running, guest)
+                assert running.addresses() == (f"{OLD}/32",)
 
             agent.serve(client_address=f"{NEW}/32", **SHORT)
             renewal(running, guest, NAK)

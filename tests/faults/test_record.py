@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab.agent import Agent
+from lab.checks import pings
 from lab.forked import FAILED, SUCCEEDED, put_back, run_in, set_up
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
@@ -104,11 +105,49 @@ def test_what_the_cni_adds_later_is_taken_in_and_put_back(pod: Pod) -> None:
         status = json.loads(agent.run("status", "--output", "json", check=True).stdout)
         assert status["networks"][0]["address"] == first["networks"][0]["addresses"][0]
         assert "10.244.1.9/24" in status["networks"][0]["further_addresses"]
+        pod.guest.ip(
+            "link set eth0 up",
+            "addr add 10.244.1.3/24 dev eth0",
+            "addr add 10.244.1.9/24 dev eth0",
+            "route add default via 10.244.1.1",
+        )
+        for own in ("10.244.1.3", "10.244.1.9"):
+            assert pings(pod.node, own), "the guest has both if it wants"
+            assert pings(pod.guest, "192.0.2.1", source=own)
         agent.teardown()
         addresses = [a["local"] for a in pod.pod.ip_json("-4 addr show dev eth0")[0]["addr_info"]]
         assert addresses == [first["networks"][0]["addresses"][0].split("/")[0], "10.244.1.9"]
         routes = {route["dst"] for route in pod.pod.ip_json("-4 route show")}
         assert "10.77.0.0/16" in routes
+
+
+def test_an_address_that_the_cni_gives_back_is_taken_again(pod: Pod) -> None:
+    """As a CNI's daemon does that finds its own gone: the guest would have a rival."""
+    original = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        first = agent.prestart()["networks"]
+        during = take_snapshot(pod.pod)
+        pod.pod.ip("addr add 10.244.1.3/24 brd 10.244.1.255 dev eth0", "route add default via 10.244.1.1 dev eth0")
+        assert agent.prestart()["networks"] == first
+        assert_restored(pod.pod, during)
+        agent.teardown()
+    assert_restored(pod.pod, original)
+
+
+def test_a_hook_and_a_teardown_at_once(pod: Pod) -> None:
+    """One waits for the other, and what is left is the work of the last."""
+    original = take_snapshot(pod.pod)
+    with Agent(pod) as agent:
+        for _ in range(5):
+            both = [pod.pod.popen(agent.command(verb), stderr=subprocess.PIPE) for verb in ("prestart", "teardown")]
+            for process in both:
+                _, err = process.communicate(timeout=30)
+                assert process.returncode == 0, err
+            assert bool(pod.pod.processes()) == pod.pod.has_link("k6t-eth0"), "a server and a network, or neither"
+            agent.prestart()
+            agent.teardown()
+            assert_restored(pod.pod, original)
+            assert pod.pod.processes() == []
 
 
 def test_two_hooks_at_once(pod: Pod) -> None:

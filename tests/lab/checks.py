@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 
 from lab.clients import Client, Observed
@@ -82,3 +86,19 @@ def pings(namespace: Namespace, address: str, *, size: int | None = None, source
     options += ["-I", source] if source else []
     command = ["ping", "-q", "-n", "-c", "1", "-W", "1", *options, address]
     return any(namespace.run(command, check=False).returncode == 0 for _ in range(2))
+
+
+@contextlib.contextmanager
+def lossless(namespace: Namespace, address: str) -> Iterator[None]:
+    """Every one of the pings that are sent meanwhile, twenty a second, is answered."""
+    __tracebackhide__ = True
+    process = namespace.popen(["ping", "-q", "-n", "-i", "0.05", "-W", "1", address], stdout=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=5)
+    counts = re.search(r"(\d+) packets transmitted, (\d+) received", printed)
+    assert counts, printed
+    assert int(counts[1]) > 0
+    assert int(counts[1]) - int(counts[2]) <= 1, f"{printed}; the last one may still be on its way"
