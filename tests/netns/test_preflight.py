@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lab.agent import Agent
 from lab.forked import SUCCEEDED, Action, masquerade, run_in, set_up
 from lab.masqueraded import write_manifest
 from lab.monitor import LinkMonitor
+from lab.nft import Nft
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
@@ -25,35 +24,6 @@ pytestmark = pytest.mark.root
 WITHOUT_SYS_ADMIN = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
 NOT_THERE = "mount -t tmpfs none /dev/net"
 ANOTHER = "mount --bind /dev/null /dev/net/tun"
-
-
-class Nft:
-    """An nft that refuses rules with a certain word, as a kernel would, and notes the changes that it is asked for."""
-
-    def __init__(self, directory: Path, unknown: str) -> None:
-        self._directory, self._asked = directory, directory / "asked"
-        script = directory / "nft"
-        script.write_text(
-            f"""#!/bin/sh
-            case $1 in
-                --check) ;;
-                -f) echo >>{shlex.quote(str(self._asked))} ;;
-                *) exec /usr/sbin/nft "$@" ;;
-            esac
-            rules=$(cat)
-            case $rules in *{shlex.quote(unknown)}*) echo 'Error: Could not process rule' >&2; exit 1 ;; esac
-            echo "$rules" | /usr/sbin/nft "$@"
-            """
-        )
-        script.chmod(0o755)
-
-    @property
-    def prefix(self) -> list[str]:
-        return ["env", f"PATH={self._directory}:{os.environ['PATH']}"]
-
-    @property
-    def changes(self) -> int:
-        return len(self._asked.read_text()) if self._asked.exists() else 0
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lab.agent import Agent
 from lab.monitor import LinkMonitor
+from lab.nft import Nft
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
@@ -121,8 +122,10 @@ def test_a_state_directory_that_cannot_be_written_is_named(pod: Pod, agent: Agen
     assert_refused(agent, 1, rf"{agent.state_directory}: .*--state-dir")
 
 
-def test_a_missing_nft_is_named(pod: Pod, agent: Agent) -> None:
-    assert_refused(agent, 1, r"nft: no such program; install", prefix=["env", "PATH=/nowhere"])
+def test_a_missing_library_is_named(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "libnftables.so.1").touch()
+    prefix = ["env", f"LD_LIBRARY_PATH={tmp_path}"]
+    assert_refused(agent, 1, r"libnftables\.so\.1: no such library; install the package nftables", prefix=prefix)
 
 
 @pytest.mark.parametrize(
@@ -159,17 +162,11 @@ def test_another_networks_wishes_after_a_setup_are_refused(pod: Pod, agent: Agen
     assert_refused(agent, 2, rf"set up with MAC {pod.mac}.*run teardown first", "--vmi", path)
 
 
-@pytest.mark.parametrize("reads", [True, False], ids=["after reading", "before reading"])
-def test_a_failure_in_the_midst_is_undone_whole(make_pod: MakePod, tmp_path: Path, reads: bool) -> None:
-    """nft lists but fails to load: bridge, guest port and sysctls stand by then."""
-    pod = make_pod("ipv6-addresses")
-    nft = tmp_path / "nft"
-    nft.write_text('#!/bin/sh\n[ "$1" = list ] && exec /usr/sbin/nft "$@"\n')
-    with nft.open("a") as script:
-        script.write(f"{'cat >/dev/null' if reads else 'exec <&-'}\necho 'Error: table is full' >&2\nexit 1\n")
-    nft.chmod(0o755)
-    with Agent(pod) as agent:
-        assert_refused(agent, 1, "table is full", prefix=["env", f"PATH={tmp_path}:/usr/sbin:/usr/bin"])
+def test_a_full_table_is_told(make_pod: MakePod, tmp_path: Path) -> None:
+    nft = Nft(tmp_path, "type mark", "table is full")
+    with Agent(make_pod("ipv6-addresses")) as agent:
+        assert_refused(agent, 1, "table is full", prefix=nft.prefix)
+    assert nft.changes == 1
 
 
 def test_an_interrupted_setup_can_be_taken_down(pod: Pod, agent: Agent) -> None:

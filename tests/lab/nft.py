@@ -1,0 +1,56 @@
+"""An nftables that refuses what a test wants refused, as a kernel would that lacks something or has no room."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+_LIBRARY = """
+from netsetup import libnftables
+from netsetup.model import RulesetRefused
+
+run = libnftables.run
+
+def refusing(commands):
+    if not commands.startswith("list"):
+        with open({asked!r}, "a") as asked:
+            asked.write(".")
+    if {unknown!r} in commands:
+        raise RulesetRefused("nftables: Error: {error}")
+    return run(commands)
+
+libnftables.run = refusing
+"""
+_PROGRAM = """#!/bin/sh
+rules=$(cat)
+case $rules in *{unknown}*) echo 'Error: {error}' >&2; exit 1 ;; esac
+echo "$rules" | /usr/sbin/nft "$@"
+"""
+
+
+class Nft:
+    """Both the library and the program, which only tries rules; for whatever is started with `prefix` before it.
+
+    Args:
+        directory: where its files are put.
+        unknown: rules with this in them are refused.
+        error: what is said then.
+    """
+
+    def __init__(self, directory: Path, unknown: str, error: str = "Could not process rule") -> None:
+        self._directory, self._asked = directory, directory / "asked"
+        library = _LIBRARY.format(asked=str(self._asked), unknown=unknown, error=error)
+        (directory / "sitecustomize.py").write_text(library)
+        program = directory / "nft"
+        program.write_text(_PROGRAM.format(unknown=shlex.quote(unknown), error=error))
+        program.chmod(0o755)
+
+    @property
+    def prefix(self) -> list[str]:
+        return ["env", f"PATH={self._directory}:{os.environ['PATH']}", f"PYTHONPATH={self._directory}"]
+
+    @property
+    def changes(self) -> int:
+        """How often a change was asked for, refused or not."""
+        return len(self._asked.read_text()) if self._asked.exists() else 0
