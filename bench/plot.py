@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.dhcp.servers import BARE, FLOOR, FLOOR_C
 from bench.dhcp.servers import OURS as OUR_SERVER
 from bench.hook.rounds import OURS as OUR_HOOK
-from bench.hook.rounds import WARM
+from bench.hook.rounds import WARM, WARM_MASQUERADE
 from bench.results import Results
 from bench.samples import Samples, Spread
 
@@ -37,7 +37,7 @@ CHARTS = {
     ),
 }
 
-_OURS = {OUR_SERVER, OUR_HOOK, WARM}
+_OURS = {OUR_SERVER, OUR_HOOK, WARM, WARM_MASQUERADE}
 _FLOORS = {FLOOR, FLOOR_C, BARE}
 _COLOURS = {"ours": "#2563a8", "floor": "#c9ced6", "peer": "#8a93a0"}
 _WIDTH, _NAMES, _NUMBERS, _ROW, _TITLE, _GAP = 460, 170, 70, 22, 30, 24

@@ -132,7 +132,10 @@ def targets(results: Results) -> list[Target]:
         Target("start ÷ a bare Python's", dhcp.ratio(OURS, BARE, "start_ms"), 1.3, digits=2),
         Target("PSS after load, MiB", dhcp.spread(OURS, "pss_loaded_mib"), 8),
         Target("the same with no other Python running, MiB", dhcp.spread(OURS, "alone_loaded_mib"), 8),
-        Target("hook in a warm process, ms", hooks.spread(hook.WARM, "hook_ms"), 15),
+        Target("hook in a warm process, ms", hooks.spread(hook.WARM, "hook_ms"), 12),
+        Target(
+            "the same by masquerade ÷ by bridge", hooks.ratio(hook.WARM_MASQUERADE, hook.WARM, "hook_ms"), 1.5, digits=2
+        ),
         Target("cold prestart, exec to exit, ms", hooks.spread(hook.OURS, "exit_ms"), 110),
     ]
     return [target for target in found if target.measured is not None]

@@ -145,7 +145,8 @@ def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool
     if "hook" in benches:
         plan += [
             Measurement("hook", hook.OURS, hook.prestart),
-            Measurement("hook", hook.WARM, partial(hook.warm, cycles)),
+            Measurement("hook", hook.WARM, partial(hook.warm, "bridge", cycles)),
+            Measurement("hook", hook.WARM_MASQUERADE, partial(hook.warm, "masquerade", cycles)),
             Measurement("hook", hook.SHELL, partial(hook.shell, False)),
             Measurement("hook", hook.SHELL_FENCE, partial(hook.shell, True)),
         ]

@@ -11,6 +11,7 @@ from bench.laboratory import HERE, BenchError, Laboratory, Tools, pss_mib
 
 OURS = "virt-launcher prestart"
 WARM = "hook, warm process"
+WARM_MASQUERADE = "hook, warm process, masquerade"
 SHELL = "shell, dnsmasq"
 SHELL_FENCE = "shell, nft, dnsmasq"
 
@@ -29,7 +30,7 @@ def prestart(tools: Tools) -> dict[str, float]:
         return figures
 
 
-def warm(cycles: int, tools: Tools) -> dict[str, float]:
+def warm(binding: str, cycles: int, tools: Tools) -> dict[str, float]:
     """Set-up and teardown alternating in one process: the median of all cycles but the first; raises BenchError."""
     with Laboratory(tools, pod_interface=True) as laboratory:
         words: list[str | Path] = [
@@ -38,6 +39,7 @@ def warm(cycles: int, tools: Tools) -> dict[str, float]:
             "bench.hook.warm",
             laboratory.directory / "state",
             str(cycles + 1),
+            binding,
         ]
         with laboratory.start(words) as process:
             process.wait()

@@ -1,4 +1,4 @@
-"""The hook again and again in one process: `python -m bench.hook.warm STATE-DIRECTORY CYCLES`, in a pod's namespace.
+"""The hook again and again in one process: `python -m bench.hook.warm STATE-DIRECTORY CYCLES BINDING`, in a pod.
 
 Prints the milliseconds of every set-up and every teardown as JSON; the first of each includes the imports.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 
 from launcher.prestart import setup_pod_network, teardown_pod_network
+from launcher.vmi import DEFAULT_INTERFACE
 
 
-def main(state_dir: str, cycles: int) -> None:
+def main(state_dir: str, cycles: int, binding: str) -> None:
+    interface = replace(DEFAULT_INTERFACE, binding=binding)
     setups: list[float] = []
     teardowns: list[float] = []
     for _ in range(cycles):
-        setups.append(setup_pod_network(state_dir=state_dir).elapsed_ms["total"])
+        setups.append(setup_pod_network([interface], state_dir=state_dir).elapsed_ms["total"])
         began = time.perf_counter()
         teardown_pod_network(state_dir)
         teardowns.append((time.perf_counter() - began) * 1e3)
@@ -24,4 +27,4 @@ def main(state_dir: str, cycles: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -32,7 +32,7 @@ def test_every_bench_has_figures_of_our_server_and_dnsmasq(tmp_path: Path) -> No
     benches = written["benches"]
     assert set(benches["dhcp"]) == {"virt-launcher", "dnsmasq", "bare Python"}
     assert set(benches["storm"]) == {"virt-launcher", "dnsmasq"}
-    assert len(benches["hook"]) == 4
+    assert len(benches["hook"]) == 5
     for server in ("virt-launcher", "dnsmasq"):
         figures = benches["dhcp"][server]
         assert {"per_second", "one_core_p50_us", "start_ms", "pss_loaded_mib", "cpu_us"} <= set(figures)
