@@ -45,6 +45,8 @@ _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
+MTU_MINIMUM, MTU_MAXIMUM = 68, 65535
+"""Of option 26 (RFC 2132 §5.1), and of what two octets hold."""
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
 """libvirt's, as KubeVirt uses them."""
@@ -75,8 +77,9 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
     if devices.autoattach_graphics_device:
         raise ManifestError("spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial")
     cpu = _cpu(domain)
+    mtu, sidecar, kept_ports = _mtu(metadata), _has_sidecar(metadata), _migration_ports(manifest.status)
     interfaces = tuple(
-        replace(interface, sidecar=_has_sidecar(metadata), kept_ports=_migration_ports(manifest.status))
+        replace(interface, mtu=mtu, sidecar=sidecar, kept_ports=kept_ports)
         for interface in admit_interfaces(spec, devices, cpu.count, manifest.status)
     )
     disks = _disks(devices.disks or [], spec.volumes or [])
@@ -120,6 +123,18 @@ def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -
     """The value of an annotation of our own; without it, the first of `values`."""
     value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
     return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
+
+
+def _mtu(metadata: source.Metadata) -> int:
+    """The largest MTU of the VM's interfaces, by an annotation of our own; 0 without it."""
+    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}mtu")
+    if value is None:
+        return 0
+    if not value.isascii() or not value.isdecimal() or not MTU_MINIMUM <= int(value) <= MTU_MAXIMUM:
+        raise ManifestError(
+            f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {MTU_MINIMUM} to {MTU_MAXIMUM}"
+        )
+    return int(value)
 
 
 def _stable_id(domain: source.Domain, metadata: source.Metadata) -> str | None:

@@ -113,6 +113,7 @@ def setup_pod_network(
                     guest_port=guest_port,
                     mac=interface.mac,
                     stable_id=f"{stable_id} {interface.name}" if stable_id else "",
+                    mtu=interface.mtu,
                     queues=interface.queues,
                     isolated=isolated,
                     masquerade=_masquerade(interface),

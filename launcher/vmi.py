@@ -94,6 +94,8 @@ class InterfaceSpec:
     """The guest's IPv4 network in the masquerade binding, canonical CIDR."""
     vm_network6: str | None = None
     """The same for IPv6."""
+    mtu: int = 0
+    """The largest MTU it shall use (annotation `virt-launcher.io/mtu`); 0 takes what the pod has."""
     sidecar: bool = False
     """Whether Istio's proxy takes the pod's traffic, so that only what bypasses it is forwarded from outside."""
     kept_ports: tuple[int, ...] = ()

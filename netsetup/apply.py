@@ -260,6 +260,10 @@ def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
             raise InvalidRequest(
                 f"network {request.name}: set up with MAC {network.mac}, not {request.mac}; run teardown first"
             )
+        if request.mtu and min(request.mtu, network.pod.mtu) != network.mtu:
+            raise InvalidRequest(
+                f"network {request.name}: set up with MTU {network.mtu}, not {request.mtu}; run teardown first"
+            )
         if (request.pod_interface, request.guest_port) != (network.pod.name, network.guest_port):
             raise InvalidRequest(
                 f"network {request.name}: it joins {network.pod.name} and {network.guest_port}; run teardown first"

@@ -44,6 +44,8 @@ SYSCTLS = (
 )
 """The settings of each interface that a plan reads or changes."""
 
+NO_MAC = "00:00:00:00:00:00"
+
 # A second MAC on these is filtered by the lower device, so a VM behind a bridge stays deaf (ipvlan.rst).
 FILTERING_KINDS = {"macvlan": "macvtap or masquerade", "ipvlan": "masquerade", "ipvtap": "masquerade"}
 
@@ -141,13 +143,13 @@ def _refuse_unsupported(link: Link, observed: Namespace) -> None:
         raise UnsupportedInterface(
             f"{link.name}: a {link.kind} device lets no second MAC through; use {FILTERING_KINDS[link.kind]}"
         )
-    if not link.mac or link.mac == "00:00:00:00:00:00":
+    if len(link.mac) != len(NO_MAC) or link.mac == NO_MAC:
         raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it cannot be a port of a bridge")
     master = next((other for other in observed.links if other.index == link.master), None)
     if master is not None and not master.alias.startswith(ALIAS):
-        kind = master.kind or "other"
+        instead = "" if master.kind == "vrf" else f", or give the VM {master.name} itself"
         raise UnsupportedInterface(
-            f"{link.name}: a port of the {kind} device {master.name}; release it, or give the VM {master.name} itself"
+            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; release it{instead}"
         )
     if link.up and not link.carrier:
         raise UnsupportedInterface(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from lab.agent import Agent
 from lab.checks import pings
+from lab.clients import Dhclient
 from lab.pod import MakePod, Pod
 from lab.rawclient import DISCOVER, OFFER, RawClient
 from lab.snapshot import assert_restored, take_snapshot
@@ -44,6 +45,56 @@ def test_the_address_is_the_bridges_and_the_nic_is_a_port(pod: Pod, agent: Agent
         if link["ifname"] != "lo"
     }
     assert addresses == {(BRIDGE, "10.244.1.3", 32, "host")}
+
+
+def mtu_manifest(directory: Path, mtu: object) -> Path:
+    path = directory / "vmi.json"
+    metadata = {"name": "vm", "annotations": {"virt-launcher.io/mtu": str(mtu)}}
+    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}}
+    manifest = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": metadata, "spec": spec}
+    path.write_text(json.dumps(manifest))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "mtu"), [("flannel", 1300, 1300), ("cilium", 1400, 1400), ("cilium", 1500, 1450)]
+)
+def test_the_least_mtu_of_link_route_and_annotation_is_everywhere(
+    make_pod: MakePod, shape: str, wanted: int, mtu: int, tmp_path: Path
+) -> None:
+    pod = make_pod(shape)
+    before = take_snapshot(pod.pod)
+    with Agent(pod) as agent, Dhclient(pod.guest) as client:
+        (network,) = agent.prestart("--vmi", mtu_manifest(tmp_path, wanted))["networks"]
+        assert {pod.pod.link(name)["mtu"] for name in (BRIDGE, "tap0")} == {mtu}
+        assert pod.pod.link("eth0")["mtu"] == pod.mtu, "the pod's own is not touched"
+        assert f"<mtu size='{mtu}'/>" in network["interface_xml"]
+        observed = client.acquire()
+        assert observed.mtu == mtu
+        assert f"interface-mtu {mtu};" in observed.lease
+        assert pings(pod.guest, "192.0.2.1", size=mtu)
+        agent.prestart("--vmi", mtu_manifest(tmp_path, wanted))
+        done = agent.run("prestart", "--vmi", mtu_manifest(tmp_path, 1280))
+        assert done.returncode == 2
+        assert f"network default: set up with MTU {mtu}, not 1280; run teardown first" in done.stderr
+        agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+@pytest.mark.parametrize(
+    ("mtu", "message"),
+    [
+        (1451, "eth0: MTU 1451 is larger than the interface's 1450"),
+        (67, "metadata.annotations.virt-launcher.io/mtu: must be a number from 68 to 65535"),
+        ("many", "metadata.annotations.virt-launcher.io/mtu: must be a number"),
+    ],
+)
+def test_an_mtu_that_cannot_be_is_refused(pod: Pod, agent: Agent, mtu: object, message: str, tmp_path: Path) -> None:
+    before = take_snapshot(pod.pod)
+    done = agent.run("prestart", "--vmi", mtu_manifest(tmp_path, mtu))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+    assert_restored(pod.pod, before, within=0)
 
 
 def test_the_vm_mac_is_pinned_to_the_guest_port(pod: Pod, agent: Agent) -> None:
