@@ -149,9 +149,7 @@ def route_of(m: Any) -> Route:
             NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, reader(hop)("RTA_GATEWAY", ""))
             for hop in get("RTA_MULTIPATH", ())
         ),
-        expires_seconds=max(get("RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ
-        if family == AF_INET6
-        else 0,
+        expires_seconds=max(get("RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ if family == AF_INET6 else 0,
     )
 
 
