@@ -40,7 +40,7 @@ def import_bundle() -> bool:
             version, sources, modules, later = loads(file.read())
         for name, *stamp in sources:
             status = stat(f"{FOLDER}/{name}")
-            if stamp != [status.st_mtime_ns, status.st_size]:
+            if stamp != [int(status.st_mtime), status.st_size]:  # an image's layers keep whole seconds
                 return False
     except (OSError, ValueError, EOFError, TypeError):
         return False

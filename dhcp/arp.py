@@ -13,6 +13,8 @@ ARP_REQUEST, ARP_REPLY = 1, 2
 _PACKET = Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, ETHERTYPE_IPV4, 6, 4)
 _SHORTEST_FRAME = 60
+_LINK_LOCAL = b"\xa9\xfe"
+"""169.254.0.0/16 (RFC 3927), which a guest gives itself before it has an address: nothing to renew."""
 
 
 def answer_arp(frame: bytes, port: Port) -> Decision:
@@ -33,7 +35,8 @@ def answer_arp(frame: bytes, port: Port) -> Decision:
     mac = port.arp.get(target)
     if mac is None:
         return Decision("nobody's address that is answered for here", cause="arp-other-address")
-    if target == port.config.router and mac == port.mac and sender in (ANY, *port.config.heard):
+    is_heard = sender == ANY or sender in port.config.heard or sender[:2] == _LINK_LOCAL
+    if target == port.config.router and mac == port.mac and is_heard:
         return Decision("the router itself answers that", cause="arp-router")
     if sender == target:
         return Decision("an announcement, not a question (RFC 5227 §3)", cause="arp-announcement")

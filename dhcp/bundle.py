@@ -47,8 +47,11 @@ def make_bundle() -> Path:
     path = folder / "__pycache__" / f"server.{sys.implementation.cache_tag}.bundle"
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(marshal.dumps(bundle))
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(marshal.dumps(bundle))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -63,7 +66,7 @@ def _source(name: str) -> tuple[str, int, int]:
     import os
 
     status = os.stat(_file(name))
-    return os.path.basename(_file(name)), status.st_mtime_ns, status.st_size
+    return os.path.basename(_file(name)), int(status.st_mtime), status.st_size
 
 
 def _code(name: str) -> CodeType:

@@ -108,7 +108,7 @@ class ServerLoop:
         return [name for name, sock in sockets.items() if sock.getsockname()[0] == name]
 
     def serve(self) -> None:
-        """Serve until `stop` is called from a handler, or an exception comes from a signal."""
+        """Serve until `stop` is called from a handler."""
         poll, handlers = self._epoll.poll, self._handlers
         flushed = 0.0
         events: list[tuple[int, int]] = []

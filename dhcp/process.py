@@ -7,6 +7,7 @@ import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
+from struct import pack
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.control import ADDRESS, ControlError, control_socket, peer, receive_message, send_message
@@ -28,12 +29,19 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))
 def server_command() -> list[str]:
     """What starts a server, without its options: this interpreter, isolated, with `dhcp/__main__.py`.
 
-    Its byte code where there is a bundle, to which it belongs: to compile it would take as long as the bundle saves.
+    Its byte code where that is of the present source, for to compile it takes a third of what a bundle saves. The
+    interpreter does not look when it is given byte code.
     """
-    cached = os.path.join(_FOLDER, "__pycache__")
-    main = os.path.join(cached, f"__main__.{sys.implementation.cache_tag}.pyc")
-    if not os.path.exists(main):
-        main = os.path.join(_FOLDER, "__main__.py")
+    main = os.path.join(_FOLDER, "__main__.py")
+    cached = os.path.join(_FOLDER, "__pycache__", f"__main__.{sys.implementation.cache_tag}.pyc")
+    try:
+        with open(cached, "rb") as file:
+            made_of = file.read(16)[4:]
+        source = os.stat(main)
+        if made_of == pack("<III", 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF):  # PEP 552
+            main = cached
+    except OSError:
+        pass  # not compiled yet
     return [sys.executable, "-I", "-S", main]
 
 
@@ -104,6 +112,8 @@ class _Channel:
 class ServerProcess(_Channel):
     """A server that this process has started."""
 
+    _is_gone = False
+
     @classmethod
     def spawn(cls, log: int | None, *, log_format: str = "text") -> ServerProcess:
         """Start a server in the current network namespace and return at once, while it is still starting.
@@ -144,7 +154,10 @@ class ServerProcess(_Channel):
 
     def stop(self) -> None:
         """End the server and wait until it is gone; no error if it is gone already."""
+        if self._is_gone:
+            return  # its number may be another process's by now
         _end(self, self._socket)
+        self._is_gone = True
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
@@ -182,15 +195,15 @@ def _move_to_another_cpu(pid: int) -> None:
 
     By vfork it starts where we run, and the scheduler may leave both there, in turns of 4 ms, with other CPUs idle.
     """
-    allowed = os.sched_getaffinity(0)
-    with open("/proc/thread-self/stat", "rb") as stat:
-        ours = int(stat.read().rpartition(b")")[2].split()[36])  # "processor" of proc(5), its field 39
-    if others := allowed - {ours}:
-        try:
+    try:
+        allowed = os.sched_getaffinity(0)
+        with open("/proc/thread-self/stat", "rb") as stat:
+            ours = int(stat.read().rpartition(b")")[2].split()[36])  # "processor" of proc(5), its field 39
+        if others := allowed - {ours}:
             os.sched_setaffinity(pid, others)
             os.sched_setaffinity(pid, allowed)  # it has moved, and may go wherever it likes
-        except OSError:
-            return  # it has ended
+    except OSError:
+        return  # it has ended, or nobody may look; it will run all the same
 
 
 def _end(channel: _Channel, sock: socket) -> None:

@@ -22,7 +22,7 @@ from dhcp.options6 import (
     encode_association,
     encode_option6,
 )
-from dhcp.packet import Unusable, checksum
+from dhcp.packet import ETHERTYPE_IPV6, Unusable, checksum
 from dhcp.packet6 import (
     CLIENT_PORT6,
     ICMPV6,
@@ -38,7 +38,6 @@ from dhcp.packet6 import (
 from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
 from launcher.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
-ETHERTYPE_IPV6 = 0x86DD
 ELAPSED_TIME = 8
 
 _IPV6 = Struct("!IHBB16s16s")

@@ -104,6 +104,11 @@ def setup_pod_network(
 
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
+            folder = state_directory(state_dir)
+            on_failure.callback(_remove_if_unused, folder)
+            if spawned is not None and server_log is None and not (folder / DHCP_LOG).exists():
+                spawned.stop()  # a teardown that we have waited for has taken its log away
+                spawned = None
         prepared = prepare_pod_network_interfaces(
             [
                 NetworkRequest(
@@ -177,9 +182,7 @@ def _spawn(
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
-        folder = state_directory(state_dir)
-        log = _open_log(folder)
-        on_failure.callback(_remove_if_unused, folder)
+        log = _open_log(state_directory(state_dir))
         try:
             process = ServerProcess.spawn(log, log_format=log_format)
         finally:
@@ -206,8 +209,10 @@ def _serve(
         server = server or spawn()
         server.configure(list(configs))
     except ServerError:
-        if server is running:
+        if running is not None:
             raise
+        if server is not None:
+            server.stop()
         # A teardown that we waited for has ended ours, or the one whose name ours could not have.
         server = spawn()
         server.configure(list(configs))

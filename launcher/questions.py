@@ -10,11 +10,14 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import TypeVar
 
 from dhcp.address import mac_text, parse_mac
 from launcher.families import Family, Side, Target
 from launcher.frames import Claim, EchoAnswer, Ping
 from netsetup.network import VMNetwork
+
+_T = TypeVar("_T")
 
 ROUND_SECONDS = 0.25
 ROUNDS = 6
@@ -27,6 +30,8 @@ SERVER_ROUNDS = (0, 2)
 """When who else serves addresses is asked for."""
 
 SMALL_PING = 84
+MOST_FRAMES, MOST_MACS = 64, 8
+"""What is kept of one kind, for a guest may send without end."""
 
 
 class Inquiry(ABC):
@@ -143,7 +148,7 @@ class Inquiry(ABC):
         """Note what a frame tells that was seen on one side."""
         if outgoing:
             if self._claim(frame) or self._is_ours(self._echo_answer(frame)):
-                self._went_out[side].add(frame)
+                _note(self._went_out[side], frame, MOST_FRAMES)
         elif side is Side.NODE:
             self._from_node(frame)
         else:
@@ -167,7 +172,7 @@ class Inquiry(ABC):
         else:
             self._hear_server(frame)
         if must_cross and not self._routed and frame[:6] == self._mac:
-            self._came_in[Side.NODE].add(frame)
+            _note(self._came_in[Side.NODE], frame, MOST_FRAMES)
 
     def _returned(self, echo: EchoAnswer) -> None:
         answers = self.answers
@@ -187,10 +192,15 @@ class Inquiry(ABC):
         if source == self._mac:
             answers.vm_heard = True
         else:
-            answers.strangers.add(mac_text(source))
+            _note(answers.strangers, mac_text(source), MOST_MACS)
         claim = self._claim(frame)
         if claim is None or not self._address or claim.address != self._address:
             return
-        answers.guests.add(mac_text(claim.mac))
+        _note(answers.guests, mac_text(claim.mac), MOST_MACS)
         if not self._routed and source == claim.mac == self._mac and mac_text(frame[:6]) == answers.gateway_mac:
-            self._came_in[Side.GUEST].add(frame)
+            _note(self._came_in[Side.GUEST], frame, MOST_FRAMES)
+
+
+def _note(found: set[_T], item: _T, most: int) -> None:
+    if len(found) < most:
+        found.add(item)

@@ -11,12 +11,11 @@ from struct import Struct
 from types import TracebackType
 
 from dhcp.address import parse_mac
-from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, SERVER_PORT
+from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 from dhcp.packet6 import ICMPV6, SERVER_PORT6
 from dhcp.transport import TransportError, attach_filter, open_port
 from launcher.families import Side
 from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
-from launcher.frames6 import ETHERTYPE_IPV6
 from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry
 from netsetup.model import NotPermitted
 

@@ -178,6 +178,9 @@ def _values(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         except OSError:
             continue  # a kernel without IPv6 has no such settings, and needs none
         try:
-            yield key, os.read(setting, 64).decode().strip()
+            value = os.read(setting, 64)
+        except OSError:
+            continue  # its interface has just gone
         finally:
             os.close(setting)
+        yield key, value.decode().strip()

@@ -1,9 +1,11 @@
 """nft(8) as a library (libnftables(3)): the same commands and the same texts, without a process of 3 ms for each."""
 
 import ctypes
+import socket
 from functools import cache
 
 from netsetup.model import NotPermitted, RulesetRefused
+from netsetup.nfnetlink import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"
 
@@ -14,7 +16,13 @@ def run(commands: str) -> str:
     A text of several commands is one transaction. Raises NotPermitted and RulesetRefused.
     """
     library = _library()
+    try:  # the library ends the process when it cannot have this socket
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
+    except OSError as refused:
+        raise RulesetRefused(f"nftables: no netfilter socket: {refused.strerror}") from None
     context = library.nft_ctx_new(0)
+    if not context:
+        raise RulesetRefused(f"{LIBRARY}: out of memory")
     try:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)

@@ -104,9 +104,11 @@ def missing_features(masquerade: bool) -> tuple[str, ...]:
     """The features that this kernel has not got; of nftables alone where nobody may make a namespace."""
     import subprocess
 
-    command = [sys.executable, "-m", "netsetup.preflight", *(["masquerade"] if masquerade else [])]
+    # never out of the folder that we happen to be in
+    command = [sys.executable, "-P", "-m", "netsetup.preflight", *(["masquerade"] if masquerade else [])]
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(done.stdout.splitlines())

@@ -597,6 +597,30 @@ def test_a_bundle_counts_only_for_the_sources_it_was_made_of(private: Path) -> N
     assert "Serve only one DHCP client" in imported()
 
 
+def test_byte_code_outlives_an_image_that_keeps_whole_seconds_only(private: Path) -> None:
+    """As layers of container images do; and byte code of another source than the present one is not run."""
+    command = "import sys; sys.path.insert(0, sys.argv[1]); from dhcp.process import server_command as c; print(*c())"
+
+    def start() -> str:
+        done = subprocess.run([sys.executable, "-c", command, private], capture_output=True, text=True, check=True)
+        words = done.stdout.split()
+        shown = subprocess.run([*words, "-h"], capture_output=True, text=True, check=True)
+        assert shown.stdout.startswith("usage: ")
+        return words[-1].removeprefix(f"{private}/dhcp/")
+
+    bundle(private)
+    for path in (private / "dhcp").rglob("*"):
+        seconds = int(path.stat().st_mtime)
+        os.utime(path, (seconds, seconds))
+    assert start().startswith("__pycache__/__main__.")
+    main = f"{private}/dhcp/__pycache__/__main__.{sys.implementation.cache_tag}.pyc"
+    done = subprocess.run([sys.executable, "-ISv", main, "--help"], capture_output=True, text=True, check=True)
+    assert "/dhcp/loop.py" not in done.stderr
+    with (private / "dhcp/__main__.py").open("a") as source:
+        source.write("# changed\n")
+    assert start() == "__main__.py"
+
+
 def test_a_signal_is_heard_whenever_it_comes(link: Link) -> None:
     """Also just before the server waits for the next frame."""
     for microseconds in range(0, 1000, 20):
