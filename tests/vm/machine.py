@@ -28,6 +28,8 @@ BOOT_SECONDS = 25
 """What a guest may take until its lease on a busy machine without KVM; 2 on an idle one."""
 
 _COMMAND_DONE = re.compile(rb"guest: command [^\n]*\n")
+_REPORT = re.compile(rb"guest: [^\n]*\n")
+"""What the guest tells unasked may come in the midst of a command's output."""
 _LAUNCH = Path(__file__).with_name("launch.py")
 
 
@@ -118,7 +120,7 @@ class Machine:
             # Up to the end of the line, or its rest would be the next command's output.
             while (done := _COMMAND_DONE.search(received)) is None:
                 received += console.recv(4096)
-        return received[: done.start()].decode(errors="replace").strip()
+        return _REPORT.sub(b"", received[: done.start()]).decode(errors="replace").strip()
 
     def emulator(self) -> int | None:
         """QEMU's process id."""
