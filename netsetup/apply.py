@@ -1,7 +1,6 @@
 """Plans carried out: a set-up that is whole or not at all, and the way back that ends in exactly the original."""
 
 import dataclasses
-import errno
 import logging
 import os
 import time
@@ -9,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from netsetup import nftables, state, tap
-from netsetup.discover import PROC_SYS, observe, pod_interface
+from netsetup import state
+from netsetup.discover import observe, pod_interface
+from netsetup.execution import run
 from netsetup.lock import NamespaceLock
 from netsetup.model import (
     ALIAS,
-    IFA_F_TENTATIVE,
     InvalidRequest,
     KernelRefused,
     Namespace,
@@ -43,45 +42,11 @@ from netsetup.plan import (
 from netsetup.preflight import explain, require_means
 from netsetup.resolver import read_resolver
 from netsetup.state import Record
-from netsetup.steps import (
-    AddAddress,
-    AddLocalRoute,
-    AddNeighbour,
-    AddRoute,
-    AddRule,
-    AwaitAddresses,
-    CreateBridge,
-    CreateTap,
-    DeleteAddress,
-    DeleteLink,
-    DeleteNeighbour,
-    DeleteRoute,
-    DeleteRule,
-    DeleteTable,
-    LoadTable,
-    PinMac,
-    SetAddrGenMode,
-    SetAlias,
-    SetLearning,
-    SetMac,
-    SetMaster,
-    SetMtu,
-    SetSysctl,
-    SetUp,
-    Step,
-    describe,
-)
 
 log = logging.getLogger("netsetup")
 
 TEARDOWN_ROUNDS = 5
 """Putting back takes two rounds, the second for what the kernel added by itself; more means that it does not settle."""
-
-SETTLE_SECONDS = 1.0
-"""How long an address without duplicate-address detection may stay tentative; the kernel takes microseconds."""
-
-ALREADY_THERE = {errno.EEXIST}
-ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,125 +233,3 @@ def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
             raise InvalidRequest(
                 f"network {request.name}: it joins {network.pod.name} and {network.guest_port}; run teardown first"
             )
-
-
-def run(netlink: Netlink, plan: Plan) -> None:
-    """Take the steps of a plan in order. Raises a NetworkSetupError at the first that fails."""
-    indexes = {link.name: link.index for link in netlink.links()} if plan else {}
-    for step in plan.steps:
-        log.debug("%s", describe(step))
-        _take(netlink, step, indexes)
-
-
-def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
-    try:
-        _request(netlink, step, indexes)
-    except KernelRefused as refused:
-        if (
-            isinstance(step, AddAddress | AddRoute | AddLocalRoute | AddRule | AddNeighbour)
-            and refused.errno in ALREADY_THERE
-        ):
-            return
-        if (
-            isinstance(step, DeleteAddress | DeleteRoute | DeleteRule | DeleteNeighbour | DeleteLink)
-            and refused.errno in ALREADY_GONE
-        ):
-            return
-        raise
-    except KeyError as missing:
-        raise KernelRefused(describe(step), errno.ENODEV, f"the interface {missing} is gone") from None
-
-
-def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
-    match step:
-        case CreateBridge(name, mac, mtu):
-            netlink.create_bridge(name, mac, mtu)
-            indexes[name] = netlink.link_index(name)
-        case CreateTap(name, alias, queues):
-
-            def mark() -> None:
-                indexes[name] = netlink.link_index(name)
-                netlink.set_alias(indexes[name], name, alias)
-
-            tap.create_tap(name, queues, mark)
-        case DeleteLink(link):
-            if link in indexes:
-                netlink.delete_link(indexes.pop(link), link)
-        case SetAlias(link, alias):
-            netlink.set_alias(indexes[link], link, alias)
-        case SetMac(link, mac):
-            _set_mac(netlink, indexes[link], link, mac)
-        case SetMtu(link, mtu):
-            netlink.set_mtu(indexes[link], link, mtu)
-        case SetMaster(link, master):
-            netlink.set_master(indexes[link], link, indexes[master] if master else 0)
-        case SetUp(link, up):
-            netlink.set_up(indexes[link], link, up)
-        case SetAddrGenMode(link, mode):
-            netlink.set_addr_gen_mode(indexes[link], link, mode)
-        case SetLearning(link, on):
-            netlink.set_learning(indexes[link], link, on)
-        case PinMac(link, mac):
-            netlink.add_forwarding_entry(indexes[link], link, mac)
-        case SetSysctl(key, value):
-            _write_sysctl(key, value)
-        case AddAddress(link, address):
-            netlink.add_address(indexes[link], link, address)
-        case DeleteAddress(link, address):
-            netlink.delete_address(indexes[link], link, address)
-        case AwaitAddresses(link):
-            _await_addresses(netlink, indexes[link])
-        case AddRoute(route):
-            netlink.add_route(route)
-        case AddLocalRoute(link, address):
-            netlink.add_local_route(indexes[link], address)
-        case DeleteRoute(route):
-            netlink.delete_route(route)
-        case AddRule(rule):
-            netlink.add_rule(rule)
-        case DeleteRule(rule):
-            netlink.delete_rule(rule)
-        case AddNeighbour(link, neighbour):
-            netlink.add_neighbour(indexes[link], link, neighbour)
-        case DeleteNeighbour(link, neighbour):
-            netlink.delete_neighbour(indexes[link], link, neighbour)
-        case LoadTable(ruleset, replace):
-            nftables.load(ruleset, replace)
-        case DeleteTable(families):
-            nftables.delete(families)
-
-
-def _set_mac(netlink: Netlink, index: int, name: str, mac: str) -> None:
-    """Change a MAC while the interface stays up; only a driver that cannot do that sees it down for a moment."""
-    try:
-        netlink.set_mac(index, name, mac)
-    except KernelRefused as refused:
-        if refused.errno != errno.EBUSY:
-            raise
-        netlink.set_up(index, name, False)
-        netlink.set_mac(index, name, mac)
-        netlink.set_up(index, name, True)
-
-
-def _await_addresses(netlink: Netlink, index: int) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while any(owner == index and a.flags & IFA_F_TENTATIVE for owner, a in netlink.addresses()):
-        if time.monotonic() > deadline:
-            return  # it is not ours to wait for ever; the address is there, and its detection goes on
-        time.sleep(0.001)
-
-
-def _write_sysctl(key: str, value: str) -> None:
-    try:
-        setting = os.open(PROC_SYS / key, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(setting, value.encode())
-        finally:
-            os.close(setting)
-    except OSError as error:
-        code = error.errno or errno.EIO
-        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise NotPermitted(
-                f"sysctl {key.replace('/', '.')}={value}", "CAP_NET_ADMIN and a writable /proc/sys"
-            ) from None
-        raise KernelRefused(f"sysctl {key.replace('/', '.')}={value}", code) from None

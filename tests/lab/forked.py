@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import netsetup.apply
 import netsetup.discover
+import netsetup.execution
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
 from netsetup.model import FORCE_FORWARDING
@@ -91,7 +91,7 @@ def kill(_step: Step) -> None:
 
 @contextlib.contextmanager
 def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
-    request = netsetup.apply._request
+    request = netsetup.execution._request
     counter = itertools.count()
 
     def request_or_fault(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
@@ -99,8 +99,8 @@ def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
             fault(step)
         request(netlink, step, indexes)
 
-    netsetup.apply._request = request_or_fault
+    netsetup.execution._request = request_or_fault
     try:
         yield
     finally:
-        netsetup.apply._request = request
+        netsetup.execution._request = request
