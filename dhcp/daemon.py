@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_SEQPACKET, socket, socketpair
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from errno import EADDRINUSE
 from posix import chdir, close, closerange, geteuid, getpid, pread
 
@@ -59,9 +59,8 @@ class Daemon:
 
         By a socket, because a handler in Python does not run while the loop waits, if the signal came a moment before.
         """
-        self._woken, self._wake = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
-        self._loop.watch(self._woken, self._loop.stop)
-        set_wakeup_fd(self._wake.fileno())
+        self._stop = self._loop.stopper()
+        set_wakeup_fd(self._stop.fileno())
         for number in (SIGTERM, SIGINT):
             signal(number, _noted)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _socket import socket
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket, socketpair
 from select import EPOLLIN, epoll
 from time import monotonic
 
@@ -34,6 +34,13 @@ class ServerLoop:
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._stopping = False
+        self._stopped: socket | None = None
+
+    def stopper(self) -> socket:
+        """A socket that stops the loop when something is written to it: by another thread, or because of a signal."""
+        self._stopped, stop = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        self.watch(self._stopped, self.stop)
+        return stop
 
     def watch(self, sock: socket, handler: Callable[[], None]) -> None:
         """Call `handler` whenever the socket is readable."""
@@ -153,4 +160,6 @@ class ServerLoop:
             port.socket.close()
         for uplink in self.uplinks.values():
             uplink.socket.close()
+        if self._stopped:
+            self._stopped.close()
         self._epoll.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SOCK_DGRAM, socket, socketpair
+from _socket import socket
 
 from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.journal import Journal
@@ -37,8 +37,7 @@ class SingleClientDHCPServer:
             if not config.interface:
                 raise ConfigError("interface: is required")
         self._loop = ServerLoop(Journal(log, log_format))
-        self._wake, self._woken = socketpair(AF_UNIX, SOCK_DGRAM)
-        self._loop.watch(self._woken, self._loop.stop)
+        self._stop = self._loop.stopper()
         self._thread: Thread | None = None
         self._opened = False
 
@@ -71,14 +70,13 @@ class SingleClientDHCPServer:
 
     def stop(self) -> None:
         """Stop serving and close the sockets; may be called more than once."""
-        if self._wake.fileno() < 0:
+        if self._stop.fileno() < 0:
             return
-        self._wake.send(b"\0")
+        self._stop.send(b"\0")
         if self._thread is not None:
             self._thread.join()
             self._loop.close()
-            self._woken.close()
-            self._wake.close()
+            self._stop.close()
 
     def __enter__(self) -> SingleClientDHCPServer:
         from threading import Thread
