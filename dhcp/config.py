@@ -22,7 +22,7 @@ DEFAULT_LEASE = 86_400
 DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
-SMALLEST_MTU = 68  # RFC 2132 §5.1
+SMALLEST_MTU, LARGEST_MTU = 68, 0xFFFF  # RFC 2132 §5.1
 SMALLEST_MTU6 = 1280  # RFC 8200 §5
 FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 
@@ -139,7 +139,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         search=tuple(fields.texts("search", _domain_name)),
         domain=fields.optional("domain", _domain_name, ""),
         hostname=fields.optional("hostname", _plain_text, ""),
-        mtu=fields.integer("mtu", SMALLEST_MTU, 0xFFFF, 0),
+        mtu=fields.integer("mtu", SMALLEST_MTU, LARGEST_MTU, 0),
         ntp=tuple(fields.texts("ntp", parse_ipv4)),
         tftp_server=fields.optional("tftp_server", _plain_text, ""),
         boot_file=fields.optional("boot_file", _plain_text, ""),

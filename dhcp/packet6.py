@@ -73,15 +73,22 @@ def decode_datagram6(packet: Packet6) -> bytes:
 
 
 def encode_datagram6(
-    source_mac: bytes, destination_mac: bytes, source: bytes, destination: bytes, payload: bytes
+    source_mac: bytes,
+    destination_mac: bytes,
+    source: bytes,
+    destination: bytes,
+    payload: bytes,
+    *,
+    ports: tuple[int, int] = (SERVER_PORT6, CLIENT_PORT6),
+    hop_limit: int = _DHCP_HOP_LIMIT,
 ) -> bytes:
-    """The complete frame from port 547 to port 546 with a valid checksum (RFC 8415 §7.2)."""
+    """The complete frame, of the server's to a client by default, with a valid checksum (RFC 8415 §7.2)."""
     length = UDP_OCTETS + len(payload)
-    header = _UDP_HEADER.pack(SERVER_PORT6, CLIENT_PORT6, length, 0)
+    header = _UDP_HEADER.pack(*ports, length, 0)
     # RFC 8200 §8.1: over IPv6 a UDP checksum of 0 is not allowed
     total = checksum(_PSEUDO.pack(source, destination, length, UDP) + header + payload) or 0xFFFF
     segment = header[:6] + total.to_bytes(2, "big") + payload
-    return _frame(source_mac, destination_mac, source, destination, UDP, _DHCP_HOP_LIMIT, segment)
+    return _frame(source_mac, destination_mac, source, destination, UDP, hop_limit, segment)
 
 
 def encode_icmp6(source_mac: bytes, destination_mac: bytes, source: bytes, destination: bytes, message: bytes) -> bytes:

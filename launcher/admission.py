@@ -10,6 +10,7 @@ import re
 import uuid
 from dataclasses import replace
 
+from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from launcher import manifest as source
 from launcher.networks import admit_interfaces
 from launcher.quantity import parse_quantity
@@ -45,8 +46,6 @@ _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
-MTU_MINIMUM, MTU_MAXIMUM = 68, 65535
-"""Of option 26 (RFC 2132 §5.1), and of what two octets hold."""
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
 """libvirt's, as KubeVirt uses them."""
@@ -130,9 +129,9 @@ def _mtu(metadata: source.Metadata) -> int:
     value = (metadata.annotations or {}).get(f"{ANNOTATIONS}mtu")
     if value is None:
         return 0
-    if not value.isascii() or not value.isdecimal() or not MTU_MINIMUM <= int(value) <= MTU_MAXIMUM:
+    if not value.isascii() or not value.isdecimal() or not SMALLEST_MTU <= int(value) <= LARGEST_MTU:
         raise ManifestError(
-            f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {MTU_MINIMUM} to {MTU_MAXIMUM}"
+            f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {SMALLEST_MTU} to {LARGEST_MTU}"
         )
     return int(value)
 

@@ -105,6 +105,11 @@ class Evidence:
         return self.observed.link(self.network.guest_port)
 
     @property
+    def report(self) -> PortReport:
+        """What the server counted on the guest port."""
+        return self.server.ports.get(self.network.guest_port, PortReport())
+
+    @property
     def is_served(self) -> bool:
         """Whether the VM has an address that somebody must tell it."""
         return any(family.address for family in self.families)

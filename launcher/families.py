@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_network
 
@@ -114,36 +114,26 @@ def _ipv4(network: VMNetwork) -> Family:
     if network.address4 is None:
         return Family(False, "", outer_address)
     routes = [route for route in routes_of(network.pod) if route.gateway]
-    if not routes:
-        return Family(False, network.address4.address, outer_address)
-    route = routes[-1]  # the default one comes last
-    return Family(
-        False,
-        network.address4.address,
-        outer_address,
-        route.gateway,
-        BEYOND if route.is_default else _host_of(route.destination),
-        route.is_default,
-        frozenset(gateways_of(routes)),
-        permanent_mac(network.pod, route.gateway),
-    )
+    family = Family(False, network.address4.address, outer_address)
+    return _through(routes[-1], routes, family, network) if routes else family  # the default one comes last
 
 
 def _ipv6(network: VMNetwork, address: str) -> Family:
-    outer = network.pod.main_address(AF_INET6)
-    outer_address = outer.address if outer else ""
-    route = router6_of(network.pod)
-    if route is None:
-        return Family(True, address, outer_address)
-    return Family(
-        True,
-        address,
-        outer_address,
-        route.gateway,
-        BEYOND6 if route.is_default else _host_of(route.destination),
-        route.is_default,
-        frozenset(gateways_of(route for route in network.pod.routes if route.family == AF_INET6)),
-        permanent_mac(network.pod, route.gateway),
+    outer, route = network.pod.main_address(AF_INET6), router6_of(network.pod)
+    family = Family(True, address, outer.address if outer else "")
+    routes = [route for route in network.pod.routes if route.family == AF_INET6]
+    return _through(route, routes, family, network) if route else family
+
+
+def _through(route: Route, routes: Iterable[Route], family: Family, network: VMNetwork) -> Family:
+    """The family with the gateway of a route, which is one of all its `routes`."""
+    return replace(
+        family,
+        gateway=route.gateway,
+        beyond=(BEYOND6 if family.is_ipv6 else BEYOND) if route.is_default else _host_of(route.destination),
+        is_default=route.is_default,
+        routers=frozenset(gateways_of(routes)),
+        permanent_mac=permanent_mac(network.pod, route.gateway),
     )
 
 

@@ -22,7 +22,7 @@ from dhcp.options6 import (
     encode_association,
     encode_option6,
 )
-from dhcp.packet import ETHERTYPE_IPV6, Unusable, checksum
+from dhcp.packet import ETHERTYPE_IPV6, Unusable
 from dhcp.packet6 import (
     CLIENT_PORT6,
     ICMPV6,
@@ -33,6 +33,7 @@ from dhcp.packet6 import (
     UDP_OCTETS,
     Packet6,
     decode_packet6,
+    encode_datagram6,
     encode_icmp6,
 )
 from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
@@ -40,11 +41,8 @@ from launcher.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8
 
-_IPV6 = Struct("!IHBB16s16s")
-_PSEUDO = Struct("!16s16sII")
 _UDP_HEADER = Struct("!HHHH")
 _ADVERTISEMENT = Struct("!BBHBBHII")
-_VERSION = 6 << 28
 _HOP_LIMIT_AT = 21
 _ECHO_REQUEST, _ECHO_REPLY = 128, 129
 # Destination unreachable, packet too big, time exceeded, parameter problem: each quotes the packet (RFC 4443 §3).
@@ -116,12 +114,15 @@ def encode_dhcp6_request(kind: int, mac: bytes, xid: int) -> bytes:
     message += encode_option6(OPTION_REQUEST, bytes((0, DNS_SERVERS, 0, DOMAIN_LIST)))
     if kind == SOLICIT:
         message += encode_association(IA_NA, mac[2:], 0, 0, b"")
-    source, length = link_local(mac), UDP_OCTETS + len(message)
-    header = _UDP_HEADER.pack(CLIENT_PORT6, SERVER_PORT6, length, 0)
-    total = checksum(_PSEUDO.pack(source, ALL_DHCP_AGENTS, length, UDP) + header + message) or 0xFFFF
-    datagram = header[:6] + total.to_bytes(2, "big") + message
-    ethernet = multicast_mac(ALL_DHCP_AGENTS) + mac + ETHERTYPE_IPV6.to_bytes(2, "big")
-    return ethernet + _IPV6.pack(_VERSION, length, UDP, 1, source, ALL_DHCP_AGENTS) + datagram
+    return encode_datagram6(
+        mac,
+        multicast_mac(ALL_DHCP_AGENTS),
+        link_local(mac),
+        ALL_DHCP_AGENTS,
+        message,
+        ports=(CLIENT_PORT6, SERVER_PORT6),
+        hop_limit=1,
+    )
 
 
 def decode_dhcp6_answer(frame: bytes) -> DHCP6Answer | None:

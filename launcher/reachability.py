@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.evidence import Check, Evidence, Hop, PortReport, ok, trouble_of, unseen, wrong
+from launcher.evidence import Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.families import Family
 
 _GIVE_MAC = "give the VM's interface the MAC {} in the domain and in the guest, or teardown and set up with its own"
@@ -51,21 +51,20 @@ def _is_there(evidence: Evidence, family: Family) -> bool:
 
 def _uses_the_other_alone(evidence: Evidence, family: Family) -> bool:
     """Whether the guest is well, and has never asked for an IPv6 address: many have no DHCPv6 client, and need none."""
-    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
-    asked = {"ADVERTISE", "REPLY"} & report.answered.keys()
+    asked = {"ADVERTISE", "REPLY"} & evidence.report.answered.keys()
     return family.is_ipv6 and not asked and any(_is_there(evidence, other) for other in evidence.families)
 
 
 def _has_another_mac(evidence: Evidence, family: Family) -> bool:
     """Whether the guest is there and is not whom we expect. Nested guests behind the VM's own MAC do no harm."""
-    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
+    report = evidence.report
     asked_as_another = bool(report.ignored.get("foreign-mac")) and not report.answered.get("OFFER")
     return not family.answers.vm_heard and (bool(family.answers.strangers) or asked_as_another)
 
 
 def _silent(evidence: Evidence, family: Family) -> Check:
     """How far a guest got that does not answer for its address, by what the server counted."""
-    report = evidence.server.ports.get(evidence.network.guest_port, PortReport())
+    report = evidence.report
     address, dhcp = family.address, family.dhcp
     offer, lease = ("ADVERTISE", "REPLY") if family.is_ipv6 else ("OFFER", "ACK")
     if report.ignored.get("decline") and not family.is_ipv6:
