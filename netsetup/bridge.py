@@ -165,10 +165,10 @@ def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
     present = observed.addresses_of(bridge.index) if bridge else ()
+    there, wanted = {a.key for a in present}, {a.key for a in addresses}
     # What is there beyond them is of an interface that the CNI has made anew since.
-    wanted = {a.key for a in addresses}
     steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
-    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in {a.key for a in present}]
+    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in there]
     if port is None or bridge is None or port.master != bridge.index:
         steps.append(SetMaster(network.guest_port, network.bridge))
     if port is None or (port.index, network.mac) not in observed.forwarding_entries:

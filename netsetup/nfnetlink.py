@@ -40,18 +40,27 @@ UNKNOWN_FAMILY = {errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPO
 
 
 @dataclass(frozen=True, slots=True)
+class TableHead:
+    """What a table says of itself."""
+
+    comment: str
+    is_dormant: bool
+    """Whether its rules are out of force."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """What is in a table."""
 
     rules: int
     """How many, in all chains."""
     as_loaded: bool
-    """Whether nothing was added, replaced or deleted in the middle since it was loaded, all chains still accept what no
-    rule decides about, and the table is not dormant. That the last rule is gone only `rules` tells."""
+    """Whether nothing was added, replaced or deleted in the middle since it was loaded, and all chains still accept
+    what no rule decides about. That the last rule is gone only `rules` tells."""
 
 
-def table_comments(name: str, families: Iterable[str]) -> dict[str, str]:
-    """Of the `families` those in which there is a table of this name, each with the table's comment.
+def table_heads(name: str, families: Iterable[str]) -> dict[str, TableHead]:
+    """Of the `families` those in which there is a table of this name, each with the table's head.
 
     Raises NotPermitted and KernelRefused.
     """
@@ -59,12 +68,13 @@ def table_comments(name: str, families: Iterable[str]) -> dict[str, str]:
     for family in families:
         for table in _dump(NFT_MSG_GETTABLE, family, name):
             comments = dict(_user_data(table.get(NFTA_TABLE_USERDATA, b"")))
-            found[family] = comments.get(NFTNL_UDATA_TABLE_COMMENT) or "none"
+            is_dormant = bool(_number(table.get(NFTA_TABLE_FLAGS, b"")) & NFT_TABLE_F_DORMANT)
+            found[family] = TableHead(comments.get(NFTNL_UDATA_TABLE_COMMENT) or "none", is_dormant)
     return found
 
 
 def table_contents(name: str, family: str) -> Contents:
-    """What is in the table of this name, which is there. Raises as `table_comments` does."""
+    """What is in the table of this name, which is there. Raises as `table_heads` does."""
     counts: dict[int, int] = {}
     highest = 0
     as_loaded = True
@@ -74,8 +84,6 @@ def table_contents(name: str, family: str) -> Contents:
         highest = max([highest, *(_number(thing.get(handle, b"")) for thing in things)])
         if kind == NFT_MSG_GETCHAIN:
             as_loaded &= all(_number(chain.get(NFTA_CHAIN_POLICY, b"\1")) == NF_ACCEPT for chain in things)
-    tables = _dump(NFT_MSG_GETTABLE, family, name)
-    as_loaded &= not any(_number(table.get(NFTA_TABLE_FLAGS, b"")) & NFT_TABLE_F_DORMANT for table in tables)
     return Contents(counts[NFT_MSG_GETRULE], as_loaded and highest == sum(counts.values()))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netsetup import libnftables
-from netsetup.nfnetlink import table_comments, table_contents
+from netsetup.nfnetlink import TableHead, table_contents, table_heads
 
 FAMILY = "bridge"
 TRANSLATING = "inet"
@@ -208,7 +208,7 @@ def digest_of(text: str) -> str:
 
 def read_table() -> Table:
     """Our tables as they are. Raises NotPermitted, KernelRefused and RulesetRefused."""
-    digests = _true_digests(table_comments(TABLE, (FAMILY, TRANSLATING)))
+    digests = _true_digests(table_heads(TABLE, (FAMILY, TRANSLATING)))
     copy = ""
     if FAMILY in digests:
         elements = _COPY_ELEMENT.findall(libnftables.run(f"list table {FAMILY} {TABLE}"))
@@ -216,19 +216,20 @@ def read_table() -> Table:
     return Table(digests.get(FAMILY, ""), copy, digests.get(TRANSLATING, ""))
 
 
-def _true_digests(digests: Mapping[str, str]) -> dict[str, str]:
+def _true_digests(heads: Mapping[str, TableHead]) -> dict[str, str]:
     """The digest of each family's table, marked where the rules are not those that were loaded with it any more."""
-    contents = {family: table_contents(TABLE, family) for family in digests}
+    contents = {family: table_contents(TABLE, family) for family in heads}
     rules = sum(content.rules for content in contents.values())
-    return {
-        family: digest + ("" if contents[family].as_loaded and digest.endswith(f"-{rules}") else EDITED)
-        for family, digest in digests.items()
-    }
+
+    def is_intact(family: str, head: TableHead) -> bool:
+        return contents[family].as_loaded and not head.is_dormant and head.comment.endswith(f"-{rules}")
+
+    return {family: head.comment + ("" if is_intact(family, head) else EDITED) for family, head in heads.items()}
 
 
 def read_counters(family: str = FAMILY) -> dict[str, int]:
     """How many packets each counter of our table has seen; empty when there is no table. Raises as that does."""
-    if not table_comments(TABLE, (family,)):
+    if not table_heads(TABLE, (family,)):
         return {}
     output = libnftables.run(f"list counters table {family} {TABLE}")
     return {name: int(packets) for name, packets in _COUNTER.findall(output)}
