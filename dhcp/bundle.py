@@ -63,10 +63,10 @@ def _file(name: str) -> str:
 
 def _source(name: str) -> tuple[str, int, int]:
     """Name, time and size of a module's source."""
-    import os
+    from pathlib import Path
 
-    status = os.stat(_file(name))
-    return os.path.basename(_file(name)), int(status.st_mtime), status.st_size
+    path = Path(_file(name))
+    return path.name, int(path.stat().st_mtime), path.stat().st_size
 
 
 def _code(name: str) -> CodeType:

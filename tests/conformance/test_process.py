@@ -318,13 +318,18 @@ def test_refusals_change_nothing(link: Link, process: ServerProcess) -> None:
     assert link.ask(discover()) == [2]
 
 
-def test_a_foreign_mac_is_warned_about_once_with_both(link: Link, tmp_path: Path) -> None:
-    log = tmp_path / "dhcp.log"
+def logging_to(log: Path, link: Link) -> ServerProcess:
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with link.pod.entered():
         process = ServerProcess.spawn(fd, log_format="json")
         process.configure([TAP0])
     os.close(fd)
+    return process
+
+
+def test_a_foreign_mac_is_warned_about_once_with_both(link: Link, tmp_path: Path) -> None:
+    log = tmp_path / "dhcp.log"
+    process = logging_to(log, link)
     for _ in range(5):
         link.socket.send(discover(chaddr="52:54:00:ff:ff:ff"))
     link.ask(discover())
@@ -357,11 +362,7 @@ def test_status_counts_by_cause_and_lists_transactions(link: Link, process: Serv
 
 def test_the_log_is_a_line_each_in_a_file_of_its_own(link: Link, tmp_path: Path) -> None:
     log = tmp_path / "dhcp.log"
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with link.pod.entered():
-        process = ServerProcess.spawn(fd, log_format="json")
-        process.configure([TAP0])
-    os.close(fd)
+    process = logging_to(log, link)
     link.ask(discover())
     process.stop()
     events = [json.loads(line) for line in log.read_text().splitlines()]
