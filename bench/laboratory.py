@@ -166,21 +166,23 @@ class Laboratory:
     ) -> None:
         self._stack.close()
 
-    def start(self, words: Sequence[str | Path]) -> Process:
-        """Start a program in the pod."""
+    def start(self, words: Sequence[str | Path], cpu: int | None = None) -> Process:
+        """Start a program in the pod, on one CPU if one is given."""
         name = f"{len(list(self.directory.glob('*.stamp')))}"
         stamp, log = self.directory / f"{name}.stamp", self.directory / f"{name}.log"
         stamp.touch()
         with log.open("wb") as output:
-            return Process(_popen(self.pod, [self.tools.stamp, stamp, *words], output), stamp, log)
+            pinned = [] if cpu is None else ["taskset", "--cpu-list", str(cpu)]
+            return Process(_popen(self.pod, [*pinned, self.tools.stamp, stamp, *words], output), stamp, log)
 
     def load(self, mode: str, *options: str) -> dict[str, float]:
         """Run the load generator in the guest; raises BenchError."""
         return _answer(self._generator(mode, options))
 
-    def first_offer(self) -> FirstOffer:
-        """Begin to ask; a context manager."""
-        return FirstOffer(self._generator("first", ("--seconds", "10")))
+    def first_offer(self, cpu: int | None = None) -> FirstOffer:
+        """Begin to ask, on one CPU if one is given; a context manager."""
+        pinned = [] if cpu is None else ["--cpu", str(cpu)]
+        return FirstOffer(self._generator("first", ["--seconds", "10", *pinned]))
 
     def _generator(self, mode: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
         return _popen(self.guest, [self.tools.load, *options, mode, GUEST_NIC, MAC, ADDRESS], subprocess.PIPE)

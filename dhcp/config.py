@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dhcp.address import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.fields import ConfigError, Fields, interface_name, text_of
-from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME, parse_option
-from dhcp.record import record
+from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
+from dhcp.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConfig", "ConfigError", "Route", "interfaces_of", "parse_configs"]
 
+# What a configuration may take: thousands of routes, but not a guest's or a caller's mistake of any size.
+LARGEST_CONFIGURATION = 4 * 1024 * 1024
 INFINITE = 0xFFFFFFFF
 DEFAULT_LEASE = 86_400
 # A change of the configuration reaches every client that honours option 58 within the hour,
@@ -27,8 +29,7 @@ SMALLEST_MTU6 = 1280  # RFC 8200 §5
 FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 
 
-@record
-class Route:
+class Route(Record):
     """One classless static route; `gateway` 0.0.0.0 is on-link (RFC 3442)."""
 
     destination: bytes
@@ -36,8 +37,7 @@ class Route:
     gateway: bytes
 
 
-@record
-class ClientConfig:
+class ClientConfig(Record):
     """Everything that the one client behind one interface is told. Addresses are in network byte order."""
 
     client_mac: bytes
@@ -200,6 +200,8 @@ def _parse_address(text: str) -> bytes:
 
 
 def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
+    from dhcp.optionvalues import parse_option
+
     if not (number.isascii() and number.isdigit()) or number != str(int(number)):
         raise ValueError("options are named by their decimal number")
     return int(number), parse_option(int(number), text_of(value))

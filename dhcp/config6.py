@@ -6,7 +6,7 @@ from dhcp.address import parse_mac
 from dhcp.address6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
 from dhcp.fields import interface_name
 from dhcp.options6 import parse_option6
-from dhcp.record import record
+from dhcp.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 MOST_RESOLVERS = 16
 
 
-@record
-class Route6:
+class Route6(Record):
     """A prefix that is reached through the router (RFC 4191)."""
 
     destination: bytes
     prefix_length: int
 
 
-@record
-class ClientConfig6:
+class ClientConfig6(Record):
     """What the one client behind one interface is told over IPv6. Addresses are in network byte order."""
 
     client_address: bytes = b""

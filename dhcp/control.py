@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
 ADDRESS = b"\0virt-launcher/dhcp"
+MOST_CONNECTIONS = 8
 LARGEST_MESSAGE = 128 * 1024
 # One configuration and its sockets; the kernel's own limit is 253 (SCM_MAX_FD).
 MOST_DESCRIPTORS = 64

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
-from errno import EADDRINUSE
-from posix import chdir, close, closerange, geteuid, getpid, pread
+from _socket import socket
+from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, open, read
 
-from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.control import (
-    ADDRESS,
-    ControlError,
-    close_all,
-    control_socket,
-    peer,
-    receive_message,
-    send_message,
-)
+from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
+from dhcp.control import ADDRESS, MOST_CONNECTIONS, control_socket
 from dhcp.journal import Journal
 from dhcp.jsontext import loads
 from dhcp.loop import ServerLoop
@@ -25,12 +16,10 @@ from dhcp.transport import TransportError, open_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIGINT, SIGTERM, set_wakeup_fd, signal
+
+    from dhcp.conversation import Conversations
 else:
     from _signal import SIGINT, SIGTERM, set_wakeup_fd, signal  # without the enumerations around them
-
-MOST_CONNECTIONS = 8
-# What a configuration may take: thousands of routes, but not a guest's or a caller's mistake of any size.
-LARGEST_CONFIGURATION = 4 * 1024 * 1024
 
 
 class Daemon:
@@ -39,15 +28,16 @@ class Daemon:
     def __init__(self, journal: Journal) -> None:
         self._loop = ServerLoop(journal)
         self._journal = journal
-        self._owners = {0, geteuid()}
-        self._connections: set[socket] = set()
         self._problem = ""
+        self._talking: Conversations | None = None
         self._listener = control_socket()
         try:
             self._listener.bind(ADDRESS)
             self._listener.setblocking(False)
             self._listener.listen(MOST_CONNECTIONS)  # fixes the credentials that callers see
         except OSError as error:
+            from errno import EADDRINUSE
+
             self._problem = (
                 "another server serves this network namespace already"
                 if error.errno == EADDRINUSE
@@ -69,7 +59,7 @@ class Daemon:
 
         Until it has configured us, its going away ends us: nobody else would.
         """
-        self._adopt(parent)
+        self._conversations().adopt(parent)
         self._serve()
 
     def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
@@ -89,112 +79,23 @@ class Daemon:
             self._loop.flush()
 
     def _accept(self) -> None:
-        try:
-            fd, _ = self._listener._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
-        except OSError:
-            return  # gone again
-        connection = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
-        if peer(connection)[1] in self._owners and len(self._connections) < MOST_CONNECTIONS:
-            self._adopt(connection)
-        else:
-            connection.close()
+        self._conversations().accept(self._listener)
 
-    def _adopt(self, connection: socket) -> None:
-        connection.setblocking(False)
-        self._connections.add(connection)
-        self._loop.watch(connection, lambda: self._receive(connection))
+    def _conversations(self) -> Conversations:
+        """Imported for the first connection: until then a server that is alone answers its guest without it."""
+        if self._talking is None:
+            from dhcp.conversation import Conversations
 
-    def _receive(self, connection: socket) -> None:
-        try:
-            received = receive_message(connection)
-            if received is None:
-                self._disconnect(connection)
-                return
-            message, descriptors = received
-            retired: list[socket] = []
-            try:
-                answer = self._perform(message, descriptors, retired)
-            except (ControlError, ConfigError, LookupError, OSError) as error:
-                answer = {"error": str(error)}
-            send_message(connection, answer)
-            for sock in retired:
-                sock.close()
-        except BlockingIOError:
-            return
-        except ControlError as error:
-            self._journal.write("warning", "control", {"error": str(error)})
-            self._disconnect(connection)
-
-    def _disconnect(self, connection: socket) -> None:
-        self._loop.unwatch(connection)
-        self._connections.discard(connection)
-        connection.close()
-        if not self._connections and not self._loop.ports:
-            self._loop.stop()  # nobody has configured us and nobody is left who might
-
-    def _perform(self, message: dict[str, object], descriptors: list[int], retired: list[socket]) -> dict[str, object]:
-        operation = message.get("op")
-        if operation == "configure":
-            retired += self._configure(message.get("interfaces"), descriptors)
-            return {"pid": getpid()}
-        close_all(descriptors)
-        if operation == "interfaces":
-            return {"interfaces": self._loop.held()}
-        if operation == "status":
-            self._loop.flush()
-            return {
-                "pid": getpid(),
-                "ports": [port.status() for port in self._loop.ports.values()],
-                "suppressed_lines": self._journal.suppressed,
-                "transactions": list(self._journal.transactions),
-            }
-        if operation == "try":
-            return self._try(str(message.get("interface")), str(message.get("frame")))
-        if operation == "stop":
-            self._loop.stop()
-            return {"pid": getpid()}
-        raise ControlError(f"unknown operation {operation!r}")
-
-    def _try(self, interface: str, frame: str) -> dict[str, object]:
-        port = self._loop.ports.get(interface)
-        if port is None:
-            raise ControlError(f"{interface} is not served")
-        try:
-            return port.try_frame(bytes.fromhex(frame))
-        except ValueError:
-            raise ControlError("a frame is written in hexadecimal digits") from None
-
-    def _configure(self, interfaces: object, descriptors: list[int]) -> list[socket]:
-        """Take a configuration (the first descriptor) and a socket for each of the new interfaces named."""
-        if self._problem:
-            close_all(descriptors)
-            raise ControlError(self._problem)
-        if not isinstance(interfaces, list) or len(descriptors) != len(interfaces) + 1:
-            close_all(descriptors)
-            raise ControlError("configure needs a configuration and one socket for each new interface")
-        text, *rest = descriptors
-        sockets = {str(name): socket(fileno=fd) for name, fd in zip(interfaces, rest, strict=True)}
-        try:
-            try:
-                data = pread(text, LARGEST_CONFIGURATION, 0)
-            finally:
-                close(text)
-            configs = parse_configs(loads(data))
-            retired = self._loop.configure(configs, sockets)
-        except (ValueError, LookupError, OSError):
-            for sock in sockets.values():
-                sock.close()
-            raise
-        for config in configs:
-            self._journal.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
-        return retired
+            self._talking = Conversations(self._loop, self._journal, self._problem)
+        return self._talking
 
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
+    from dhcp import MODULES_FILE
+
     chdir("/")  # or the caller's folder could not be unmounted while we live
-    closerange(3, control_fd)
-    closerange(control_fd + 1, 1 << 20)
+    _close_all_but(control_fd, MODULES_FILE)
     daemon = Daemon(Journal(2, log_format, bounded))
     parent = socket(fileno=control_fd)
     drop_privileges()
@@ -208,8 +109,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     import sys
 
     try:
-        with open(path, encoding="utf-8") as file:
-            data = loads(file.read())
+        data = loads(_content(path))
         if isinstance(data, dict):
             data = {**data, "interface": interface}
         configs = parse_configs(data)
@@ -228,6 +128,25 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         print(error.strerror or error, file=sys.stderr)
         return 1
     return 0
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close what was inherited besides the standard streams."""
+    above = 3
+    for descriptor in sorted(kept):
+        if descriptor >= above:
+            closerange(above, descriptor)
+            above = descriptor + 1
+    closerange(above, 1 << 20)
+
+
+def _content(path: str) -> bytes:
+    """Without the layers of `open`, which take as long as a tenth of all the sockets."""
+    file = open(path, O_RDONLY | O_CLOEXEC)
+    try:
+        return read(file, LARGEST_CONFIGURATION)
+    finally:
+        close(file)
 
 
 def _noted(number: int, frame: object) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dhcp.record import record
+from dhcp.record import Record
 
 
-@record
-class Decision:
+class Decision(Record):
     """The answer to one frame, or the reason why it gets none."""
 
     reason: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dhcp.arp import answer_arp
 from dhcp.decision import Decision
 from dhcp.packet import (
     ETHERNET_OCTETS,
@@ -24,6 +23,8 @@ def handle(frame: bytes, port: Port) -> Decision:
     if ethertype == ETHERTYPE_IPV4:
         return answer_v4(frame, port)
     if ethertype == ETHERTYPE_ARP:
+        from dhcp.arp import answer_arp
+
         return answer_arp(frame, port)
     if ethertype == ETHERTYPE_IPV6:
         if port.ipv6 is None:

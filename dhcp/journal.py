@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fcntl import F_GETFL, fcntl
 from posix import O_ACCMODE, O_APPEND, O_CLOEXEC, O_RDWR, close, dup2, fstat, ftruncate, lseek, open, pread, write
 from time import gmtime, monotonic, strftime, time
 
@@ -11,14 +10,6 @@ from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.jsontext import dumps
 from dhcp.message import FOREIGN_MAC
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections import deque
-    from stat import S_ISREG
-else:
-    from _collections import deque  # without the rest of collections
-    from _stat import S_ISREG
 
 LARGEST_LOG = 1024 * 1024
 TRANSACTIONS = 64
@@ -36,7 +27,7 @@ class Journal:
     """
 
     def __init__(self, fd: int, log_format: str = "text", bounded: bool = False) -> None:
-        self.transactions: deque[dict[str, object]] = deque(maxlen=TRANSACTIONS)
+        self.transactions: list[dict[str, object]] = []
         self.suppressed = 0
         self._fd = fd
         self._json = log_format == "json"
@@ -45,9 +36,12 @@ class Journal:
         self._owed = 0
         self._strangers: set[bytes] = set()
         self._size = -1
-        if bounded and S_ISREG((status := fstat(fd)).st_mode):
-            self._size = status.st_size
-            _make_readable(fd)
+        if bounded:
+            from _stat import S_ISREG  # as lean as what it is a part of
+
+            if S_ISREG((status := fstat(fd)).st_mode):
+                self._size = status.st_size
+                _make_readable(fd)
 
     def transaction(self, config: ClientConfig, decision: Decision, xid: int) -> None:
         """Note one message of the client with its answer or silence."""
@@ -64,6 +58,7 @@ class Journal:
         if decision.dropped:
             fields["dropped_options"] = ",".join(str(code) for code in decision.dropped)
         self.transactions.append({"time": _timestamp(), **fields})
+        del self.transactions[:-TRANSACTIONS]
         self.write("warning" if decision.warning or decision.dropped else "info", "dhcp", fields)
 
     def stranger(self, config: ClientConfig, decision: Decision) -> None:
@@ -130,6 +125,8 @@ class Journal:
 
 def _make_readable(fd: int) -> None:
     """Reopen a log that was opened for writing only, while there is still the right to."""
+    from fcntl import F_GETFL, fcntl
+
     if fcntl(fd, F_GETFL) & O_ACCMODE == O_RDWR:
         return
     try:

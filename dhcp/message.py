@@ -8,7 +8,7 @@ from dhcp.address import ANY
 from dhcp.optioncodes import MESSAGE_TYPE
 from dhcp.options import FILE_OCTETS, SNAME_OCTETS, Layout, decode_options
 from dhcp.packet import Unusable
-from dhcp.record import record
+from dhcp.record import Record
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 NAMES = ("", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM")
@@ -25,8 +25,7 @@ _BOOTREQUEST, _BOOTREPLY, _ETHERNET = 1, 2, 1
 _HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 
 
-@record
-class Message:
+class Message(Record):
     """A well-formed message of a client."""
 
     kind: int

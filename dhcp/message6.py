@@ -14,7 +14,7 @@ from dhcp.options6 import (
     decode_options6,
 )
 from dhcp.packet import Unusable
-from dhcp.record import record
+from dhcp.record import Record
 
 SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECLINE = range(1, 10)
 INFORMATION_REQUEST = 11
@@ -40,8 +40,7 @@ MOST_ASSOCIATIONS = 8
 MOST_ADDRESSES6 = 16
 
 
-@record
-class Association:
+class Association(Record):
     """An IA_NA or IA_PD of a client, with the addresses of an IA_NA."""
 
     code: int
@@ -49,8 +48,7 @@ class Association:
     addresses: tuple[bytes, ...] = ()
 
 
-@record
-class Message6:
+class Message6(Record):
     """A well-formed message of a client."""
 
     kind: int

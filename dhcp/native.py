@@ -5,47 +5,30 @@
 
 from __future__ import annotations
 
+from sys import byteorder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctypes import CDLL, Array, addressof, c_char
+    from ctypes import CDLL, c_char_p
 
-    _prctl = CDLL(None).prctl
-
-    def _array(octets: bytes) -> Array[c_char]: ...
-
+    prctl = CDLL(None).prctl
 else:
     try:
-        from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, addressof, dlopen, dlsym
+        from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen, dlsym
 
-        class _Char(_SimpleCData):
-            _type_ = "c"
+        class c_char_p(_SimpleCData):  # noqa: N801 - the names of ctypes
+            _type_ = "z"
 
-        class _Int(_SimpleCData):
-            _type_ = "i"
-
-        class _Function(CFuncPtr):
+        class _Function(CFuncPtr):  # whose result is an int
             _flags_ = FUNCFLAG_CDECL
-            _restype_ = _Int
 
-        _prctl = _Function(dlsym(dlopen(None, 0), "prctl"))
+        prctl = _Function(dlsym(dlopen(None, 0), "prctl"))
     except (ImportError, AttributeError, TypeError):  # an interpreter whose ctypes is built otherwise
-        from ctypes import CDLL, addressof, c_char
+        from ctypes import CDLL, c_char_p
 
-        _Char = c_char
-        _prctl = CDLL(None).prctl
-
-    def _array(octets):
-        return (_Char * len(octets)).from_buffer_copy(octets)
+        prctl = CDLL(None).prctl
 
 
-def prctl(operation: int, argument: int) -> bool:
-    """Whether the kernel did what was asked; the remaining arguments of prctl(2) are 0."""
-    return bool(_prctl(operation, argument, 0, 0, 0) == 0)
-
-
-class Octets:
-    """A copy of octets that stays where it is, for kernel structures that hold a pointer."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._array = _array(octets)
-        self.address = addressof(self._array)
+def address_of(octets: bytes) -> int:
+    """Where these octets are in memory, which holds for as long as the object is kept."""
+    return int.from_bytes(bytes(c_char_p(octets)), byteorder)

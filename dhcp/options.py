@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.optioncodes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD, PAD
-from dhcp.record import record
+from dhcp.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def _collect(field: bytes, found: dict[int, bytes]) -> None:
         found[code] = found.get(code, b"") + field[start:at]
 
 
-@record
-class Layout:
+class Layout(Record):
     """Options as they stand in a reply. `file` and `sname` are empty when they hold no options."""
 
     field: bytes

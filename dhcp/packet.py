@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.record import record
+from dhcp.record import Record
 
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
@@ -32,8 +32,7 @@ class Unusable(Exception):
         self.reason = reason
 
 
-@record
-class Datagram:
+class Datagram(Record):
     """One UDP datagram that was sent to the DHCP server port."""
 
     source: bytes

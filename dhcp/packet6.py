@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
-from dhcp.record import record
+from dhcp.record import Record
 
 IPV6_OCTETS = 40
 UDP_OCTETS = 8
@@ -23,8 +23,7 @@ _PSEUDO = Struct("!16s16sII")
 _UDP_HEADER = Struct("!HHHH")
 
 
-@record
-class Packet6:
+class Packet6(Record):
     """One IPv6 packet without extension headers."""
 
     source_mac: bytes

@@ -24,15 +24,14 @@ from dhcp.optioncodes import (
     TFTP_SERVER_NAME,
 )
 from dhcp.options import encode_routes, encode_search
-from dhcp.record import record
+from dhcp.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dhcp.port6 import Port6
 
 
-@record
-class Port:
+class Port(Record):
     """What `handle` needs to know of a guest port; made by `serve_port`, never changed."""
 
     config: ClientConfig

@@ -8,7 +8,7 @@ from dhcp.config6 import ClientConfig6
 from dhcp.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
 from dhcp.packet6 import IPV6_OCTETS
 from dhcp.ra import encode_advertisement
-from dhcp.record import record
+from dhcp.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ STANDS_FOR_ROUTER = b"\xfe\x80" + bytes(10) + b"\x00\xfc\x00\x01"
 _DUID_UUID = b"\x00\x04" + b"vmlaun\x80\x00\x80\x00"
 
 
-@record
-class Port6:
+class Port6(Record):
     """What the decisions about IPv6 need to know of a guest port; made by `serve_port6`, never changed."""
 
     client_mac: bytes

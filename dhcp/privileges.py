@@ -21,7 +21,7 @@ def drop_privileges() -> None:
         setgroups([])
         setresgid(NOBODY, NOBODY, NOBODY)
         setresuid(NOBODY, NOBODY, NOBODY)  # leaves no capability in any set but the bounding one
-    if not prctl(_PR_SET_NO_NEW_PRIVS, 1):
+    if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError("no_new_privs cannot be set")
 
 
@@ -30,6 +30,5 @@ def _empty_bounding_set() -> None:
 
     Without CAP_SETPCAP nothing is dropped; no_new_privs makes that set moot anyway.
     """
-    for capability in range(64):
-        if not prctl(_PR_CAPBSET_DROP, capability):
-            return
+    numbers = range(64)
+    any(map(prctl, [_PR_CAPBSET_DROP] * len(numbers), numbers))  # until one fails

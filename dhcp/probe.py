@@ -14,8 +14,8 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from dhcp.optioncodes import parse_option
 from dhcp.options import decode_options
+from dhcp.optionvalues import parse_option
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 HEADER_OCTETS = 240

@@ -7,8 +7,8 @@ import sys
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
-from struct import pack
 
+from dhcp.bundle import find_bundle
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.control import ADDRESS, ControlError, control_socket, peer, receive_message, send_message
 from dhcp.jsontext import dumps
@@ -23,25 +23,11 @@ else:
 
 # What the server may take to answer; it answers in milliseconds.
 TIMEOUT = 5.0
-_FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 def server_command() -> list[str]:
-    """What starts a server, without its options: this interpreter, isolated, with `dhcp/__main__.py`.
-
-    Its byte code where that is of the present source, for to compile it takes a third of what a bundle saves. The
-    interpreter does not look when it is given byte code.
-    """
-    main = os.path.join(_FOLDER, "__main__.py")
-    cached = os.path.join(_FOLDER, "__pycache__", f"__main__.{sys.implementation.cache_tag}.pyc")
-    try:
-        with open(cached, "rb") as file:
-            made_of = file.read(16)[4:]
-        source = os.stat(main)
-        if made_of == pack("<III", 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF):  # PEP 552
-            main = cached
-    except OSError:
-        pass  # not compiled yet
+    """What starts a server, without its options: this interpreter, isolated, with the bundle if there is one."""
+    main = find_bundle() or os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     return [sys.executable, "-I", "-S", main]
 
 

@@ -9,62 +9,62 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
     @dataclass_transform(frozen_default=True)
-    def record(cls: type[_T]) -> type[_T]:
-        """Type checkers see a frozen dataclass."""
+    class Record:
+        """Type checkers see frozen dataclasses."""
 
     def replace(item: _T, **changes: object) -> _T: ...
 
 else:
 
-    def replace(item, **changes):
-        """A record with some of its fields changed."""
-        return type(item)(**{**{name: getattr(item, name) for name in item.__slots__}, **changes})
+    class _RecordType(type):
+        """Makes the annotated fields of a class, in order, its slots; a value given there is the field's default."""
 
-    def record(cls):
-        """Turn annotated fields into a frozen, slotted class: `__init__`, `==`, `hash`, `repr`.
+        def __new__(meta, name, bases, body):
+            fields = tuple(body.get("__annotations__", ()))
+            defaults = {field: body.pop(field) for field in fields if field in body}
+            return super().__new__(meta, name, bases, {**body, "__slots__": fields, "_defaults": defaults})
 
-        The fields are the annotations in order, a class attribute of the same name is the default.
+    class Record(metaclass=_RecordType):
+        """What a class inherits that is nothing but its annotated fields: `__init__`, `==`, `hash` and `repr`.
+
         Raises TypeError for a missing, an unknown or a doubled argument, AttributeError on assignment.
         """
-        fields = tuple(cls.__annotations__)
-        defaults = {name: cls.__dict__[name] for name in fields if name in cls.__dict__}
-        put = object.__setattr__
 
-        def __init__(self, *args, **named):  # noqa: N807
-            if len(args) > len(fields):
-                raise TypeError(f"{cls.__name__}: {len(args)} values for {len(fields)} fields")
-            values = dict(zip(fields, args, strict=False))
-            for name in named:
-                if name not in fields or name in values:
-                    raise TypeError(f"{cls.__name__}: unexpected {name}")
-            values = {**defaults, **values, **named}
-            for name in fields:
-                if name not in values:
-                    raise TypeError(f"{cls.__name__}: {name} is missing")
-                put(self, name, values[name])
+        def __init__(self, *args, **named):
+            fields, values = self.__slots__, {**self._defaults, **named}
+            if args:
+                if len(args) > len(fields) or not named.keys().isdisjoint(fields[: len(args)]):
+                    raise TypeError(f"{type(self).__name__}: a field is given twice, or there is none for a value")
+                values.update(zip(fields, args, strict=False))
+            put = object.__setattr__
+            try:
+                for name, value in values.items():
+                    put(self, name, value)
+            except AttributeError:
+                raise TypeError(f"{type(self).__name__}: unexpected {name}") from None
+            if len(values) < len(fields):
+                raise TypeError(f"{type(self).__name__}: missing {', '.join(set(fields) - values.keys())}")
 
-        def __setattr__(self, name, value=None):  # noqa: N807
-            raise AttributeError(f"{cls.__name__}.{name} is read-only")
+        def __setattr__(self, name, value=None):
+            raise AttributeError(f"{type(self).__name__}.{name} is read-only")
 
-        def __eq__(self, other):  # noqa: N807
+        __delattr__ = __setattr__
+
+        def __eq__(self, other):
             if type(other) is not type(self):
                 return NotImplemented
-            return all(getattr(self, name) == getattr(other, name) for name in fields)
+            return _values(self) == _values(other)
 
-        def __hash__(self):  # noqa: N807
-            return hash(tuple(getattr(self, name) for name in fields))
+        def __hash__(self):
+            return hash(_values(self))
 
-        def __repr__(self):  # noqa: N807
-            return f"{cls.__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+        def __repr__(self):
+            fields = zip(self.__slots__, _values(self), strict=True)
+            return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields)})"
 
-        body = {k: v for k, v in cls.__dict__.items() if k not in (*fields, "__dict__", "__weakref__")}
-        body.update(
-            __slots__=fields,
-            __init__=__init__,
-            __setattr__=__setattr__,
-            __delattr__=__setattr__,
-            __eq__=__eq__,
-            __hash__=__hash__,
-            __repr__=__repr__,
-        )
-        return type(cls)(cls.__name__, cls.__bases__, body)
+    def _values(item):
+        return tuple([getattr(item, name) for name in item.__slots__])
+
+    def replace(item, **changes):
+        """A record with some of its fields changed."""
+        return type(item)(**{**dict(zip(item.__slots__, _values(item), strict=True)), **changes})

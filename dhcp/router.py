@@ -7,12 +7,9 @@ from dhcp.decision import Decision
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from random import Random
 
     from dhcp.advertiser import Advertiser
     from dhcp.port6 import Port6
-else:
-    from _random import Random  # without the distributions around it
 
 NEVER = float("inf")
 
@@ -39,6 +36,8 @@ class Router:
         if port is None:
             self._advertiser = None
         elif self._advertiser is None:
+            from _random import Random  # without the distributions around it
+
             from dhcp.advertiser import Advertiser
 
             self._advertiser = Advertiser(now, Random().random)

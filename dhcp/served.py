@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
-from errno import ENETDOWN
 from time import monotonic
 
 from dhcp.address import mac_text
@@ -32,12 +31,8 @@ from dhcp.transport import attach_filter, passes, port_mac, port_problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections import deque
-
     from dhcp.prepared import RequestKey
     from dhcp.uplink import Uplink
-else:
-    from _collections import deque  # without the rest of collections
 
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
 _LARGEST_FRAME = 2048
@@ -65,7 +60,7 @@ class ServedPort:
         self._frame = bytearray(_LARGEST_FRAME)
         self._prepared: dict[RequestKey, PreparedReply] = {}
         self._latest = _NOTHING_YET
-        self._unlogged: deque[tuple[Decision, int]] = deque(maxlen=_UNLOGGED)
+        self._unlogged: list[tuple[Decision, int]] = []
         self._happened = 0
         self._guard = Guard()
         self.router = Router(sock.send)
@@ -125,6 +120,7 @@ class ServedPort:
         """
         receive, send, frame = self.socket.recv_into, self.socket.send, self._frame
         unlogged = self._unlogged
+        del unlogged[:-_UNLOGGED]
         split, read, fill = HEAD.unpack_from, XID.unpack_from, REPLY.pack_into
         flags = 0 if self.lingers else MSG_DONTWAIT
         head, rest, reply = self._latest
@@ -242,6 +238,8 @@ class ServedPort:
 
     def _broken(self, doing: str, error: OSError) -> None:
         """A port that is down or gone may come back, or be replaced by a reconfiguration: keep on."""
+        from errno import ENETDOWN
+
         if doing == "send":
             self.send_errors += 1
         if error.errno != ENETDOWN or doing == "send":
@@ -266,13 +264,14 @@ class ServedPort:
         self.count()
         if self._guard.raised and self._guard.is_over(monotonic()):
             self._attach_filter()
+        del self._unlogged[:-_UNLOGGED]
         lost = self._happened - len(self._unlogged)
         self._happened = 0
         if lost > 0:
             self._journal.lost(lost)
-        while self._unlogged:
-            decision, xid = self._unlogged.popleft()
+        for decision, xid in self._unlogged:
             self._journal.transaction(self.config, decision, xid)
+        self._unlogged.clear()
 
     def status(self) -> dict[str, object]:
         """Counters and addresses, for people and for metrics."""

@@ -13,11 +13,10 @@ from _socket import (
     socket,
     socketpair,
 )
-from fcntl import ioctl
 from struct import pack, unpack_from
 
 from dhcp.bpf import REJECT_ALL
-from dhcp.native import Octets
+from dhcp.native import address_of
 
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUF = 8
@@ -66,8 +65,7 @@ def open_port(interface: str) -> socket:
 
 def attach_filter(sock: socket, program: bytes) -> None:
     """Replace the socket's filter by a classic BPF program (`SO_ATTACH_FILTER`), atomically; raises OSError."""
-    code = Octets(program)
-    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, code.address))
+    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, address_of(program)))
 
 
 def port_mac(sock: socket) -> bytes:
@@ -97,6 +95,8 @@ def port_problem(sock: socket, interface: str) -> str:
     """Why no frame could come in through the socket; empty when one could, from a guest or as soon as there is one."""
     if sock.getsockname()[0] != interface:
         return f"the server's socket has lost {interface}, which was removed or renamed"
+    from fcntl import ioctl
+
     request = pack("16s24x", interface.encode())
     flags: int = unpack_from("H", ioctl(sock.fileno(), _SIOCGIFFLAGS, request), 16)[0]
     return "" if flags & _IFF_UP else f"{interface} is down"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
 
-from dhcp.bpf import advertisement_filter
+from dhcp.bpf6 import advertisement_filter
 from dhcp.ndp import advertised_mac, solicit_neighbour
 from dhcp.packet import Unusable
 from dhcp.packet6 import decode_packet6

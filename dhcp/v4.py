@@ -242,7 +242,9 @@ def _layout(message: Message, port: Port, kind: int, extra: Sequence[tuple[int, 
     if _is_ipxe(message) and IPXE not in port.options:
         options.append((IPXE, _IPXE_NO_PROXY))
     if CLIENT_FQDN in message.options and CLIENT_FQDN not in port.options:
-        options += _fqdn(message.options[CLIENT_FQDN])
+        from dhcp.fqdn import answer_fqdn
+
+        options += answer_fqdn(message.options[CLIENT_FQDN])
     options += _client_id(message)
     present = [code for code, _ in options]
     expendable = [code for code in reversed(present) if code not in _PRECEDENCE]
@@ -265,28 +267,6 @@ def _client_id(message: Message) -> list[tuple[int, bytes]]:
 
 def _is_ipxe(message: Message) -> bool:
     return b"iPXE" in message.options.get(USER_CLASS, b"")
-
-
-def _fqdn(value: bytes) -> list[tuple[int, bytes]]:
-    """Option 81 as the client sent it, saying that nobody updates the DNS here (RFC 4702 §4: N=1, S=0).
-
-    A malformed one is not repeated.
-    """
-    if len(value) < 3 or len(value) > 255:
-        return []
-    flags = value[0]
-    if flags & 0b0100 and not _is_name(value[3:]):
-        return []
-    overridden = 0b0010 if flags & 0b0001 else 0
-    return [(CLIENT_FQDN, bytes((flags & 0b0100 | 0b1000 | overridden, 255, 255)) + value[3:])]
-
-
-def _is_name(encoded: bytes) -> bool:
-    """Whether these are labels (RFC 1035 §3.1); a partial name lacks the empty one at its end (RFC 4702 §2.3.1)."""
-    at = 0
-    while at < len(encoded) and 0 < encoded[at] < 64:
-        at += 1 + encoded[at]
-    return at == len(encoded) or encoded[at:] == b"\0"
 
 
 def _boot_fields(port: Port) -> dict[str, bytes]:

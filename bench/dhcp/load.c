@@ -27,7 +27,7 @@ enum { WINDOW_MAXIMUM = 256 };
 enum { PATIENCE = 200000000 };
 
 static int packets;
-static int count = 1000, warmup = 50, window = 32, rate = 20000, interval_us = 250, vary;
+static int count = 1000, warmup = 50, window = 32, rate = 20000, interval_us = 100, vary;
 static double seconds = 1;
 
 static void wait_at_most(uint64_t nanoseconds)

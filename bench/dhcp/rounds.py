@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from bench.dhcp.servers import Server, bare
-from bench.laboratory import PORT, Laboratory, Process, Tools, cpu_ns, pin, pss_mib
+from bench.laboratory import PORT, Laboratory, Process, Tools, cpu_ns, pss_mib
 
 WINDOW = 32
 _SETTLE_SECONDS = 0.3
@@ -30,11 +30,12 @@ def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
     """Figures by metric; raises BenchError when the server does not answer."""
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
-        with laboratory.first_offer() as first, laboratory.start(words) as process:
+        client, its_own = cpus()
+        with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
             figures = {"start_ms": first.milliseconds_after(process)}
             time.sleep(_SETTLE_SECONDS)
             figures["pss_idle_mib"], figures["alone_idle_mib"] = pss_mib(process.pid)
-            figures |= _latency(laboratory, process, effort)
+            figures |= _latency(laboratory, effort)
             figures |= _throughput(laboratory, process, effort)
             figures["pss_loaded_mib"], figures["alone_loaded_mib"] = pss_mib(process.pid)
             return figures
@@ -43,7 +44,7 @@ def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
 def start_bare_python(tools: Tools) -> dict[str, float]:
     """How long a Python takes that opens the same socket and does nothing else."""
     with Laboratory(tools, pod_interface=False) as laboratory:
-        with laboratory.start(bare(PORT)) as process:
+        with laboratory.start(bare(PORT), cpus()[1]) as process:
             process.wait()
             return {"start_ms": (int(process.output()) - process.started_ns) / 1e6}
 
@@ -52,10 +53,9 @@ def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
     """How a good client fares while broken messages come in by the thousand."""
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
-        with laboratory.first_offer() as first, laboratory.start(words) as process:
+        client, its_own = cpus()
+        with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
             first.milliseconds_after(process)
-            client, its_own = _cpus()
-            pin(process.pid, its_own)
             answer = laboratory.load("storm", "--cpu", str(client), "--seconds", str(2 * effort.seconds))
             figures = {
                 "bad_per_second": answer["bad_per_second"],
@@ -67,15 +67,14 @@ def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
             return figures
 
 
-def _cpus() -> tuple[int, int]:
+def cpus() -> tuple[int, int]:
     """The client's and the server's; the same where there is but one."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
 
 
-def _latency(laboratory: Laboratory, process: Process, effort: Effort) -> dict[str, float]:
-    client, its_own = _cpus()
-    pin(process.pid, its_own)
+def _latency(laboratory: Laboratory, effort: Effort) -> dict[str, float]:
+    client, its_own = cpus()
     figures: dict[str, float] = {}
     for name, cpu in (("two_cores", client), ("one_core", its_own)):
         if name == "two_cores" and client == its_own:
@@ -87,7 +86,7 @@ def _latency(laboratory: Laboratory, process: Process, effort: Effort) -> dict[s
 
 
 def _throughput(laboratory: Laboratory, process: Process, effort: Effort) -> dict[str, float]:
-    options = ["--cpu", str(_cpus()[0]), "--window", str(WINDOW), "--seconds", str(effort.seconds)]
+    options = ["--cpu", str(cpus()[0]), "--window", str(WINDOW), "--seconds", str(effort.seconds)]
     before = cpu_ns(process.pid)
     answer = laboratory.load("window", *options)
     used = cpu_ns(process.pid) - before

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
 import dhcp
+from dhcp.bundle import find_bundle
 from dhcp.config import ConfigError
 from dhcp.process import ServerError, ServerProcess, connect
 from dhcp.server import SingleClientDHCPServer
@@ -132,7 +133,10 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     descriptors = Path(f"/proc/{process.pid}/fd")
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
     # standard streams; epoll; listener, this connection, the packet socket, and the pair by which a signal wakes it
-    assert targets == ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 5
+    expected = ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 5
+    if (start := find_bundle()) is not None:  # what it may import later, as nobody
+        expected.append(start.removesuffix("start") + "modules")
+    assert targets == sorted(expected)
     assert os.getsid(process.pid) == process.pid
 
 
@@ -147,10 +151,12 @@ def test_the_log_is_the_only_file_that_it_holds(link: Link, tmp_path: Path) -> N
     os.close(fd)
     held = {int(entry.name): os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
     files = {number: target for number, target in held.items() if target.startswith("/")}
-    assert files == {0: "/dev/null", 1: "/dev/null", 2: str(log)}
+    later = {number: target for number, target in files.items() if target.endswith(".modules")}
+    assert files == {0: "/dev/null", 1: "/dev/null", 2: str(log), **later}
     assert {target.partition(":")[0] for target in set(held.values()) - set(files.values())} == {"anon_inode", "socket"}
-    flags = Path(f"/proc/{process.pid}/fdinfo/0").read_text().split("flags:")[1].split()[0]
-    assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
+    for number in (0, *later):
+        flags = Path(f"/proc/{process.pid}/fdinfo/{number}").read_text().split("flags:")[1].split()[0]
+        assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
     process.stop()
 
 
@@ -581,45 +587,47 @@ def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Pa
     connection.stop()
 
 
-def test_a_bundle_counts_only_for_the_sources_it_was_made_of(private: Path) -> None:
-    def imported() -> str:
-        main = f"{private}/dhcp/__pycache__/__main__.{sys.implementation.cache_tag}.pyc"
-        done = subprocess.run([sys.executable, "-ISv", main, "--help"], capture_output=True, text=True, check=True)
-        return "bundle" if "/dhcp/loop.py" not in done.stderr else done.stdout
-
-    bundle(private)
-    assert imported() == "bundle"
-    source = private / "dhcp/commandline.py"
-    source.write_text(source.read_text().replace("Serve one", "Serve only one"))
-    assert "Serve only one DHCP client" in imported()
-    bundle(private)
-    assert imported() == "bundle"
-    next((private / "dhcp/__pycache__").glob("server.*.bundle")).write_bytes(b"nonsense")
-    assert "Serve only one DHCP client" in imported()
+BUNDLED, PLAIN = "__pycache__/server", "__main__"
 
 
-def test_byte_code_outlives_an_image_that_keeps_whole_seconds_only(private: Path) -> None:
-    """As layers of container images do; and byte code of another source than the present one is not run."""
+def starts_from(folder: Path) -> str:
+    """The path in the package of what starts a server, which works."""
     command = "import sys; sys.path.insert(0, sys.argv[1]); from dhcp.process import server_command as c; print(*c())"
+    done = subprocess.run([sys.executable, "-c", command, folder], capture_output=True, text=True, check=True)
+    *python, program = done.stdout.split()
+    shown = subprocess.run([*python, "-v", program, "-h"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("usage: ")
+    start = program.removeprefix(f"{folder}/dhcp/").partition(".")[0]
+    assert (start == PLAIN) == ("/dhcp/loop." in shown.stderr), "a bundle takes no module from its own file"
+    return start
 
-    def start() -> str:
-        done = subprocess.run([sys.executable, "-c", command, private], capture_output=True, text=True, check=True)
-        words = done.stdout.split()
-        shown = subprocess.run([*words, "-h"], capture_output=True, text=True, check=True)
-        assert shown.stdout.startswith("usage: ")
-        return words[-1].removeprefix(f"{private}/dhcp/")
 
+def test_a_bundle_counts_only_for_the_sources_it_was_made_of(private: Path) -> None:
+    assert starts_from(private) == PLAIN
+    bundle(private)
+    assert starts_from(private) == BUNDLED
+    with (private / "dhcp/commandline.py").open("a") as source:
+        source.write("# changed\n")
+    assert starts_from(private) == PLAIN
+    bundle(private)
+    assert starts_from(private) == BUNDLED
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"nonsense")], ids=["lost", "nonsense"])
+@pytest.mark.parametrize("file", ["start", "modules"])
+def test_a_damaged_bundle_does_not_count(private: Path, file: str, damage: Callable[[Path], object]) -> None:
+    bundle(private)
+    damage(next((private / "dhcp/__pycache__").glob(f"server.*.{file}")))
+    assert starts_from(private) == PLAIN
+
+
+def test_a_bundle_outlives_an_image_that_keeps_whole_seconds_only(private: Path) -> None:
+    """As layers of container images do."""
     bundle(private)
     for path in (private / "dhcp").rglob("*"):
         seconds = int(path.stat().st_mtime)
         os.utime(path, (seconds, seconds))
-    assert start().startswith("__pycache__/__main__.")
-    main = f"{private}/dhcp/__pycache__/__main__.{sys.implementation.cache_tag}.pyc"
-    done = subprocess.run([sys.executable, "-ISv", main, "--help"], capture_output=True, text=True, check=True)
-    assert "/dhcp/loop.py" not in done.stderr
-    with (private / "dhcp/__main__.py").open("a") as source:
-        source.write("# changed\n")
-    assert start() == "__main__.py"
+    assert starts_from(private) == BUNDLED
 
 
 def test_a_signal_is_heard_whenever_it_comes(link: Link) -> None:

@@ -23,7 +23,8 @@ from lab.requests6 import (
     solicit,
 )
 
-from dhcp.bpf import MOST_ADDRESSES, MOST_ADDRESSES6, frame_filter
+from dhcp.bpf import MOST_ADDRESSES, frame_filter
+from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.config import parse_configs
 from dhcp.handler import handle
 from dhcp.port import serve_port

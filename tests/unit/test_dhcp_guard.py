@@ -22,7 +22,8 @@ from lab.requests import (
 )
 from test_dhcp_handler import PORT, SEEDS, mutated
 
-from dhcp.bpf import MOST_ADDRESSES, MOST_ADDRESSES6, frame_filter
+from dhcp.bpf import MOST_ADDRESSES, frame_filter
+from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 from dhcp.handler import handle
 from dhcp.transport import passes

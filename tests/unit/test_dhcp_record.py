@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp import jsontext
-from dhcp.record import record
+from dhcp.record import Record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,8 +21,7 @@ JSON = st.recursive(
 )
 
 
-@record
-class Point:
+class Point(Record):
     """A record for the tests."""
 
     x: int

@@ -1,0 +1,129 @@
+"""The control connections of a server, through which it is configured, asked and stopped."""
+
+from __future__ import annotations
+
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+from posix import close, geteuid, getpid, pread
+
+from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
+from dhcp.control import MOST_CONNECTIONS, ControlError, close_all, peer, receive_message, send_message
+from dhcp.jsontext import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dhcp.journal import Journal
+    from dhcp.loop import ServerLoop
+
+
+class Conversations:
+    """All connections of one server; `problem` is why it cannot be configured, empty when it can."""
+
+    def __init__(self, loop: ServerLoop, journal: Journal, problem: str) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._problem = problem
+        self._owners = {0, geteuid()}
+        self._connections: set[socket] = set()
+
+    def accept(self, listener: socket) -> None:
+        """Take a connection that waits, if it is of an owner and not one too many."""
+        try:
+            fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
+        except OSError:
+            return  # gone again
+        connection = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+        if peer(connection)[1] in self._owners and len(self._connections) < MOST_CONNECTIONS:
+            self.adopt(connection)
+        else:
+            connection.close()
+
+    def adopt(self, connection: socket) -> None:
+        """Listen to a connection."""
+        connection.setblocking(False)
+        self._connections.add(connection)
+        self._loop.watch(connection, lambda: self._receive(connection))
+
+    def _receive(self, connection: socket) -> None:
+        try:
+            received = receive_message(connection)
+            if received is None:
+                self._disconnect(connection)
+                return
+            message, descriptors = received
+            retired: list[socket] = []
+            try:
+                answer = self._perform(message, descriptors, retired)
+            except (ControlError, ConfigError, LookupError, OSError) as error:
+                answer = {"error": str(error)}
+            send_message(connection, answer)
+            for sock in retired:
+                sock.close()
+        except BlockingIOError:
+            return
+        except ControlError as error:
+            self._journal.write("warning", "control", {"error": str(error)})
+            self._disconnect(connection)
+
+    def _disconnect(self, connection: socket) -> None:
+        self._loop.unwatch(connection)
+        self._connections.discard(connection)
+        connection.close()
+        if not self._connections and not self._loop.ports:
+            self._loop.stop()  # nobody has configured us and nobody is left who might
+
+    def _perform(self, message: dict[str, object], descriptors: list[int], retired: list[socket]) -> dict[str, object]:
+        operation = message.get("op")
+        if operation == "configure":
+            retired += self._configure(message.get("interfaces"), descriptors)
+            return {"pid": getpid()}
+        close_all(descriptors)
+        if operation == "interfaces":
+            return {"interfaces": self._loop.held()}
+        if operation == "status":
+            self._loop.flush()
+            return {
+                "pid": getpid(),
+                "ports": [port.status() for port in self._loop.ports.values()],
+                "suppressed_lines": self._journal.suppressed,
+                "transactions": list(self._journal.transactions),
+            }
+        if operation == "try":
+            return self._try(str(message.get("interface")), str(message.get("frame")))
+        if operation == "stop":
+            self._loop.stop()
+            return {"pid": getpid()}
+        raise ControlError(f"unknown operation {operation!r}")
+
+    def _try(self, interface: str, frame: str) -> dict[str, object]:
+        port = self._loop.ports.get(interface)
+        if port is None:
+            raise ControlError(f"{interface} is not served")
+        try:
+            return port.try_frame(bytes.fromhex(frame))
+        except ValueError:
+            raise ControlError("a frame is written in hexadecimal digits") from None
+
+    def _configure(self, interfaces: object, descriptors: list[int]) -> list[socket]:
+        """Take a configuration (the first descriptor) and a socket for each of the new interfaces named."""
+        if self._problem:
+            close_all(descriptors)
+            raise ControlError(self._problem)
+        if not isinstance(interfaces, list) or len(descriptors) != len(interfaces) + 1:
+            close_all(descriptors)
+            raise ControlError("configure needs a configuration and one socket for each new interface")
+        text, *rest = descriptors
+        sockets = {str(name): socket(fileno=fd) for name, fd in zip(interfaces, rest, strict=True)}
+        try:
+            try:
+                data = pread(text, LARGEST_CONFIGURATION, 0)
+            finally:
+                close(text)
+            configs = parse_configs(loads(data))
+            retired = self._loop.configure(configs, sockets)
+        except (ValueError, LookupError, OSError):
+            for sock in sockets.values():
+                sock.close()
+            raise
+        for config in configs:
+            self._journal.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
+        return retired
