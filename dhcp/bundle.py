@@ -30,7 +30,10 @@ _LATER = (
     "dhcp.fqdn",
     "dhcp.ipv6",
     "dhcp.optionvalues",
+    "dhcp.overload",
     "dhcp.port6",
+    "dhcp.router",
+    "dhcp.trial",
     "dhcp.uplink",
 )
 # The standard library's in Python, as far as they are not frozen.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from _socket import (
-    AF_UNIX,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_TRUNC,
     SCM_RIGHTS,
     SO_PEERCRED,
-    SOCK_CLOEXEC,
-    SOCK_SEQPACKET,
     SOL_SOCKET,
     socket,
 )
@@ -25,9 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
-ADDRESS = b"\0virt-launcher/dhcp"
-MOST_CONNECTIONS = 8
 LARGEST_MESSAGE = 128 * 1024
 # One configuration and its sockets; the kernel's own limit is 253 (SCM_MAX_FD).
 MOST_DESCRIPTORS = 64
@@ -35,11 +29,6 @@ MOST_DESCRIPTORS = 64
 
 class ControlError(Exception):
     """A message that is not one of the protocol, or a peer that has gone."""
-
-
-def control_socket() -> socket:
-    """A new socket of the kind that both ends use."""
-    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
 
 
 def send_message(sock: socket, message: dict[str, object], descriptors: Sequence[int] = ()) -> None:

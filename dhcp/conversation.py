@@ -6,8 +6,9 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from posix import close, geteuid, getpid, pread
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
-from dhcp.control import MOST_CONNECTIONS, ControlError, close_all, peer, receive_message, send_message
+from dhcp.control import ControlError, close_all, peer, receive_message, send_message
 from dhcp.jsontext import loads
+from dhcp.transport import MOST_CONNECTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,11 +96,13 @@ class Conversations:
         raise ControlError(f"unknown operation {operation!r}")
 
     def _try(self, interface: str, frame: str) -> dict[str, object]:
+        from dhcp.trial import try_frame
+
         port = self._loop.ports.get(interface)
         if port is None:
             raise ControlError(f"{interface} is not served")
         try:
-            return port.try_frame(bytes.fromhex(frame))
+            return try_frame(port, bytes.fromhex(frame))
         except ValueError:
             raise ControlError("a frame is written in hexadecimal digits") from None
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from _socket import socket
-from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, open, read
+from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, open, read, write
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.control import ADDRESS, MOST_CONNECTIONS, control_socket
 from dhcp.journal import Journal
 from dhcp.jsontext import loads
 from dhcp.loop import ServerLoop
 from dhcp.privileges import drop_privileges
-from dhcp.transport import TransportError, open_port
+from dhcp.transport import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Daemon:
         self._talking: Conversations | None = None
         self._listener = control_socket()
         try:
-            self._listener.bind(ADDRESS)
+            self._listener.bind(CONTROL_ADDRESS)
             self._listener.setblocking(False)
             self._listener.listen(MOST_CONNECTIONS)  # fixes the credentials that callers see
         except OSError as error:
@@ -67,7 +66,7 @@ class Daemon:
         if self._problem:
             raise OSError(self._problem)
         self._loop.configure(configs, sockets)
-        print("ready", *(config.interface for config in configs), flush=True)
+        write(1, f"ready {' '.join(config.interface for config in configs)}\n".encode())
         self._serve()
 
     def _serve(self) -> None:

@@ -9,8 +9,7 @@ from time import monotonic
 from dhcp.config import ClientConfig, interfaces_of
 from dhcp.guard import GUARDED_SECONDS
 from dhcp.journal import Journal
-from dhcp.router import NEVER
-from dhcp.served import ServedPort
+from dhcp.served import NEVER, ServedPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class ServerLoop:
         retired += self._ask_through(configs, sockets, ports)
         for name, port in self.ports.items():
             if ports.get(name) is not port:
-                port.router.withdraw()
+                port.withdraw()
                 self.unwatch(port.socket)
         for port in ports.values():
             if port.socket.fileno() not in self._handlers:
@@ -127,20 +126,20 @@ class ServerLoop:
                         handler()
                 now = monotonic()
                 for port in self.ports.values():
-                    if now >= port.router.due:
+                    if now >= port.due:
                         port.advertise(now)
                 if not events or now - flushed > _LONGEST_WAIT:
                     flushed = now
                     self.flush()
         finally:
             for port in self.ports.values():
-                port.router.withdraw()
+                port.withdraw()
             self.flush()
 
     def _patience(self) -> float | None:
         """For how many seconds nothing needs to be done unless a frame comes; None is for ever."""
         ports = self.ports.values()
-        due = min((port.router.due for port in ports), default=NEVER) - monotonic()
+        due = min((port.due for port in ports), default=NEVER) - monotonic()
         if any(port.guarded for port in ports):
             due = min(due, GUARDED_SECONDS)
         return None if due == NEVER else max(due, 0.0)

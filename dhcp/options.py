@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.optioncodes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD, PAD
+from dhcp.optioncodes import DOMAIN_SEARCH, END, OVERLOAD, PAD
 from dhcp.record import Record
 
 TYPE_CHECKING = False
@@ -13,10 +13,8 @@ if TYPE_CHECKING:
 
 FILE_OCTETS = 128
 SNAME_OCTETS = 64
-_FILE_OVERLOADED = 1
-_SNAME_OVERLOADED = 2
-# A client that knows one of these joins what was split (RFC 3397 §2, RFC 3442 "concatenation-requiring").
-_JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
+FILE_OVERLOADED = 1
+SNAME_OVERLOADED = 2
 
 
 def decode_options(field: bytes, file: bytes, sname: bytes) -> dict[int, bytes]:
@@ -30,9 +28,9 @@ def decode_options(field: bytes, file: bytes, sname: bytes) -> dict[int, bytes]:
     _collect(field, found)
     overload = found.pop(OVERLOAD, b"")
     if overload in (b"\1", b"\2", b"\3"):
-        if overload[0] & _FILE_OVERLOADED:
+        if overload[0] & FILE_OVERLOADED:
             _collect(file, found)
-        if overload[0] & _SNAME_OVERLOADED:
+        if overload[0] & SNAME_OVERLOADED:
             _collect(sname, found)
         found.pop(OVERLOAD, None)
     return found
@@ -113,49 +111,9 @@ def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[i
     plain = b"".join([encode_option(code, value) for code, value in options])
     if len(plain) < room:
         return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
-    if (split := _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))) is not None:
-        return _overloaded(split, dropped)
-    return None
+    from dhcp.overload import overload
 
-
-def _pack(options: Sequence[tuple[int, bytes]], rooms: Sequence[int]) -> list[bytes] | None:
-    """Each option goes whole into the first field with room for it and an END, or else, if clients join it, in pieces.
-
-    None when one fits nowhere.
-    """
-    fields = [b""] * len(rooms)
-    for code, value in options:
-        encoded = encode_option(code, value)
-        for index, room in enumerate(rooms):
-            if len(fields[index]) + len(encoded) < room:
-                fields[index] += encoded
-                break
-        else:
-            if code not in _JOINED or not _spread(code, value, fields, rooms):
-                return None
-    return fields
-
-
-def _spread(code: int, value: bytes, fields: list[bytes], rooms: Sequence[int]) -> bool:
-    """Fill what is left of the fields with one option, in the order in which they are joined (RFC 3396 §5)."""
-    for index, room in enumerate(rooms):
-        while value and (size := min(room - len(fields[index]) - 3, 255, len(value))) > 0:
-            fields[index] += bytes((code, size)) + value[:size]
-            value = value[size:]
-    return not value
-
-
-def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
-    """Say in option 52, which must be in the options field itself, which of `file` and `sname` are in use."""
-    field, file, sname = fields
-    use = (_FILE_OVERLOADED if file else 0) | (_SNAME_OVERLOADED if sname else 0)
-    end = bytes((END,))
-    return Layout(
-        field + (bytes((OVERLOAD, 1, use)) if use else b"") + end,
-        (file + end).ljust(FILE_OCTETS, b"\0") if file else b"",
-        (sname + end).ljust(SNAME_OCTETS, b"\0") if sname else b"",
-        tuple(dropped),
-    )
+    return overload(options, room, dropped)
 
 
 def encode_option(code: int, value: bytes) -> bytes:

@@ -10,9 +10,9 @@ from select import POLLIN, poll
 
 from dhcp.bundle import find_bundle
 from dhcp.config import interfaces_of, parse_configs
-from dhcp.control import ADDRESS, ControlError, control_socket, peer, receive_message, send_message
+from dhcp.control import ControlError, peer, receive_message, send_message
 from dhcp.jsontext import dumps
-from dhcp.transport import open_port
+from dhcp.transport import CONTROL_ADDRESS, control_socket, open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TIMEOUT = 5.0
 def server_command() -> list[str]:
     """What starts a server, without its options: this interpreter, isolated, with the bundle if there is one."""
     main = find_bundle() or os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    return [sys.executable, "-I", "-S", main]
+    return [sys.executable, "-I", "-S", "-X", "utf8", main]
 
 
 class ServerError(Exception):
@@ -86,7 +86,7 @@ class _Channel:
     def try_frame(self, interface: str, frame: bytes) -> dict[str, object]:
         """What the server makes of a frame, as if the guest had sent it, and the guest notices nothing.
 
-        The shape is that of `dhcp.served.ServedPort.try_frame`. Raises ServerError, also for a port that is not served.
+        The shape is that of `dhcp.trial.try_frame`. Raises ServerError, also for a port that is not served.
         """
         return self._request({"op": "try", "interface": interface, "frame": frame.hex()})
 
@@ -165,7 +165,7 @@ def connect() -> ServerConnection | None:
     """
     sock = control_socket()
     try:
-        sock.connect(ADDRESS)
+        sock.connect(CONTROL_ADDRESS)
     except (ConnectionRefusedError, FileNotFoundError):
         sock.close()
         return None

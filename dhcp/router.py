@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
+from _random import Random  # without the distributions around it
+
+from dhcp.advertiser import Advertiser
 from dhcp.decision import Decision
+from dhcp.ra import advertise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dhcp.advertiser import Advertiser
     from dhcp.port6 import Port6
-
-NEVER = float("inf")
 
 
 class Router:
     """Advertises through `send`, which takes a frame and may raise OSError. Times are monotonic seconds."""
 
-    def __init__(self, send: Callable[[bytes], object]) -> None:
+    def __init__(self, send: Callable[[bytes], object], port: Port6, now: float) -> None:
         self.sent = 0
         self._send = send
-        self._port: Port6 | None = None
-        self._advertiser: Advertiser | None = None
+        self._port = port
+        self._advertiser = Advertiser(now, Random().random)
 
     @property
     def due(self) -> float:
         """When the next advertisement to all nodes goes out."""
-        return self._advertiser.due if self._advertiser else NEVER
+        return self._advertiser.due
 
-    def configure(self, port: Port6 | None, now: float) -> None:
+    def configure(self, port: Port6, now: float) -> None:
         """Advertise this from now on; one that the guest has been told of and that is another router is withdrawn."""
-        if self._port and (port is None or port.address != self._port.address):
+        if port.address != self._port.address:
             self.withdraw()
         self._port = port
-        if port is None:
-            self._advertiser = None
-        elif self._advertiser is None:
-            from _random import Random  # without the distributions around it
-
-            from dhcp.advertiser import Advertiser
-
-            self._advertiser = Advertiser(now, Random().random)
-        else:
-            self._advertiser.restart(now)
+        self._advertiser.restart(now)
 
     def advertise(self, now: float) -> None:
         """Send the advertisement that is due, if one is."""
-        if self._port and self._advertiser and now >= self._advertiser.due:
+        if now >= self._advertiser.due:
             self._advertiser.sent(now)
-            self._say(self._port.advertisement, self._port)
+            self._say(self._port.advertisement)
 
     def limit(self, decision: Decision, now: float) -> Decision:
         """The decision about a solicitation, or silence where it would be answered more often than is good."""
-        assert self._advertiser
         if decision.frames[0][0] & 1:  # to all nodes: not sooner than three seconds after the last one
             self._advertiser.hasten(now)
             return Decision(
@@ -64,15 +55,11 @@ class Router:
 
     def withdraw(self) -> None:
         """Tell the guest that this router is none any more (RFC 4861 §6.2.5)."""
-        if self._port:
-            self._say(self._port.farewell, self._port)
-            self._port = None
+        self._say(self._port.farewell)
 
-    def _say(self, message: bytes, port: Port6) -> None:
-        from dhcp.ra import advertise
-
+    def _say(self, message: bytes) -> None:
         try:
-            self._send(advertise(port, message))
+            self._send(advertise(self._port, message))
             self.sent += 1
         except OSError:
             return  # the guest is not there; when it comes it will ask

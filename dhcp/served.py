@@ -26,14 +26,16 @@ from dhcp.prepared import (
     is_preparable,
 )
 from dhcp.record import replace
-from dhcp.router import Router
-from dhcp.transport import attach_filter, passes, port_mac, port_problem
+from dhcp.transport import attach_filter, port_mac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dhcp.port6 import Port6
     from dhcp.prepared import RequestKey
+    from dhcp.router import Router
     from dhcp.uplink import Uplink
 
+NEVER = float("inf")
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
 _LARGEST_FRAME = 2048
 # Frames taken from one port before the others and the control socket get their turn.
@@ -63,7 +65,7 @@ class ServedPort:
         self._unlogged: list[tuple[Decision, int]] = []
         self._happened = 0
         self._guard = Guard()
-        self.router = Router(sock.send)
+        self._router: Router | None = None
         self.uplink: Uplink | None = None
         self.lingers = False
         self.configure(config)
@@ -72,6 +74,11 @@ class ServedPort:
     def unlogged(self) -> bool:
         """Whether `flush` has something to do."""
         return bool(self._unlogged)
+
+    @property
+    def due(self) -> float:
+        """When the next advertisement to all nodes goes out, in monotonic seconds."""
+        return self._router.due if self._router else NEVER
 
     @property
     def guarded(self) -> bool:
@@ -86,32 +93,26 @@ class ServedPort:
         self.config = config
         self.port = serve_port(config, port_mac(self.socket))
         self._attach_filter()
-        self.router.configure(self.port.ipv6, monotonic())
+        self._serve_router(self.port.ipv6)
+
+    def _serve_router(self, ipv6: Port6 | None) -> None:
+        """Advertise what is served, or nothing any more."""
+        if ipv6 is None:
+            self.withdraw()
+        elif self._router:
+            self._router.configure(ipv6, monotonic())
+        else:
+            from dhcp.router import Router
+
+            self._router = Router(self.socket.send, ipv6, monotonic())
 
     def _attach_filter(self) -> None:
-        attach_filter(self.socket, self._filter(self.config.client_mac if self._guard.raised else b""))
+        attach_filter(self.socket, self.filter(self.config.client_mac if self._guard.raised else b""))
 
-    def _filter(self, only_client: bytes = b"") -> bytes:
+    def filter(self, only_client: bytes = b"") -> bytes:
+        """The BPF program of quiet times, or the one that keeps out what cannot be of the only client."""
         ipv6 = self.port.ipv6
         return frame_filter(self.port.arp, only_client, ipv6.neighbours if ipv6 else None)
-
-    def try_frame(self, frame: bytes) -> dict[str, object]:
-        """What would come of a frame if the guest had sent it, and the guest notices nothing: for a probe.
-
-        The frame goes through the kernel, running the port's filter of quiet times, and through the decision that
-        every frame meets; it is neither counted nor logged. `problem` says why the guest's own cannot come in, empty
-        when they can; `frames` is what would be sent, in hexadecimal digits.
-        """
-        decision = Decision("rejected by the kernel's filter", cause="filter")
-        if passes(self._filter(), frame):
-            decision = self.decide(frame)
-        return {
-            "problem": port_problem(self.socket, self.config.interface),
-            "answer": decision.answer,
-            "reason": decision.reason,
-            "dropped": list(decision.dropped),
-            "frames": [reply.hex() for reply in decision.frames],
-        }
 
     def answer_waiting(self) -> None:
         """Answer the frames that wait in the socket, at most one turn of them.
@@ -183,9 +184,16 @@ class ServedPort:
 
     def advertise(self, now: float) -> None:
         """Send the advertisement that is due; one without a router is a moment to ask for it again."""
-        self.router.advertise(now)
+        assert self._router
+        self._router.advertise(now)
         if self.uplink and self.config.ipv6 and not self.config.ipv6.router_mac:
             self.uplink.ask(now)
+
+    def withdraw(self) -> None:
+        """Tell the guest that its router is none any more."""
+        if self._router:
+            self._router.withdraw()
+            self._router = None
 
     def _learn_router(self, mac: bytes) -> None:
         from dhcp.address6 import ipv6_text
@@ -207,7 +215,8 @@ class ServedPort:
         if decision.answer in ("NA", "RA") and self.uplink:
             self.uplink.ask(monotonic())
         if decision.answer == "RA":
-            decision = self.router.limit(decision, monotonic())
+            assert self._router
+            decision = self._router.limit(decision, monotonic())
         self._count(decision, 1)
         if decision.message not in _RESOLUTION:
             self._unlogged.append((decision, decision.xid))
@@ -280,7 +289,7 @@ class ServedPort:
             "interface": self.config.interface,
             "answered": dict(sorted(self.answered.items())),
             "ignored": dict(sorted(self.ignored.items())),
-            **({"advertisements": self.router.sent} if self.port.ipv6 else {}),
+            **({"advertisements": self._router.sent} if self._router else {}),
             "floods": self._guard.floods,
             "send_errors": self.send_errors,
         }

@@ -1,31 +1,30 @@
-"""Packet sockets on guest ports (packet(7))."""
+"""The server's sockets: packet sockets on guest ports (packet(7)), and the control socket (unix(7))."""
 
 from __future__ import annotations
 
 from _socket import (
     AF_PACKET,
     AF_UNIX,
-    MSG_DONTWAIT,
     SOCK_CLOEXEC,
-    SOCK_DGRAM,
     SOCK_RAW,
+    SOCK_SEQPACKET,
     SOL_SOCKET,
     socket,
-    socketpair,
 )
-from struct import pack, unpack_from
+from struct import pack
 
 from dhcp.bpf import REJECT_ALL
 from dhcp.native import address_of
 
+# Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
+CONTROL_ADDRESS = b"\0virt-launcher/dhcp"
+MOST_CONNECTIONS = 8
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUF = 8
 _SO_RCVTIMEO = 20
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
 _ETH_P_ALL = 3
-_SIOCGIFFLAGS = 0x8913
-_IFF_UP = 0x1
 # Bounds what a flooding guest can make the kernel hold; some 250 requests.
 _RECEIVE_BUFFER = 256 * 1024
 # How long a receive waits for the next frame before it gives up; the kernel rounds up to its next tick.
@@ -37,6 +36,11 @@ class TransportError(OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+def control_socket() -> socket:
+    """A new socket of the kind that both ends of a control connection use."""
+    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
 
 
 def open_port(interface: str) -> socket:
@@ -72,31 +76,3 @@ def port_mac(sock: socket) -> bytes:
     """The present MAC of the interface that the socket is bound to; raises OSError."""
     mac: bytes = sock.getsockname()[4]
     return mac
-
-
-def passes(program: bytes, frame: bytes) -> bool:
-    """Whether the kernel, running this BPF program, lets the frame through.
-
-    It runs one on every kind of socket, so a pair of them does for the trial.
-    """
-    sender, receiver = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
-    try:
-        attach_filter(receiver, program)
-        sender.send(frame)
-        return receiver.recv(len(frame) + 1, MSG_DONTWAIT) == frame
-    except OSError:
-        return False
-    finally:
-        sender.close()
-        receiver.close()
-
-
-def port_problem(sock: socket, interface: str) -> str:
-    """Why no frame could come in through the socket; empty when one could, from a guest or as soon as there is one."""
-    if sock.getsockname()[0] != interface:
-        return f"the server's socket has lost {interface}, which was removed or renamed"
-    from fcntl import ioctl
-
-    request = pack("16s24x", interface.encode())
-    flags: int = unpack_from("H", ioctl(sock.fileno(), _SIOCGIFFLAGS, request), 16)[0]
-    return "" if flags & _IFF_UP else f"{interface} is down"

@@ -28,7 +28,7 @@ from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.config import parse_configs
 from dhcp.handler import handle
 from dhcp.port import serve_port
-from dhcp.transport import passes
+from dhcp.trial import passes
 
 PORT = serve_port(
     parse_configs(

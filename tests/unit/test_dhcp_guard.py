@@ -26,7 +26,7 @@ from dhcp.bpf import MOST_ADDRESSES, frame_filter
 from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 from dhcp.handler import handle
-from dhcp.transport import passes
+from dhcp.trial import passes
 
 USUAL = frame_filter(PORT.arp)
 STRICT = frame_filter(PORT.arp, mac_octets(CLIENT_MAC))
