@@ -140,12 +140,12 @@ def _close_all_but(*kept: int) -> None:
 
 
 def _content(path: str) -> bytes:
-    """Without the layers of `open`, which take as long as a tenth of all the sockets."""
-    file = open(path, O_RDONLY | O_CLOEXEC)
+    """What is in a file, or comes through a pipe; without the layers above a descriptor, which take time to make."""
+    descriptor = open(path, O_RDONLY | O_CLOEXEC)
     try:
-        return read(file, LARGEST_CONFIGURATION)
+        return b"".join(iter(lambda: read(descriptor, LARGEST_CONFIGURATION), b""))
     finally:
-        close(file)
+        close(descriptor)
 
 
 def _noted(number: int, frame: object) -> None:

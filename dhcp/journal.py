@@ -37,7 +37,7 @@ class Journal:
         self._strangers: set[bytes] = set()
         self._size = -1
         if bounded:
-            from _stat import S_ISREG  # as lean as what it is a part of
+            from _stat import S_ISREG  # without the rest of stat
 
             if S_ISREG((status := fstat(fd)).st_mode):
                 self._size = status.st_size
