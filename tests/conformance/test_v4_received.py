@@ -15,6 +15,7 @@ from lab.requests import (
     frame,
     packed,
     payload,
+    renewing,
     selecting,
     tlv,
 )
@@ -86,6 +87,16 @@ def test_v4_09_address_of_another_length(server: Exchange, code: int, length: in
     assert server.silent(discover([(code, bytes(length))]))
 
 
+@pytest.mark.parametrize("length", [0, 1, 3, 5, 8])
+def test_v4_09_address_of_another_length_in_a_request(server: Exchange, length: int) -> None:
+    """In every state that has the option; never a NAK, for what the client believes cannot be read."""
+    wrong, address, named = bytes(length), (50, packed(CLIENT)), (54, packed(SERVER))
+    for options in ([(54, wrong), address], [named, (50, wrong)], [(50, wrong)], [(54, wrong)]):
+        assert server.silent(frame(payload(REQUEST, options)))
+    for code in (50, 54):
+        assert server.silent(renewing(CLIENT, [(code, wrong)]))
+
+
 def test_v4_09_empty_and_unknown_options_are_skipped(server: Exchange) -> None:
     options = [(12, b""), (55, b""), (57, b""), (61, b""), (60, b""), (43, b""), (201, b""), (223, b"x" * 9)]
     assert server.reply(discover(options)).message_type == OFFER
@@ -118,6 +129,16 @@ def test_v4_11_options_continue_in_file_and_sname(server: Exchange, overload: in
         sname=(b"\xff" if overload & 1 else right) if overload & 2 else wrong,
     )
     assert server.reply(frame(message)).message_type == ACK
+
+
+@pytest.mark.parametrize(
+    ("overload", "joined"), [(1, b"\1file"), (2, b"\1name"), (3, b"\1filename")], ids=["file", "sname", "both"]
+)
+def test_v4_11_file_comes_before_sname(server: Exchange, overload: int, joined: bytes) -> None:
+    """RFC 2131 §4.1, RFC 3396 §5; seen in the identifier that comes back."""
+    file, sname = (tlv([(61, part)]) + b"\xff" for part in (b"file", b"name"))
+    options = [(61, b"\1"), (52, bytes((overload,)))]
+    assert server.reply(discover(options, file=file, sname=sname)).option(61) == joined
 
 
 def test_v4_12_missing_end(server: Exchange) -> None:

@@ -27,7 +27,7 @@ from lab.requests import (
     renewing,
     selecting,
 )
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
@@ -47,10 +47,23 @@ def field(reply: Reply, name: str) -> bytes:
 @pytest.mark.parametrize("flags", [0, 0x8000, 0x8001, 0x7FFF])
 def test_v4_14_header_is_copied(server: Exchange, flags: int) -> None:
     chaddr = mac_octets(CLIENT_MAC) + b"0123456789"
-    reply = server.reply(discover(xid=0xDEADBEEF, secs=77, hops=3, flags=flags, chaddr=chaddr))
-    assert reply.payload[:12] == struct.pack("!4BIHH", 2, 1, 6, 0, 0xDEADBEEF, 0, flags)
-    assert field(reply, "giaddr") == bytes(4)
-    assert reply.payload[28:44] == chaddr
+    fields = {"xid": 0xDEADBEEF, "secs": 77, "hops": 3, "flags": flags, "chaddr": chaddr}
+    messages = (
+        discover(**fields),
+        selecting(**fields),
+        reboot(CLIENT, **fields),
+        renewing(CLIENT, **fields),
+        inform(CLIENT, **fields),
+        selecting(OTHER, **fields),
+        reboot(OTHER, **fields),
+        renewing(OTHER, **fields),
+    )
+    replies = [reply for message in messages for reply in server.replies(message)]
+    assert [reply.message_type for reply in replies] == [OFFER, *[ACK] * 4, *[NAK] * 4]
+    for reply in replies:
+        assert reply.payload[:12] == struct.pack("!4BIHH", 2, 1, 6, 0, 0xDEADBEEF, 0, flags)
+        assert field(reply, "giaddr") == bytes(4)
+        assert reply.payload[28:44] == chaddr
 
 
 def test_v4_15_addresses_in_the_header(server: Exchange) -> None:
@@ -62,6 +75,17 @@ def test_v4_15_addresses_in_the_header(server: Exchange) -> None:
     for nak in (server.reply(reboot(OTHER)), *server.replies(renewing(OTHER))):
         assert nak.message_type == NAK
         assert [field(nak, name) for name in ("ciaddr", "yiaddr", "siaddr")] == [bytes(4)] * 3
+
+
+def test_v4_15_a_nak_says_nothing_about_booting(server: Exchange) -> None:
+    """Table 3: `siaddr` 0, and `sname` and `file` unused, also where there is something to boot from."""
+    server.serve(boot_file="linux.0", tftp_server="10.0.0.8")
+    assert field(server.reply(discover()), "siaddr") == packed("10.0.0.8")
+    for message in (reboot(OTHER), selecting(OTHER), renewing(OTHER)):
+        for nak in server.replies(message):
+            assert nak.message_type == NAK
+            assert field(nak, "siaddr") == bytes(4)
+            assert nak.payload[44:236] == bytes(192)
 
 
 def test_v4_15_an_ack_of_a_discover_has_no_ciaddr(server: Exchange) -> None:
@@ -130,6 +154,31 @@ def test_v4_22_size(server: Exchange, maximum: int | None, allowed: int) -> None
     assert allowed - 450 < reply.packet[IP].len <= allowed
 
 
+def served_to_the_last_octet(server: Exchange, size: int) -> None:
+    """Serve so much that all of it just fits into a datagram of `size` octets, with no field to spare."""
+    server.serve(options={"224": "x" * 200, "225": "y"})
+    field = server.reply(discover(parameters=(224, 225))).payload[240:].rstrip(b"\0")
+    server.serve(options={"224": "x" * 200, "225": "y" * (1 + size - 28 - 240 - len(field))})
+
+
+@pytest.mark.parametrize("maximum", [0, 1, 68, 300, 575])
+def test_v4_22_less_than_576_is_576(server: Exchange, maximum: int) -> None:
+    """RFC 2132 §9.10: the least legal value. An octet less and option 52 would be needed."""
+    served_to_the_last_octet(server, 576)
+    told = server.reply(discover([(57, maximum.to_bytes(2))], parameters=(224, 225)))
+    assert (told.packet[IP].len, told.option(52)) == (576, None)
+    for least in (discover([(57, b"\x02\x40")], parameters=(224, 225)), discover(parameters=(224, 225))):
+        assert told.frame == server.reply(least).frame
+
+
+def test_v4_22_an_octet_more_is_used(server: Exchange) -> None:
+    served_to_the_last_octet(server, 577)
+    for maximum, size in ((576, 576), (577, 577)):
+        reply = server.reply(discover([(57, maximum.to_bytes(2))], parameters=(224, 225)))
+        assert reply.packet[IP].len <= size
+        assert (reply.option(52) is None) == (maximum == 577)
+
+
 @pytest.mark.parametrize("flags", [0, 0x8000])
 def test_v4_23_unicast_to_ciaddr(server: Exchange, flags: int) -> None:
     for message in (renewing(CLIENT, flags=flags), inform(CLIENT, flags=flags)):
@@ -137,13 +186,16 @@ def test_v4_23_unicast_to_ciaddr(server: Exchange, flags: int) -> None:
     assert destination(server.reply(inform("10.0.0.77", flags=flags))) == (CLIENT_MAC, "10.0.0.77")
 
 
-def test_v4_24_broadcast_flag(server: Exchange) -> None:
-    for message in (discover(flags=0x8000), selecting(flags=0x8000), reboot(CLIENT, flags=0x8000)):
+@pytest.mark.parametrize("flags", [0x8000, 0x8001, 0xFFFF])
+def test_v4_24_broadcast_flag(server: Exchange, flags: int) -> None:
+    """RFC 2131 §2: the other bits must be zero, and are of no account when they are not."""
+    for message in (discover(flags=flags), selecting(flags=flags), reboot(CLIENT, flags=flags)):
         assert destination(server.reply(message)) == (BROADCAST_MAC, "255.255.255.255")
 
 
-def test_v4_25_unicast_to_an_address_not_yet_configured(server: Exchange) -> None:
-    for message in (discover(), selecting(), reboot(CLIENT)):
+@pytest.mark.parametrize("flags", [0, 1, 0x7FFF])
+def test_v4_25_unicast_to_an_address_not_yet_configured(server: Exchange, flags: int) -> None:
+    for message in (discover(flags=flags), selecting(flags=flags), reboot(CLIENT, flags=flags)):
         assert destination(server.reply(message)) == (CLIENT_MAC, CLIENT)
 
 
@@ -184,7 +236,11 @@ def test_v4_27_a_reply_is_for_the_guests_port_alone(server: Exchange, source_mac
 
 @pytest.mark.parametrize("port", [67, 1024, 0])
 def test_v4_28_replies_go_to_port_68(server: Exchange, port: int) -> None:
-    assert server.reply(frame(payload(DISCOVER), source_port=port)).message_type == OFFER
+    """Choice: any source port is served. RFC 2131 §4.1 fixes the ports that messages go to, not those that they come
+    from, and a reply to another port than 68 could be steered to a service of the guest that expects none."""
+    for message, kind in ((payload(DISCOVER), OFFER), (payload(REQUEST, ciaddr=CLIENT), ACK)):
+        reply = server.reply(frame(message, source_port=port))
+        assert (reply.message_type, reply.packet[UDP].dport) == (kind, 68)
 
 
 def test_v4_28_whatever_the_addresses_of_the_frame(server: Exchange) -> None:
