@@ -57,9 +57,14 @@ def find_bundle() -> str | None:
 
 
 def import_all() -> None:
-    """Import every module that a server may need."""
-    for name in ("dhcp.commandline", *_LATER, *_EXTENSIONS, *_EXTENSIONS_LATER):
+    """Import every module that a server may need, as far as the interpreter has it."""
+    for name in ("dhcp.commandline", *_LATER):
         import_module(name)
+    for name in (*_EXTENSIONS, *_EXTENSIONS_LATER):
+        try:
+            import_module(name)
+        except ImportError:
+            continue  # what needs it does without it, see `dhcp.jsontext`
 
 
 def make_bundle() -> str:
@@ -71,7 +76,7 @@ def make_bundle() -> str:
     first = [name for name in sys.modules if name.partition(".")[0] == "dhcp" and name != __name__]
     import_all()
     later = [name for name in sys.modules if name.startswith("dhcp.") and name not in (*first, __name__)]
-    extensions = [(name, getattr(sys.modules[name], "__file__", "")) for name in (*_EXTENSIONS, *_EXTENSIONS_LATER)]
+    extensions = [(name, sys.modules[name]) for name in (*_EXTENSIONS, *_EXTENSIONS_LATER) if name in sys.modules]
     modules, places, codes = [], {}, b""
     for name in (*_STANDARD, *first, *later):
         code = dumps(_code(_source(name)))
@@ -80,7 +85,8 @@ def make_bundle() -> str:
         else:
             modules.append((name, len(code)))
         codes += code
-    files = [(name, file) for name, file in extensions if file or name in _EXTENSIONS]
+    located = [(name, getattr(module, "__file__", "")) for name, module in extensions]
+    files = [(name, file) for name, file in located if file or name in _EXTENSIONS]
     index = dumps((files, modules, places))
     os.makedirs(os.path.dirname(_MODULES), exist_ok=True)
     _replace(_MODULES, len(index).to_bytes(4, "big") + index + codes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
-from posix import close, geteuid, getpid, pread
+from posix import close, getpid, pread
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
 from dhcp.control import ControlError, close_all, peer, receive_message, send_message
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class Conversations:
-    """All connections of one server; `problem` is why it cannot be configured, empty when it can."""
+    """All connections of one server, for the users `owners`.
 
-    def __init__(self, loop: ServerLoop, journal: Journal, problem: str) -> None:
+    `problem` is why it cannot be configured, empty when it can.
+    """
+
+    def __init__(self, loop: ServerLoop, journal: Journal, owners: set[int], problem: str) -> None:
         self._loop = loop
         self._journal = journal
         self._problem = problem
-        self._owners = {0, geteuid()}
+        self._owners = owners
         self._connections: set[socket] = set()
 
     def accept(self, listener: socket) -> None:

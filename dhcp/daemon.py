@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import socket
-from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, open, read, write
+from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.journal import Journal
@@ -27,6 +27,7 @@ class Daemon:
     def __init__(self, journal: Journal) -> None:
         self._loop = ServerLoop(journal)
         self._journal = journal
+        self._owners = {0, geteuid()}  # while we are who started us
         self._problem = ""
         self._talking: Conversations | None = None
         self._listener = control_socket()
@@ -66,7 +67,7 @@ class Daemon:
         if self._problem:
             raise OSError(self._problem)
         self._loop.configure(configs, sockets)
-        write(1, f"ready {' '.join(config.interface for config in configs)}\n".encode())
+        print("ready", *(config.interface for config in configs), flush=True)
         self._serve()
 
     def _serve(self) -> None:
@@ -85,16 +86,13 @@ class Daemon:
         if self._talking is None:
             from dhcp.conversation import Conversations
 
-            self._talking = Conversations(self._loop, self._journal, self._problem)
+            self._talking = Conversations(self._loop, self._journal, self._owners, self._problem)
         return self._talking
 
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
-    from dhcp import MODULES_FILE
-
-    chdir("/")  # or the caller's folder could not be unmounted while we live
-    _close_all_but(control_fd, MODULES_FILE)
+    _let_go_of_all_but(control_fd)
     daemon = Daemon(Journal(2, log_format, bounded))
     parent = socket(fileno=control_fd)
     drop_privileges()
@@ -117,6 +115,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     except (OSError, ValueError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 2
+    _let_go_of_all_but()
     try:
         daemon = Daemon(Journal(2, log_format))
         sockets = {name: open_port(name) for name in interfaces_of(configs)}
@@ -129,10 +128,13 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     return 0
 
 
-def _close_all_but(*kept: int) -> None:
-    """Close what was inherited besides the standard streams."""
+def _let_go_of_all_but(*kept: int) -> None:
+    """Close what was inherited besides the standard streams, and leave the caller's folder, or nobody could unmount it."""
+    from dhcp import MODULES_FILE
+
+    chdir("/")
     above = 3
-    for descriptor in sorted(kept):
+    for descriptor in sorted((MODULES_FILE, *kept)):
         if descriptor >= above:
             closerange(above, descriptor)
             above = descriptor + 1

@@ -73,12 +73,16 @@ class Journal:
             "expected": mac_text(config.client_mac),
             "reason": "the guest asks with another MAC than the one it was given",
         }
-        self.write("warning", FOREIGN_MAC, fields)
+        self.warn(FOREIGN_MAC, fields)
 
     def lost(self, transactions: int) -> None:
         """Account for transactions that came too fast to be noted one by one."""
         self.suppressed += transactions
         self._owed += transactions
+
+    def warn(self, event: str, fields: dict[str, object]) -> None:
+        """A line of what cannot happen often, whatever a guest does: it is not lost among the lines of what can."""
+        self._line("warning", event, fields)
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
         """One line, unless there were too many of late; how many were left out is said in a line of its own."""

@@ -43,8 +43,10 @@ else:
                 raise ValueError("JSON nested too deeply") from None
             except (StopIteration, SystemError):
                 # The scanner leaves it to the json module to say what is wrong, and fails when that is not there.
-                from json import loads as explain
-
+                try:
+                    from json import loads as explain
+                except ImportError:  # nobody may not be able to read it
+                    raise ValueError("not JSON") from None
                 return explain(text)
             if text[end:].strip(_WHITESPACE):
                 raise ValueError(f"more than one JSON value (character {end})")

@@ -123,8 +123,10 @@ class ServedPort:
         unlogged = self._unlogged
         del unlogged[:-_UNLOGGED]
         split, read, fill = HEAD.unpack_from, XID.unpack_from, REPLY.pack_into
+        goes_on_with, offset = frame.startswith, HEAD.size
         flags = 0 if self.lingers else MSG_DONTWAIT
         head, rest, reply = self._latest
+        expected = offset + len(rest)
         for _ in range(_TURN):
             try:
                 octets = receive(frame, 0, flags)
@@ -136,11 +138,12 @@ class ServedPort:
             if octets < SHORTEST_REQUEST:
                 self._answer(self.decide(bytes(frame[:octets])))
                 continue
-            if frame[HEAD.size : octets] != rest or split(frame) != head:
+            if octets != expected or not goes_on_with(rest, offset) or split(frame) != head:
                 latest = self._prepare(bytes(frame[:octets]))
                 if latest is None:
                     continue
                 head, rest, reply = self._latest = latest
+                expected = offset + len(rest)
             (xid,) = read(frame, XID_OFFSET)
             reply.hits += 1
             unlogged.append((reply.decision, xid))
@@ -243,7 +246,7 @@ class ServedPort:
                 "cause": decision.cause,
                 "reason": "frames that get no answer come too fast to be counted; the kernel drops them meanwhile",
             }
-            self._journal.write("warning", "flood", fields)
+            self._journal.warn("flood", fields)
 
     def _broken(self, doing: str, error: OSError) -> None:
         """A port that is down or gone may come back, or be replaced by a reconfiguration: keep on."""

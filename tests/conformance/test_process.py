@@ -120,8 +120,8 @@ def test_it_answers_once_configured(link: Link, process: ServerProcess) -> None:
     assert link.ask(discover()) == [2]
 
 
-def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerProcess) -> None:
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+def assert_it_has_no_right(pid: int) -> None:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     assert {name: status[name] for name in STATUS_FIELDS} == {
         "Uid": ["65534"] * 4,
@@ -130,6 +130,10 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
         **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
         "NoNewPrivs": ["1"],
     }
+
+
+def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerProcess) -> None:
+    assert_it_has_no_right(process.pid)
     descriptors = Path(f"/proc/{process.pid}/fd")
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
     # standard streams; epoll; listener, this connection, the packet socket, and the pair by which a signal wakes it
@@ -140,8 +144,8 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     assert os.getsid(process.pid) == process.pid
 
 
-def test_the_log_is_the_only_file_that_it_holds(link: Link, tmp_path: Path) -> None:
-    """Also after another configuration, which comes in a file; and all that can be written to is log and /dev/null."""
+def test_the_log_is_the_only_file_that_it_can_write_to(link: Link, tmp_path: Path) -> None:
+    """Also after another configuration, which comes in a file. Of others it holds its own modules, to read them."""
     log = tmp_path / "dhcp.log"
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with link.pod.entered():
@@ -151,7 +155,9 @@ def test_the_log_is_the_only_file_that_it_holds(link: Link, tmp_path: Path) -> N
     os.close(fd)
     held = {int(entry.name): os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
     files = {number: target for number, target in held.items() if target.startswith("/")}
-    later = {number: target for number, target in files.items() if target.endswith(".modules")}
+    modules = (start := find_bundle()) and f"{start.removesuffix('start')}modules"
+    later = {number: target for number, target in files.items() if target == modules}
+    assert len(later) == (modules is not None)
     assert files == {0: "/dev/null", 1: "/dev/null", 2: str(log), **later}
     assert {target.partition(":")[0] for target in set(held.values()) - set(files.values())} == {"anon_inode", "socket"}
     for number in (0, *later):
@@ -344,6 +350,21 @@ def test_a_foreign_mac_is_warned_about_once_with_both(link: Link, tmp_path: Path
     assert {"52:54:00:ff:ff:ff", CLIENT_MAC} <= {str(value) for value in warning.values()}
 
 
+def test_a_foreign_mac_is_warned_about_among_more_messages_than_lines(link: Link, tmp_path: Path) -> None:
+    log = tmp_path / "dhcp.log"
+    process = logging_to(log, link)
+    for number in range(300):
+        link.socket.send(discover(xid=number))
+        if number % 60 == 59:
+            time.sleep(0.05)
+    link.socket.send(discover(chaddr="52:54:00:ff:ff:ff"))
+    link.ask(discover())
+    process.stop()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any(line["event"] == "suppressed" for line in lines)
+    assert [line["client"] for line in lines if line["event"] == "foreign-mac"] == ["52:54:00:ff:ff:ff"]
+
+
 def test_status_counts_by_cause_and_lists_transactions(link: Link, process: ServerProcess) -> None:
     link.ask(discover())
     link.ask(renewing("10.0.0.9"))
@@ -390,9 +411,12 @@ def test_nonsense_on_the_control_socket_changes_nothing(link: Link, process: Ser
     assert link.ask(discover()) == [2]
 
 
-def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess) -> None:
+@pytest.mark.parametrize("user", [1, 65534], ids=["daemon", "nobody"])
+def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess, user: int) -> None:
+    """Not even other processes of the user that it has become."""
     program = (
-        "import os, socket; os.setgid(1); os.setuid(1); s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        f"import os, socket; os.setgid({user}); os.setuid({user})\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
         "s.connect('\\0virt-launcher/dhcp'); s.settimeout(2)\n"
         'try: s.send(b\'{"op":"stop"}\'); print(s.recv(100))\n'
         "except OSError: print(b'')"
@@ -502,6 +526,27 @@ def test_alone_it_says_ready_when_it_answers(link: Link, tmp_path: Path, config:
     assert child.stdout is not None
     assert child.stdout.readline().startswith("ready")
     assert link.ask(discover()) == [2]
+    child.terminate()
+    assert child.wait(timeout=5) == 0
+
+
+def test_alone_it_keeps_nothing_of_who_started_it(link: Link, tmp_path: Path) -> None:
+    """Its configuration comes here through one of the descriptors that it inherits, and in two parts."""
+    text = json.dumps(CONFIG)
+    (tmp_path / "inherited").touch()
+    script = (
+        'cd "$1"; exec 9>"$1/inherited"; exec "$2" -m dhcp --interface tap0'
+        ' --config <(echo -n "${3:0:20}"; sleep 0.1; echo "${3:20}") >&-'
+    )
+    child = link.pod.popen(["bash", "-c", script, "bash", tmp_path, sys.executable, text])
+    deadline = time.monotonic() + 5
+    while link.ask(discover()) != [2] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert link.ask(discover()) == [2]
+    assert_it_has_no_right(child.pid)
+    held = [os.readlink(entry) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
+    assert not [target for target in held if target.startswith("pipe:") or str(tmp_path) in target]
+    assert os.readlink(f"/proc/{child.pid}/cwd") == "/"
     child.terminate()
     assert child.wait(timeout=5) == 0
 

@@ -71,6 +71,37 @@ def test_the_server_needs_the_standard_library_only() -> None:
     assert completed.returncode == 0, completed.stderr
 
 
+def test_the_server_has_all_modules_before_it_becomes_nobody() -> None:
+    """Whatever is imported within a function is known to the bundle, or nobody could not import it any more."""
+    program = (
+        f"import sys; sys.path.append({str(ROOT)!r}); from dhcp.bundle import import_all; import_all()\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program]
+    there = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    lacking = {
+        (node.module, path.name)
+        for path in (ROOT / "dhcp").glob("*.py")
+        if f"dhcp.{path.stem}" in there and path.stem != "bundle"
+        for node in executed(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module not in there
+    }
+    # without the C part of json or ctypes; to say what is no JSON; for the server in a thread of other programs
+    assert {module for module, _ in lacking} <= {"json", "ctypes", "threading"}, lacking
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield other
+                yield from executed(other)
+        else:
+            yield node
+            yield from executed(node)
+
+
 def test_reading_a_manifests_types_costs_no_heavy_import() -> None:
     """`prestart` imports launcher.vmi on its way to the first OFFER."""
     program = "import launcher.vmi, launcher.domain, sys; print(*sys.modules)"
