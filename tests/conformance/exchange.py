@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import tempfile
+import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
+import pytest
 from lab.namespace import Namespace
 from lab.rawclient import Reply, decode_reply
 from lab.requests import CLIENT, CLIENT_MAC, SERVER, discover, mac_octets
@@ -13,10 +18,10 @@ from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from dhcp.config import parse_configs
+from dhcp.config import ConfigError, parse_configs
 from dhcp.handler import handle
 from dhcp.port import serve_port
-from dhcp.process import ServerProcess
+from dhcp.process import ServerError, ServerProcess
 
 PORT_MAC = "02:00:00:00:00:0a"
 CONFIG = {
@@ -39,6 +44,9 @@ class Server(Protocol):
     def frames(self, request: bytes) -> list[bytes]:
         """All that comes back for one frame; nothing means that the server has dealt with it and is alive."""
 
+    def warnings(self, request: bytes) -> list[str]:
+        """The reasons that a frame's warnings give."""
+
     def restart(self) -> None:
         """Lose everything but the configuration."""
 
@@ -50,6 +58,7 @@ class Exchange:
         self._server = server
         self.serve = server.serve
         self.frames = server.frames
+        self.warnings = server.warnings
         self.restart = server.restart
 
     def replies(self, request: bytes) -> list[Reply]:
@@ -62,6 +71,14 @@ class Exchange:
 
     def silent(self, request: bytes) -> bool:
         return self.frames(request) == []
+
+    def refusal(self, **fields: Any) -> str:
+        """Why these fields are not served; what was served before still is."""
+        before = self.frames(discover())
+        with pytest.raises((ConfigError, ServerError)) as refused:
+            self.serve(**fields)
+        assert self.frames(discover()) == before != []
+        return str(refused.value)
 
 
 def well_formed(frame: bytes) -> Reply:
@@ -94,6 +111,10 @@ class Function:
     def frames(self, request: bytes) -> list[bytes]:
         return list(handle(request, self._port).frames)
 
+    def warnings(self, request: bytes) -> list[str]:
+        decision = handle(request, self._port)
+        return [decision.reason] if decision.warning else []
+
     def restart(self) -> None:
         pass
 
@@ -116,17 +137,18 @@ class Wire:
         self._configs: list[dict[str, object]] = []
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, log: int | None = None) -> None:
         with self._pod.entered():
-            self._process = ServerProcess.spawn(None)
+            self._process = ServerProcess.spawn(log, log_format="json")
             if self._configs:
                 self._process.configure(self._configs)
 
     def serve(self, **fields: Any) -> None:
         data = {"interface": "tap0", **CONFIG, **fields}
-        self._configs = [{name: value for name, value in data.items() if value is not None}]
+        configs = [{name: value for name, value in data.items() if value is not None}]
         with self._pod.entered():
-            self._process.configure(self._configs)
+            self._process.configure(configs)
+        self._configs = configs
         self._socket.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(65536):  # a router that is one no more has said so
@@ -143,6 +165,30 @@ class Wire:
             if frame[12:14] == b"\x08\x00" and frame[46:50] == _SENTINEL.to_bytes(4):
                 return received
             received.append(frame)
+
+    def late_frames(self, requests: Iterable[bytes], seconds: float) -> list[bytes]:
+        """All that comes back for these frames until so long after the last one."""
+        for request in requests:
+            self._socket.send(request)
+        received = []
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                received.append(self._socket.recv(65536))
+        self._socket.settimeout(5)
+        return received
+
+    def warnings(self, request: bytes) -> list[str]:
+        """A server that has just started has no lines to suppress."""
+        with tempfile.TemporaryFile() as log:
+            self._process.stop()
+            self._start(log.fileno())
+            self.frames(request)
+            self._process.status()  # the lines that wait for a quiet moment are written for it
+            log.seek(0)
+            lines = [json.loads(line) for line in log]
+        return [line["reason"] for line in lines if line["level"] == "warning"]
 
     def restart(self) -> None:
         self._process.stop()

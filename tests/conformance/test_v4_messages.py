@@ -95,18 +95,31 @@ def test_v4_37_request_of_nothing(server: Exchange) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "warned"),
     [
-        [(50, packed(CLIENT)), (54, packed(SERVER))],
-        [(54, packed(SERVER))],
-        [(50, packed(SAME_SUBNET)), (54, packed(SERVER))],
-        [(50, packed(CLIENT)), (54, packed("10.0.0.254"))],
+        ([(50, packed(CLIENT)), (54, packed(SERVER))], True),
+        ([(54, packed(SERVER))], False),
+        ([(50, packed(SAME_SUBNET)), (54, packed(SERVER))], False),
+        ([(50, packed(CLIENT)), (54, packed("10.0.0.254"))], False),
     ],
     ids=["ours", "no-address", "other-address", "other-server"],
 )
-def test_v4_38_decline(server: Exchange, options: list[tuple[int, bytes]]) -> None:
+def test_v4_38_decline(server: Exchange, options: list[tuple[int, bytes]], warned: bool) -> None:
     """Choice: there is no other address to offer, so the same one is offered again; the log has a warning."""
-    assert server.silent(frame(payload(DECLINE, options)))
+    message = frame(payload(DECLINE, options))
+    assert server.silent(message)
+    warnings = server.warnings(message)
+    assert warnings == ([f"the client found {CLIENT} in use by another host"] if warned else [])
+    assert server.reply(discover()).yiaddr == CLIENT
+
+
+@pytest.mark.parametrize("named", [SERVER, "10.0.0.254"])
+def test_v4_39_decline_of_a_stranger(server: Exchange, named: str) -> None:
+    """A nested guest, say, may not make the address look as if it were in use."""
+    options = [(50, packed(CLIENT)), (54, packed(named))]
+    message = frame(payload(DECLINE, options, chaddr="52:54:00:0a:00:03"))
+    assert server.silent(message)
+    assert not [reason for reason in server.warnings(message) if "in use" in reason]
     assert server.reply(discover()).yiaddr == CLIENT
 
 
@@ -136,6 +149,11 @@ def test_v4_41_inform_without_ciaddr(server: Exchange) -> None:
 
 
 def test_v4_42_a_restart_loses_nothing(server: Exchange) -> None:
+    """Choice: no lease is remembered, so a renewal is granted to whoever has the right address, whether this server
+    gave it or not. RFC 2131 §4.3.2 would have a server without a record keep silent, for another server may have one;
+    here the pod's address is the client's and there is no other server."""
+    server.restart()
+    assert server.reply(renewing(CLIENT)).message_type == ACK
     assert server.reply(selecting()).message_type == ACK
     server.restart()
     assert server.reply(renewing(CLIENT)).message_type == ACK

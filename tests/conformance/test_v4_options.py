@@ -99,6 +99,19 @@ def test_v4_50_lengths(server: Exchange) -> None:
     assert reply.addresses(6) == ["10.0.0.3", "10.0.0.4", "10.0.0.5"]
     assert reply.addresses(42) == ["10.0.0.6", "10.0.0.7"]
     assert reply.option(26) == b"\0\x44"
+    for mtu in (0, 67, 65_536):
+        assert "mtu: " in server.refusal(mtu=mtu)
+
+
+@pytest.mark.parametrize(("field", "code"), [("hostname", 12), ("domain", 15)])
+def test_v4_50_names_are_not_empty_and_have_no_nul(server: Exchange, field: str, code: int) -> None:
+    """Not even one at the end (RFC 2132 §2)."""
+    for value in ("", "\0", "vm\0", "v\0m", "v m"):
+        assert f"{field}: " in server.refusal(**{field: value})
+    for text in ("", "0x", "vm", "0x00"):
+        assert f"options.{code}: " in server.refusal(options={str(code): text})
+    server.serve(**{field: "v"})
+    assert server.reply(discover(parameters=(code,))).option(code) == b"v"
 
 
 def test_v4_51_options_by_number(server: Exchange) -> None:
@@ -211,6 +224,23 @@ def test_v4_56_search_list(server: Exchange) -> None:
             at += 1 + value[at]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", ".example", "a..example", "a" * 64 + ".example", ".".join(["a" * 63] * 4), "a b.example", "a\0b", "ü"],
+    ids=["empty", "root", "leading-dot", "two-dots", "label-64", "name-257", "blank", "nul", "not-ascii"],
+)
+def test_v4_56_bad_names_are_refused(server: Exchange, name: str) -> None:
+    assert "search[1]: " in server.refusal(search=["good.example", name])
+
+
+def test_v4_56_the_longest_label_and_name(server: Exchange) -> None:
+    """RFC 1035 §2.3.4: 63 octets, and 255 with all lengths and the root's."""
+    names = ["a" * 63 + ".example", ".".join(["b" * 63, "c" * 63, "d" * 63, "e" * 61])]
+    server.serve(search=names)
+    assert server.reply(discover([(57, b"\x05\x78")])).search() == names
+    assert "search[0]: " in server.refusal(search=[f"{names[1]}e"])
+
+
 def test_v4_57_long_values_are_split(server: Exchange) -> None:
     names = [f"search-domain-number-{i}.example-{i}.test" for i in range(12)]
     server.serve(search=names, options={"224": "x" * 300})
@@ -242,6 +272,37 @@ def test_v4_58_then_the_least_important_go(server: Exchange) -> None:
     assert UNASKED | {12, 15} <= set(reply.codes)
 
 
+def test_v4_58_the_order_in_which_they_go(server: Exchange) -> None:
+    """Choice: what the server has no opinion about first, the last that was asked for before the others; then what a
+    guest can do without longest. Routes take the room here, some nine octets more each time."""
+    order = (226, 225, 224, 42, 119, 12, 15, 26, 121)
+    asked = (224, 225, 226, 26, 12, 15, 119, 42)
+    gone: set[int] = set()
+    for count in range(38, 50):
+        server.serve(
+            routes=[{"destination": f"10.9.0.{n}/32", "gateway": SERVER} for n in range(count)],
+            options={"224": "a" * 12, "225": "b" * 8, "226": "c" * 10},
+            ntp=["10.0.0.3", "10.0.0.4"],
+            search=["a.example"],
+            hostname="virtual-machine",
+            domain="example.test",
+        )
+        reply = server.reply(discover(parameters=asked))
+        missing = [code for code in order if code not in reply.codes]
+        assert missing == list(order[: len(missing)])
+        assert {1, 3, 6, 51, 54, 58, 59} <= set(reply.codes)
+        gone.add(len(missing))
+    assert set(range(8)) < gone, "each of them has gone alone"
+
+
+@pytest.mark.parametrize("codes", [(224, 225, 226), (226, 224, 225)], ids=str)
+def test_v4_58_the_last_that_was_asked_for_goes_first(server: Exchange, codes: tuple[int, ...]) -> None:
+    """Each is too long for `file` and `sname`, and two of them for the options field."""
+    server.serve(options={str(code): "x" * 200 for code in codes})
+    reply = server.reply(discover(parameters=codes))
+    assert set(reply.codes) & set(codes) == {codes[0]}
+
+
 @pytest.mark.parametrize(
     "identifier", [b"\1\x52\x54\0\x0a\0\2", b"\xff\0\0\0\1\0\2\0\0\xab\x11", b"\0host", b"x" * 255]
 )
@@ -269,9 +330,13 @@ def test_v4_60_too_short_an_identifier(server: Exchange, identifier: bytes) -> N
 
 
 def test_v4_60_too_long_an_identifier(server: Exchange) -> None:
-    """Choice: ignored; only repetition (RFC 3396) could make one that long."""
-    reply = server.reply(discover([(61, b"x" * 200), (61, b"y" * 200)]))
-    assert (reply.message_type, reply.option(61)) == (OFFER, None)
+    """Choice: ignored, also where there is room for it; only repetition (RFC 3396) could make one that long, and
+    nothing says that its sender joins what it gets back."""
+    for length in (56, 200):
+        options = [(57, b"\x05\xdc"), (61, b"x" * 200), (61, b"y" * length)]
+        for message in (discover(options), selecting(options=options), reboot("10.0.0.9", options)):
+            assert server.reply(message).option(61) is None
+    assert server.reply(discover([(61, b"x" * 200), (61, b"y" * 55)])).option(61) == b"x" * 200 + b"y" * 55
 
 
 def test_v4_61_rapid_commit(server: Exchange) -> None:
@@ -286,12 +351,23 @@ def test_v4_61_rapid_commit(server: Exchange) -> None:
 
 
 def test_v4_62_ipv6_only_preferred(server: Exchange) -> None:
+    """Choice: the OFFER has the address and not 0.0.0.0, which is for pools that are short of addresses (RFC 8925
+    §3.3): this one is the client's anyway, which may take it nevertheless, and is granted it then."""
     assert server.reply(discover(parameters=(1, 108))).option(108) is None
     server.serve(options={"108": "1800"}, rapid_commit=True)
     reply = server.reply(discover([(80, b"")], parameters=(1, 108)))
     assert (reply.message_type, reply.option(108), reply.option(80)) == (OFFER, b"\0\0\7\x08", None)
     assert server.reply(discover([(80, b"")], parameters=(1,))).message_type == ACK
-    assert server.reply(selecting(parameters=(108,))).message_type == ACK
+    granted = server.reply(selecting(parameters=(108,)))
+    assert (reply.yiaddr, granted.message_type, granted.yiaddr) == (CLIENT, ACK, CLIENT)
+
+
+@pytest.mark.parametrize("value", ["0", "299", "0x0000012b", "0x012c", "-1", "4294967296"])
+def test_v4_62_the_shortest_wait(server: Exchange, value: str) -> None:
+    """RFC 8925 §3.4: four octets, MIN_V6ONLY_WAIT is 300 seconds."""
+    assert "options.108: " in server.refusal(options={"108": value})
+    server.serve(options={"108": "300"})
+    assert server.reply(discover(parameters=(108,))).option(108) == b"\0\0\x01\x2c"
 
 
 def test_v4_63_subnet_selection(server: Exchange) -> None:
