@@ -137,24 +137,6 @@ def test_the_lease_as_udhcpc_tells_its_script(pod: Pod, agent: Agent) -> None:
     assert told["staticroutes"] == "10.244.0.0/16 10.244.1.1 0.0.0.0/0 10.244.1.1"
 
 
-@pytest.mark.parametrize("client", [Udhcpc, Dhcpcd], ids=lambda client: client.name)
-def test_a_renewal_is_served_and_leaves_nothing_on_the_pod_nic(
-    pod: Pod, agent: Agent, client: type[Client], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Renewals are unicast to the gateway's MAC: they would leave through the pod NIC if nobody took them."""
-    monkeypatch.setattr(Dhcpcd, "probing", False)
-    agent.prestart()
-    with Sniffer(pod.node, "vethpod") as node, client(pod.guest) as running:
-        before = running.acquire()
-        with Sniffer(pod.guest, "eth0") as guest:
-            running.renew()
-            running.wait_until_bound()
-            asked = next(frame for frame in guest.frames if frame.is_dhcp() and frame.outgoing)
-        assert running.observe().addresses == before.addresses
-        assert [str(frame) for frame in node.frames if frame.is_dhcp()] == []
-    assert asked.packet()["BOOTP"].ciaddr == "10.244.1.3"
-
-
 def test_a_remembered_address_is_confirmed_at_once(pod: Pod, agent: Agent) -> None:
     """dhclient with a lease file asks for its old address (INIT-REBOOT), here of a server that knows no leases."""
     pid = agent.prestart()["dhcp"]["pid"]
@@ -195,8 +177,9 @@ def test_a_search_list_beyond_255_bytes(
 ) -> None:
     """Split by RFC 3396, over all fields of a message of 576 bytes, in which the first six of the names have room.
 
-    dhcpcd takes messages of 1472 bytes, hence all names. So does systemd-networkd, but 252 reads each part by itself
-    and gives up: it has the domain of option 15.
+    dhcpcd takes messages of 1472 bytes, hence all names. So does systemd-networkd, but 252 reads each part as a list by
+    itself and keeps the last that makes sense. Here names cross the ends of the parts and none does: it has the domain
+    of option 15, the first name.
     """
     monkeypatch.setattr(Dhcpcd, "probing", False)
     pod = make_pod(resolv_conf=f"nameserver 192.0.2.53\nsearch {' '.join(LONG_SEARCH)}\n")
@@ -208,6 +191,20 @@ def test_a_search_list_beyond_255_bytes(
         assert_lease(running, observed, network, dns=("192.0.2.53",), search=LONG_SEARCH[:names])
         if client is Udhcpc:  # its script does not use what it is told
             assert f"search={' '.join(LONG_SEARCH[:names])}" in observed.lease.splitlines()
+
+
+@pytest.mark.parametrize(("octets", "names"), [(255, 5), (256, 1)])
+def test_the_longest_search_list_that_systemd_networkd_takes(make_pod: MakePod, octets: int, names: int) -> None:
+    """All of a list that is one option; of one octet more, of whose parts neither makes sense, the first name alone."""
+    stems = ("a" * 46, "b" * 46, "c" * 46, "d" * 46, "e" * (octets - 209))
+    search = tuple(f"{stem}.t{stem[0]}" for stem in stems)
+    assert sum(len(name) + 2 for name in search) == octets
+    pod = make_pod(resolv_conf=f"nameserver 192.0.2.53\nsearch {' '.join(search)}\n")
+    network = pod.shape.guest
+    assert network
+    with Agent(pod) as agent, Networkd(pod.guest) as running:
+        agent.prestart()
+        assert_lease(running, running.acquire(), network, dns=("192.0.2.53",), search=search[:names])
 
 
 def test_options_by_number_reach_the_client(make_pod: MakePod, tmp_path: Path) -> None:
