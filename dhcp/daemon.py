@@ -129,7 +129,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
 
 
 def _let_go_of_all_but(*kept: int) -> None:
-    """Close what was inherited besides the standard streams, and leave the caller's folder, or nobody could unmount it."""
+    """Close what was inherited besides the standard streams, and leave the caller's folder, which may be unmounted."""
     from dhcp import MODULES_FILE
 
     chdir("/")

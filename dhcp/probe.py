@@ -1,26 +1,30 @@
-"""Ask the server as a client would and take its offer apart, with scapy as the independent judge of both.
+"""Ask the server as a client would and take its offer apart, as a judge that shares no codec with it.
 
-Needs the extra `probe`. Nothing of the server imports this file.
+Ethernet to BOOTP is scapy's; options are taken apart here, because scapy reads on past END and does not join what RFC
+3396 splits. Needs the extra `probe`. Nothing of the server imports this file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from dhcp.options import decode_options
-from dhcp.optionvalues import parse_option
+from dhcp.config import parse_configs
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 HEADER_OCTETS = 240
-# What the server may have for any client, and the numbers of private use (RFC 3942) but for Microsoft's 121.
-ASKED = (1, 3, 6, 12, 15, 26, 28, 42, 51, 54, 58, 59, 66, 67, 119, 121, *range(224, 249), *range(250, 255))
+FILE_OCTETS = 128
+MS_ROUTES = 249
+"""Microsoft's number for 121, where the configuration does not use it as the private one that it is (RFC 3942)."""
+ASKED = tuple(code for code in range(1, 255) if code != MS_ROUTES)
 LARGEST_REPLY = 1500
 ON_LINK = "0.0.0.0"
 
@@ -37,7 +41,13 @@ class Offer:
     """`offer` or `ack`."""
     address: str
     """With its prefix length."""
-    server: str
+    header: dict[str, str]
+    """The fields before the options by their names in RFC 2131, and `source`, the IP address it comes from.
+
+    `file` and `sname` are missing where they hold options."""
+    server: str = ""
+    netmask: str = ""
+    broadcast: str = ""
     router: str = ""
     routes: tuple[tuple[str, str], ...] = ()
     """Option 121: (destination, gateway), gateway 0.0.0.0 for on-link."""
@@ -61,78 +71,108 @@ class Offer:
         return frozenset(self.routes or ([("0.0.0.0/0", self.router)] if self.router else []))
 
 
-def discover(mac: str, xid: int) -> bytes:
-    """A DISCOVER frame of the client with this MAC, asking for everything that is configured."""
-    return _frame(mac, xid, [("message-type", "discover")])
+def asked_of(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """What to ask for where this is configured: everything, so that nothing can be served unseen."""
+    return (*ASKED, MS_ROUTES) if str(MS_ROUTES) in config.get("options", ()) else ASKED
 
 
-def request(mac: str, xid: int, offer: Offer) -> bytes:
+def discover(mac: str, xid: int, asked: tuple[int, ...] = ASKED) -> bytes:
+    """A DISCOVER frame of the client with this MAC, asking for these options."""
+    return _frame(mac, xid, [("message-type", "discover")], asked)
+
+
+def request(mac: str, xid: int, offer: Offer, asked: tuple[int, ...] = ASKED) -> bytes:
     """The REQUEST for what was offered."""
     chosen = [("requested_addr", offer.address.partition("/")[0]), ("server_id", offer.server)]
-    return _frame(mac, xid, [("message-type", "request"), *chosen])
+    return _frame(mac, xid, [("message-type", "request"), *chosen], asked)
 
 
-def _frame(mac: str, xid: int, options: list[Any]) -> bytes:
-    asked = [("max_dhcp_size", LARGEST_REPLY), ("param_req_list", list(ASKED)), "end"]
-    bootp = BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=xid) / DHCP(options=[*options, *asked])
+def _frame(mac: str, xid: int, options: list[Any], asked: tuple[int, ...]) -> bytes:
+    further = [("max_dhcp_size", LARGEST_REPLY), ("param_req_list", list(asked)), "end"]
+    bootp = BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=xid) / DHCP(options=[*options, *further])
     addresses = IP(src="0.0.0.0", dst="255.255.255.255")
     return bytes(Ether(src=mac, dst=BROADCAST_MAC) / addresses / UDP(sport=68, dport=67) / bootp)
 
 
 def decode_offer(frame: bytes, mac: str, xid: int) -> Offer:
-    """The OFFER or ACK in a frame, as the client with this MAC and transaction id; raises NotAnOffer.
-
-    Headers are dissected by scapy, and checksums computed by it. Options are not: it reads on past END, and does not
-    join what RFC 3396 splits.
-    """
+    """The OFFER or ACK in a frame, as the client with this MAC and transaction id; raises NotAnOffer."""
     packet = Ether(frame)
     if BOOTP not in packet or packet[UDP].dport != 68:
         raise NotAnOffer("not a DHCP message to a client")
     fresh = packet.copy()
-    del fresh[IP].chksum, fresh[UDP].chksum
+    for layer in (IP, UDP):
+        del fresh[layer].chksum, fresh[layer].len
     fresh = Ether(bytes(fresh))
-    if (fresh[IP].chksum, fresh[UDP].chksum) != (packet[IP].chksum, packet[UDP].chksum):
-        raise NotAnOffer("a checksum is wrong")
+    if any((fresh[layer].chksum, fresh[layer].len) != (packet[layer].chksum, packet[layer].len) for layer in (IP, UDP)):
+        raise NotAnOffer("a checksum or a length is wrong")
     bootp = packet[BOOTP]
     if packet.dst not in (mac, BROADCAST_MAC) or bootp.chaddr[:6].hex(":") != mac or bootp.xid != xid:
         raise NotAnOffer("meant for another client")
+    if (bootp.op, bootp.htype, bootp.hlen) != (2, 1, 6):
+        raise NotAnOffer("not a reply to an Ethernet client")
     message = frame[42:]
-    options = decode_options(message[HEADER_OCTETS:], message[108:236], message[44:108])
+    options, overloaded = decode_options(message)
     kind = {b"\2": "offer", b"\5": "ack", b"\6": "nak"}.get(options.pop(53, b""), "of no known kind")
     if kind not in ("offer", "ack"):
         raise NotAnOffer(f"the answer is {kind}")
-    try:
-        return _offer(kind, str(bootp.yiaddr), options)
-    except (ValueError, IndexError, LookupError) as error:
-        raise NotAnOffer(f"an option cannot be decoded: {error}") from None
+    header = {name: str(getattr(bootp, name)) for name in ("ciaddr", "yiaddr", "siaddr", "giaddr")}
+    for name, use in (("file", 1), ("sname", 2)):
+        if not overloaded & use:
+            header[name] = getattr(bootp, name).rstrip(b"\0").decode(errors="replace")
+    return _offer(kind, header | {"source": packet[IP].src}, options)
 
 
-def _offer(kind: str, address: str, options: dict[int, bytes]) -> Offer:
-    def take(code: int, decode: Callable[[bytes], Any], default: Any) -> Any:
-        value = options.pop(code, None)
-        return default if value is None else decode(value)
+def decode_options(message: bytes) -> tuple[dict[int, bytes], int]:
+    """The options of a DHCP message by number, and what option 52 says of `file` (1) and `sname` (2).
 
-    prefix = take(1, lambda mask: ipaddress.IPv4Network((0, _address(mask))).prefixlen, 32)
-    options.pop(28, None)
-    return Offer(
-        message=kind,
-        address=f"{address}/{prefix}",
-        server=take(54, _address, ""),
-        router=take(3, lambda value: _address(value[:4]), ""),
-        routes=take(121, lambda value: tuple(decode_routes(value)), ()),
-        dns=take(6, _addresses, ()),
-        search=take(119, lambda value: tuple(decode_names(value)), ()),
-        domain=take(15, bytes.decode, ""),
-        hostname=take(12, bytes.decode, ""),
-        mtu=take(26, _number, 0),
-        ntp=take(42, _addresses, ()),
-        tftp_server=take(66, bytes.decode, ""),
-        boot_file=take(67, bytes.decode, ""),
-        lease_seconds=take(51, _number, 0),
-        t1_seconds=take(58, _number, 0),
-        t2_seconds=take(59, _number, 0),
-        options={code: value.hex() for code, value in sorted(options.items())},
-    )
+    What is split is joined (RFC 3396 §7). Stricter than clients are: raises NotAnOffer for an option that is empty or
+    cut off, and for fields that do not end with END and zeros.
+    """
+    pieces = list(_pieces(message[HEADER_OCTETS:]))
+    use = b"".join(piece for code, piece in pieces if code == 52) or b"\0"
+    if use not in (b"\0", b"\1", b"\2", b"\3"):
+        raise NotAnOffer(f"option 52 is 0x{use.hex()}")
+    for value, overloaded in ((1, message[108:236]), (2, message[44:108])):
+        pieces += _pieces(overloaded) if use[0] & value else ()
+    found: dict[int, bytes] = {}
+    for code, piece in pieces:
+        found[code] = found.get(code, b"") + piece
+    found.pop(52, None)
+    return found, use[0]
+
+
+def _pieces(area: bytes) -> Iterator[tuple[int, bytes]]:
+    octets = iter(area)
+    for code in octets:
+        if code == 0:
+            continue
+        if code == 255:
+            if any(octets):
+                raise NotAnOffer("something follows the end of the options")
+            return
+        length = next(octets, 0)
+        value = bytes(islice(octets, length))
+        if not value or len(value) != length:
+            raise NotAnOffer(f"option {code} is empty or cut off")
+        yield code, value
+    raise NotAnOffer("the options have no end")
+
+
+def _address(value: bytes) -> str:
+    return str(ipaddress.IPv4Address(value))
+
+
+def _addresses(value: bytes) -> tuple[str, ...]:
+    return tuple(_address(value[at : at + 4]) for at in range(0, len(value), 4))
+
+
+def _number(octets: int) -> Callable[[bytes], int]:
+    def decode(value: bytes) -> int:
+        if len(value) != octets:
+            raise ValueError(f"{len(value)} octets instead of {octets}")
+        return int.from_bytes(value, "big")
+
+    return decode
 
 
 def decode_routes(value: bytes) -> Iterator[tuple[str, str]]:
@@ -150,14 +190,14 @@ def decode_names(value: bytes) -> Iterator[str]:
     at = 0
     while at < len(value):
         labels: list[str] = []
-        position, end = at, 0
+        position, end, start = at, 0, at
         while length := value[position]:
             if length >= 0xC0:
                 target = (length & 0x3F) << 8 | value[position + 1]
                 end = end or position + 2
-                if target >= position:
-                    raise ValueError("a name points forwards")
-                position = target
+                if target >= start:
+                    raise ValueError("a name does not point backwards")
+                position = start = target
                 continue
             labels.append(value[position + 1 : position + 1 + length].decode())
             position += 1 + length
@@ -165,47 +205,123 @@ def decode_names(value: bytes) -> Iterator[str]:
         at = end or position + 1
 
 
-def differences(offer: Offer, config: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
-    """How an offer differs in these fields, and in its routes, from a configuration in the server's JSON shape.
+# Option → the name of its value in an Offer (and, as far as it is there, in the configuration), and how to decode it.
+_DECODED: dict[int, tuple[str, Callable[[bytes], Any]]] = {
+    1: ("netmask", _address),
+    3: ("router", _address),
+    6: ("dns", _addresses),
+    12: ("hostname", bytes.decode),
+    15: ("domain", bytes.decode),
+    26: ("mtu", _number(2)),
+    28: ("broadcast", _address),
+    42: ("ntp", _addresses),
+    51: ("lease_seconds", _number(4)),
+    54: ("server", _address),
+    58: ("t1_seconds", _number(4)),
+    59: ("t2_seconds", _number(4)),
+    66: ("tftp_server", bytes.decode),
+    67: ("boot_file", bytes.decode),
+    119: ("search", lambda value: tuple(decode_names(value))),
+    121: ("routes", lambda value: tuple(decode_routes(value))),
+}
 
-    A line each; empty when it does not.
+
+def _offer(kind: str, header: dict[str, str], options: dict[int, bytes]) -> Offer:
+    decoded: dict[str, Any] = {}
+    further: dict[int, str] = {}
+    for code, value in sorted(options.items()):
+        if code not in _DECODED:
+            further[code] = value.hex()
+            continue
+        name, decode = _DECODED[code]
+        try:
+            decoded[name] = decode(value)
+        except (ValueError, IndexError) as error:
+            raise NotAnOffer(f"option {code} cannot be decoded: {error}") from None
+    try:
+        prefix = ipaddress.IPv4Network((0, decoded.get("netmask", "255.255.255.255"))).prefixlen
+    except ValueError as error:
+        raise NotAnOffer(f"option 1 is no netmask: {error}") from None
+    return Offer(message=kind, address=f"{header['yiaddr']}/{prefix}", header=header, options=further, **decoded)
+
+
+def differences(offer: Offer, config: Mapping[str, Any], left_out: Collection[int] = ()) -> list[str]:
+    """How an offer differs from a configuration in the server's JSON shape, a line each; empty when it does not.
+
+    Everything that it says is compared: the header, each option by its number, and the routes for what they do.
+    Options that are `left_out` for want of room may be missing, and of the search list (119) the last names.
     """
     found = []
-    for name in fields:
-        offered = getattr(offer, {"client_address": "address", "server_address": "server"}.get(name, name))
-        wanted = config.get(name, type(offered)())
-        if name == "options":
-            wanted = {int(code): parse_option(int(code), text).hex() for code, text in wanted.items()}
-        if isinstance(offered, tuple):
-            wanted = tuple(wanted)
-        if offered != wanted:
-            found.append(f"{name}: offered {_shown(offered)}, configured {_shown(wanted)}")
+    for name, told in _expected_header(config).items():
+        if name in offer.header and offer.header[name] != told:
+            found.append(f"{name}: offered {_shown(offer.header[name])}, configured {_shown(told)}")
+    expected = _expected_options(config)
+    for code in sorted(expected.keys() | offer.options.keys()):
+        name = _DECODED[code][0] if code in _DECODED else ""
+        offered, wanted = getattr(offer, name) if name else _hexadecimal(offer.options.get(code)), expected.get(code)
+        cut = code in left_out and (not offered or (code == 119 and (wanted or ())[: len(offered)] == offered))
+        if (offered or None) != (wanted or None) and not cut:
+            label = f"option {code} ({name})" if name else f"option {code}"
+            found.append(f"{label}: offered {_shown(offered)}, configured {_shown(wanted)}")
     return found + list(_route_differences(offer, config))
+
+
+def _expected_header(config: Mapping[str, Any]) -> dict[str, str]:
+    """The boot file's name and server are repeated for boot ROMs that read no options, as far as they fit."""
+    boot_file, next_server = config.get("boot_file", ""), ON_LINK
+    with contextlib.suppress(ValueError):  # of a name, which option 66 alone can tell
+        next_server = str(ipaddress.IPv4Address(config.get("tftp_server", ""))) if boot_file else ON_LINK
+    return {
+        "ciaddr": ON_LINK,
+        "yiaddr": config["client_address"].partition("/")[0],
+        "siaddr": next_server,
+        "giaddr": ON_LINK,
+        "sname": "",
+        "file": boot_file if len(boot_file) < FILE_OCTETS else "",
+        "source": config["server_address"],
+    }
+
+
+def _expected_options(config: Mapping[str, Any]) -> dict[int, Any]:
+    """Every option but 121 that is to be there, decoded; a value that is empty or 0 is not to be."""
+    network = ipaddress.IPv4Interface(config["client_address"]).network
+    (served,) = parse_configs(dict(config))  # for the times, which may be left to their defaults
+    values = {
+        "netmask": str(network.netmask),
+        "broadcast": str(network.broadcast_address) if network.prefixlen < 31 else "",
+        "server": config["server_address"],
+        "lease_seconds": served.lease_seconds,
+        "t1_seconds": served.t1_seconds,
+        "t2_seconds": served.t2_seconds,
+    }
+    expected = {code: values.get(name, config.get(name)) for code, (name, _) in _DECODED.items() if name != "routes"}
+    expected = {code: tuple(value) if isinstance(value, list) else value for code, value in expected.items()}
+    # Those of private use, which are all that a record can have, are text or hexadecimal digits.
+    for code, text in config.get("options", {}).items():
+        value = bytes.fromhex(text[2:]) if text[:2] in ("0x", "0X") else text.encode()
+        expected[int(code)] = _hexadecimal(value.hex())
+    return expected
+
+
+def _hexadecimal(digits: str | None) -> str:
+    return f"0x{digits}" if digits else ""
 
 
 def _route_differences(offer: Offer, config: Mapping[str, Any]) -> Iterator[str]:
     wanted = {(route["destination"], route.get("gateway", ON_LINK)) for route in config.get("routes", ())}
     if config.get("router"):
         wanted.add(("0.0.0.0/0", config["router"]))
+    # A gateway that is not on the link is made reachable by a host route of its own.
+    on_link = [ipaddress.ip_network(destination) for destination, gateway in wanted if gateway == ON_LINK]
+    on_link = [ipaddress.IPv4Interface(config["client_address"]).network, *(n for n in on_link if n.prefixlen)]
+    for gateway in {gateway for _, gateway in wanted} - {ON_LINK}:
+        if not any(ipaddress.ip_address(gateway) in network for network in on_link):
+            wanted.add((f"{gateway}/32", ON_LINK))
     for destination, gateway in sorted(wanted - offer.effective_routes):
-        yield f"routes: {destination} via {gateway} is configured and not offered"
-    # A gateway outside the subnet is made reachable by a host route of its own.
-    ways = {(f"{gateway}/32", ON_LINK) for _, gateway in wanted}
-    for destination, gateway in sorted(offer.effective_routes - wanted - ways):
-        yield f"routes: {destination} via {gateway} is offered and not configured"
+        yield f"option 121 (routes): {destination} via {gateway} is configured and not offered"
+    for destination, gateway in sorted(offer.effective_routes - wanted):
+        yield f"option 121 (routes): {destination} via {gateway} is offered and not configured"
 
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) and value else str(value or "nothing")
-
-
-def _address(value: bytes) -> str:
-    return str(ipaddress.IPv4Address(value))
-
-
-def _addresses(value: bytes) -> tuple[str, ...]:
-    return tuple(_address(value[at : at + 4]) for at in range(0, len(value), 4))
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, "big")
