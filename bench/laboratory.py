@@ -240,12 +240,6 @@ def cpu_ns(pid: int) -> int:
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
-def pin(pid: int, cpu: int) -> None:
-    """Keep all threads of a process on one CPU."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), {cpu})
-
-
 def sweep() -> None:
     """Remove what runs that were killed have left."""
     for path in [*Path("/run/netns").glob(f"{_PREFIX}-*"), *Path("/etc/netns").glob(f"{_PREFIX}-*")]:
