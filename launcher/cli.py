@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[common, pod, output],
         help="ask for the VM's lease, unnoticed by it; exit code 1: it is not as configured",
     )
-    probe.add_argument("--vmi", metavar="FILE", help="the manifest that prestart was given: compare names, too")
+    probe.add_argument("--vmi", metavar="FILE", help="compare with this manifest (default: what prestart was given)")
     probe.set_defaults(verb=_probe)
 
     run = verbs.add_parser("run", parents=[common, pod], help="container entrypoint: set up, boot, watch, put back")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from launcher.lease6 import ipv6_fields, neighbours6
 from netsetup.model import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
+from netsetup.network import Told
 
 if TYPE_CHECKING:
     from launcher.vmi import InterfaceSpec
@@ -23,31 +24,42 @@ class NoServerAddress(NetworkSetupError):
     """Every link-local address that the server could use is taken."""
 
 
-def client_config(
-    network: VMNetwork, interface: InterfaceSpec, *, hostname: str = "", subdomain: str | None = None
-) -> dict[str, object] | None:
+def told_of(interface: InterfaceSpec, hostname: str, subdomain: str | None) -> Told:
+    """What the record keeps of a VM's wishes, so that what it is served can be told without its manifest."""
+    wanted = interface.dhcp_options
+    return Told(
+        hostname=hostname,
+        subdomain=subdomain or "",
+        ntp=wanted.ntp,
+        tftp_server=wanted.tftp_server or "",
+        boot_file=wanted.boot_file or "",
+        private=wanted.private,
+    )
+
+
+def client_config(network: VMNetwork) -> dict[str, object] | None:
     """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
 
-    `hostname` goes into option 12; a `subdomain` heads the search list, as a pod of that subdomain has it.
-    Raises NoServerAddress.
+    The record is all it is made of. Raises NoServerAddress.
     """
     ipv6 = ipv6_fields(network)
     if network.address4 is None and not ipv6:
         return None
-    search = search_list(network.pod.resolver.search, subdomain)
+    told = network.told
+    search = search_list(network.pod.resolver.search, told.subdomain)
     config: dict[str, object] = {
         "interface": network.guest_port,
         "client_mac": network.mac,
         **(ipv4_fields(network, network.address4) if network.address4 else {}),
         "search": list(search),
         "domain": domain_of(search),
-        "hostname": hostname,
+        "hostname": told.hostname,
         "mtu": network.mtu,
         "neighbours": {**ipv4_neighbours(network), **neighbours6(network)},
-        "ntp": list(interface.dhcp_options.ntp),
-        "tftp_server": interface.dhcp_options.tftp_server,
-        "boot_file": interface.dhcp_options.boot_file,
-        "options": {str(number): text for number, text in interface.dhcp_options.private},
+        "ntp": list(told.ntp),
+        "tftp_server": told.tftp_server,
+        "boot_file": told.boot_file,
+        "options": {str(number): text for number, text in told.private},
         **ipv6,
     }
     return {key: value for key, value in config.items() if value}
@@ -106,8 +118,8 @@ def routes_of(pod: PodInterface) -> list[Route]:
     return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
 
 
-def search_list(names: tuple[str, ...], subdomain: str | None) -> tuple[str, ...]:
-    """The pod's search list, headed by the subdomain's own entry where the VM has a subdomain."""
+def search_list(names: tuple[str, ...], subdomain: str) -> tuple[str, ...]:
+    """The pod's search list, headed by the subdomain's own entry where the VM has a subdomain, as that of a pod is."""
     service = domain_of(names)
     if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
         return names

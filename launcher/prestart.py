@@ -98,10 +98,12 @@ def setup_pod_network(
         if not dry_run and connect() is None:
             spawned = spawn()
 
+        from launcher.lease import client_config, told_of
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.lock import NamespaceLock
         from netsetup.plan import NetworkRequest
 
+        name = socket.gethostname() if hostname is None else hostname
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
             folder = state_directory(state_dir)
@@ -121,6 +123,7 @@ def setup_pod_network(
                     mtu=interface.mtu,
                     queues=interface.queues,
                     isolated=isolated,
+                    told=told_of(interface, name, subdomain),
                     masquerade=_masquerade(interface),
                 )
                 for interface, (pod_interface, guest_port) in zip(interfaces, _devices(interfaces), strict=True)
@@ -133,14 +136,7 @@ def setup_pod_network(
             on_failure.callback(restore_pod_network_interfaces, state_dir)
         applied = time.perf_counter()
 
-        from launcher.lease import client_config
-
-        name = socket.gethostname() if hostname is None else hostname
-        found = [
-            client_config(network, interface, hostname=name, subdomain=subdomain)
-            for network, interface in zip(prepared.networks, interfaces, strict=True)
-        ]
-        configs = tuple(config for config in found if config is not None)
+        configs = tuple(config for config in map(client_config, prepared.networks) if config is not None)
         pid = None if dry_run else _serve(spawned, configs, spawn)
         on_failure.pop_all()
     served = time.perf_counter()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
-from launcher.lease import client_config
-from launcher.vmi import DEFAULT_INTERFACE, VirtualMachineInstance
+from launcher.lease import client_config, told_of
+from launcher.vmi import VirtualMachineInstance
 from netsetup import state
 from netsetup.discover import observe
 from netsetup.lock import NamespaceLock
@@ -21,10 +21,6 @@ from netsetup.netns import state_directory
 if TYPE_CHECKING:
     from dhcp.probe import Offer
     from dhcp.probe6 import Lease6, Router6
-
-RECORDED = ("client_address", "server_address", "dns", "mtu")
-"""What the record alone says; names and boot options come from the VM's manifest."""
-SPECIFIED = (*RECORDED, "search", "domain", "hostname", "ntp", "tftp_server", "boot_file", "options")
 
 
 class ProbeNotInstalled(NetworkSetupError):
@@ -53,9 +49,9 @@ class Probed:
 def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineInstance | None = None) -> list[Probed]:
     """Ask for the lease of every network of the current network namespace that is served one.
 
-    With the manifest that `prestart` was given, names and boot options are compared as well. Nothing is changed, and
-    nothing is sent to the guest. Raises NetworkSetupError when nothing is set up or the kernel does not let us look,
-    ProbeNotInstalled without scapy.
+    What is configured is made of the record, as `prestart` makes it; names and DHCP options are those of the manifest
+    if one is given. Nothing is changed, and nothing is sent to the guest. Raises NetworkSetupError when nothing is set
+    up or the kernel does not let us look, ProbeNotInstalled without scapy.
     """
     try:
         import dhcp.probe  # noqa: F401
@@ -69,12 +65,9 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
     found = []
     server, problem = _connect()
     for network in record.networks:
-        config = client_config(
-            network,
-            interfaces.get(network.name, DEFAULT_INTERFACE),
-            hostname=vmi.hostname if vmi else "",
-            subdomain=vmi.subdomain if vmi else None,
-        )
+        wanted = interfaces.get(network.name)
+        told = told_of(wanted, vmi.hostname, vmi.subdomain) if vmi and wanted else network.told
+        config = client_config(replace(network, told=told))
         if config is None:
             continue  # the network itself has to serve it
         if server is None:
@@ -82,7 +75,7 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
             continue
         probed = Probed(network.name, network.guest_port, None, ())
         if "client_address" in config:
-            probed = _ask(server, network.name, config, SPECIFIED if network.name in interfaces else RECORDED)
+            probed = _ask(server, network.name, config)
         found.append(_ask6(server, probed, config) if "client_address6" in config else probed)
     if server is not None:
         server.release()
@@ -96,17 +89,18 @@ def _connect() -> tuple[ServerConnection | None, str]:
         return None, str(error)
 
 
-def _ask(server: ServerConnection, name: str, config: dict[str, Any], fields: tuple[str, ...]) -> Probed:
-    """DISCOVER and REQUEST, as a client in its first hour."""
-    from dhcp.probe import NotAnOffer, decode_offer, differences, discover, request
+def _ask(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
+    """DISCOVER and REQUEST, as a client in its first hour; both answers are compared."""
+    from dhcp.probe import NotAnOffer, asked_of, decode_offer, differences, discover, request
 
     port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
+    asked = asked_of(config)
     offer = None
     problems: list[str] = []
     left_out: list[int] = []
     try:
-        for message in ("DISCOVER", "REQUEST"):
-            question = request(mac, xid, offer) if offer else discover(mac, xid)
+        for message, wanted in (("DISCOVER", "offer"), ("REQUEST", "ack")):
+            question = request(mac, xid, offer, asked) if offer else discover(mac, xid, asked)
             outcome = server.try_frame(port, question)
             if outcome["problem"] and outcome["problem"] not in problems:
                 problems.append(str(outcome["problem"]))
@@ -115,17 +109,14 @@ def _ask(server: ServerConnection, name: str, config: dict[str, Any], fields: tu
                 problems.append(f"{message} gets no answer: {outcome['reason']}")
                 break
             left_out = outcome["dropped"] if isinstance(outcome["dropped"], list) else []
-            answer = decode_offer(bytes.fromhex(frames[0]), mac, xid)
-            if offer and answer.address != offer.address:
-                problems.append(f"offered {offer.address}, but acknowledged {answer.address}")
-            offer = answer
+            offer = decode_offer(bytes.fromhex(frames[0]), mac, xid)
+            if offer.message != wanted:
+                problems.append(f"{message} is answered by {offer.message}")
+            problems += [line for line in differences(offer, config, left_out) if line not in problems]
     except NotAnOffer as error:
         problems.append(f"{message}: {error}")
     except ServerError as error:
         problems.append(str(error))
-    if offer:
-        kept = [field for field in fields if not (field == "search" and 119 in left_out)]
-        problems += differences(offer, config, kept)
     return Probed(name, port, offer, tuple(problems), tuple(left_out))
 
 
@@ -160,7 +151,7 @@ def lines(found: list[Probed]) -> Iterator[str]:
         if offer := probed.offer:
             yield f"  {offer.message} of {offer.address} by {offer.server}"
             yield f"  lease {_seconds(offer.lease_seconds)}, renewed after {_seconds(offer.t1_seconds)}"
-            for name in ("router", "mtu", "hostname", "domain", "tftp_server", "boot_file", "options"):
+            for name in ("router", "mtu", "hostname", "domain", "tftp_server", "boot_file"):
                 if value := getattr(offer, name):
                     yield f"  {name.replace('_', ' ')} {value}"
             for name in ("dns", "search", "ntp"):

@@ -42,6 +42,20 @@ class Masquerade:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the VM is told beyond what its network is: its name, and the DHCP options that its manifest wants."""
+
+    hostname: str = ""
+    subdomain: str = ""
+    """Heads the search list."""
+    ntp: tuple[str, ...] = ()
+    tftp_server: str = ""
+    boot_file: str = ""
+    private: tuple[tuple[int, str], ...] = ()
+    """Options of private use (RFC 3942) by number, as text or as 0x and hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
 class VMNetwork:
     """One pod interface that serves the VM; the record of what was there before."""
 
@@ -61,6 +75,7 @@ class VMNetwork:
     """Whether the guest is held to its own addresses and its MAC."""
     masquerade: Masquerade | None = None
     """None in the bridge binding, where the VM has the pod's own addresses."""
+    told: Told = Told()
     adopted: Link | None = None
     """The guest port as it was found; None when it is a tap of our own."""
     adopted_sysctls: tuple[tuple[str, str], ...] = ()

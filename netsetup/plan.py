@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from netsetup import bridge, masquerade, restore, translation
 from netsetup.model import FORWARDING6, IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
-from netsetup.network import MASQUERADE_MAC, Masquerade, VMNetwork
+from netsetup.network import MASQUERADE_MAC, Masquerade, Told, VMNetwork
 from netsetup.nftables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 
@@ -35,6 +35,7 @@ class NetworkRequest:
     """Queue pairs of a tap of our own."""
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
+    told: Told = field(default_factory=Told)
     masquerade: Masquerade = field(default_factory=Masquerade)
     """In that binding, the VM's network and what is forwarded to it."""
 
@@ -89,6 +90,7 @@ def describe_network(observed: Namespace, pod: PodInterface, request: NetworkReq
         mtu=bridge.require_mtu(request.mtu, pod),
         queues=request.queues,
         isolated=request.isolated,
+        told=request.told,
         masquerade=wanted,
         adopted=adopted,
         adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
@@ -229,6 +231,7 @@ def with_news(observed: Namespace, network: VMNetwork, request: NetworkRequest, 
         network,
         pod=dataclasses.replace(pod, resolver=resolver),
         isolated=request.isolated,
+        told=request.told,
         masquerade=forwarded,
     )
 

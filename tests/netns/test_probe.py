@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -40,6 +41,8 @@ spec:
   networks:
     - {name: default, pod: {}}
 """
+WITHOUT_OPTIONS = re.sub(r" *dhcpOptions:\n(?: {12}.*\n)*", "", MANIFEST)
+INFINITE = 0xFFFFFFFF
 
 
 def probe(agent: Agent, *words: str | Path) -> tuple[int, dict[str, Any]]:
@@ -49,22 +52,12 @@ def probe(agent: Agent, *words: str | Path) -> tuple[int, dict[str, Any]]:
     return done.returncode, network
 
 
-def serve(pod: Pod, **changes: object) -> None:
-    """Give the server another configuration than the record's."""
-    config = {
-        "interface": "tap0",
-        "client_mac": pod.mac,
-        "client_address": "10.244.1.3/24",
-        "server_address": "10.244.1.1",
-        "router": "10.244.1.1",
-        "routes": [{"destination": "10.244.0.0/16", "gateway": "10.244.1.1"}],
-        "dns": ["10.96.0.10"],
-        "mtu": 1450,
-    }
+def serve(pod: Pod, config: dict[str, object], changes: dict[str, object]) -> None:
+    """Let the running server serve this configuration with these fields changed; None takes one away."""
     with pod.pod.entered():
         server = connect()
     assert isinstance(server, ServerConnection)
-    server.configure([{**config, **changes}])
+    server.configure([{key: value for key, value in (config | changes).items() if value is not None}])
     server.release()
 
 
@@ -134,24 +127,57 @@ def test_the_offer_is_shown(pod: Pod, agent: Agent) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"client_address": "10.244.1.9/24"}, "client_address: offered 10.244.1.9/24, configured 10.244.1.3/24"),
-        ({"client_address": "10.244.1.3/16"}, "client_address: offered 10.244.1.3/16, configured 10.244.1.3/24"),
-        ({"server_address": "10.244.1.7"}, "server_address: offered 10.244.1.7, configured 10.244.1.1"),
-        ({"mtu": 1500}, "mtu: offered 1500, configured 1450"),
-        ({"dns": []}, "dns: offered nothing, configured 10.96.0.10"),
-        ({"routes": []}, "routes: 10.244.0.0/16 via 10.244.1.1 is configured and not offered"),
+        ({"client_address": "10.244.1.9/24"}, "yiaddr: offered 10.244.1.9, configured 10.244.1.3"),
+        ({"client_address": "10.244.1.3/16"}, "option 1 (netmask): offered 255.255.0.0, configured 255.255.255.0"),
+        ({"client_address": "10.244.1.3/16"}, "option 28 (broadcast): offered 10.244.255.255, configured 10.244.1.255"),
+        ({"server_address": "10.244.1.7"}, "option 54 (server): offered 10.244.1.7, configured 10.244.1.1"),
+        ({"server_address": "10.244.1.7"}, "source: offered 10.244.1.7, configured 10.244.1.1"),
+        ({"router": "10.244.1.9"}, "option 3 (router): offered 10.244.1.9, configured 10.244.1.1"),
+        ({"mtu": 1500}, "option 26 (mtu): offered 1500, configured 1450"),
+        ({"dns": None}, "option 6 (dns): offered nothing, configured 10.96.0.10"),
+        ({"lease_seconds": 20}, "option 51 (lease_seconds): offered 20, configured 86400"),
+        ({"lease_seconds": 20}, "option 58 (t1_seconds): offered 10, configured 3600"),
+        ({"lease_seconds": 20}, "option 59 (t2_seconds): offered 17, configured 75600"),
+        ({"lease_seconds": INFINITE}, "option 51 (lease_seconds): offered 4294967295, configured 86400"),
+        ({"lease_seconds": INFINITE}, "option 58 (t1_seconds): offered nothing, configured 3600"),
+        ({"t1_seconds": 5}, "option 58 (t1_seconds): offered 5, configured 3600"),
+        (
+            {"search": None},
+            "option 119 (search): offered nothing, "
+            "configured default.svc.cluster.local svc.cluster.local cluster.local",
+        ),
+        ({"domain": "evil.test"}, "option 15 (domain): offered evil.test, configured default.svc.cluster.local"),
+        ({"hostname": "evil"}, "option 12 (hostname): offered evil, configured told"),
+        ({"hostname": None}, "option 12 (hostname): offered nothing, configured told"),
+        ({"options": {"240": "44"}}, "option 240: offered 0x3434, configured nothing"),
+        ({"options": {"43": "0x0102"}}, "option 43: offered 0x0102, configured nothing"),
+        ({"ntp": ["10.0.0.1"]}, "option 42 (ntp): offered 10.0.0.1, configured nothing"),
+        ({"tftp_server": "10.0.0.1"}, "option 66 (tftp_server): offered 10.0.0.1, configured nothing"),
+        ({"boot_file": "x"}, "option 67 (boot_file): offered x, configured nothing"),
+        ({"boot_file": "x"}, "file: offered x, configured nothing"),
+        ({"boot_file": "x", "tftp_server": "10.0.0.1"}, "siaddr: offered 10.0.0.1, configured 0.0.0.0"),
+        (
+            {"routes": None},
+            "option 121 (routes): 10.244.0.0/16 via 10.244.1.1 is configured and not offered",
+        ),
         (
             {"routes": [{"destination": "10.0.0.0/8", "gateway": "10.244.1.1"}]},
-            "routes: 10.0.0.0/8 via 10.244.1.1 is offered and not configured",
+            "option 121 (routes): 10.0.0.0/8 via 10.244.1.1 is offered and not configured",
         ),
         ({"client_mac": "02:00:00:00:00:55"}, "DISCOVER gets no answer: chaddr is not the client's MAC"),
         ({"interface": "lo"}, "DHCP server (pid "),
     ],
-    ids=["address", "mask", "server", "mtu", "dns", "route-missing", "route-added", "mac", "not-served"],
+    ids=str,
 )
-def test_another_offer_is_named(pod: Pod, agent: Agent, changes: dict[str, object], problem: str) -> None:
-    agent.prestart()
-    serve(pod, **changes)
+def test_another_offer_is_named(
+    pod: Pod, agent: Agent, tmp_path: Path, changes: dict[str, object], problem: str
+) -> None:
+    manifest = tmp_path / "vmi.yaml"
+    manifest.write_text(WITHOUT_OPTIONS)
+    agent.prestart("--vmi", manifest)
+    assert probe(agent)[0] == 0
+    (config,) = agent.prestart("--dry-run", "--vmi", manifest)["configs"]
+    serve(pod, config, changes)
     code, network = probe(agent)
     assert code == 1
     assert any(line.startswith(problem) for line in network["problems"]), network["problems"]
@@ -184,11 +210,23 @@ def test_names_are_compared_with_the_manifest(pod: Pod, agent: Agent, tmp_path: 
     assert (code, network["problems"]) == (0, [])
     offer = network["offer"]
     assert (offer["hostname"], offer["boot_file"], offer["options"]) == ("told", "linux.0", {"240": b"site".hex()})
-    manifest.write_text(MANIFEST.replace("hostname: told", "hostname: another").replace("site", "cite"))
-    assert probe(agent, "--vmi", manifest)[1]["problems"] == [
-        "hostname: offered told, configured another",
-        "options: offered {240: '73697465'}, configured {240: '63697465'}",
+    assert probe(agent)[1] == network, "without the manifest the record says what is in it"
+    another = tmp_path / "another.yaml"
+    another.write_text(MANIFEST.replace("hostname: told", "hostname: another").replace("site", "'0xC17E'"))
+    assert probe(agent, "--vmi", another)[1]["problems"] == [
+        "option 12 (hostname): offered told, configured another",
+        "option 240: offered 0x73697465, configured 0xc17e",
     ]
+    agent.prestart("--vmi", another)
+    code, network = probe(agent)
+    assert (code, network["problems"], network["offer"]["hostname"]) == (0, [], "another")
+
+
+def test_what_is_left_of_the_record_in_the_kernel_is_enough(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    manifest = tmp_path / "vmi.yaml"
+    manifest.write_text(MANIFEST)
+    agent.prestart("--vmi", manifest)
+    (agent.state_directory / "network.json").unlink()
     assert probe(agent)[0] == 0
 
 

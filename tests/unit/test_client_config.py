@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from dhcp.config import parse_configs
-from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list
-from launcher.vmi import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec
+from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list, told_of
+from launcher.vmi import DHCPOptions, InterfaceSpec
 from netsetup.model import (
     AF_INET,
     IFF_UP,
@@ -22,7 +22,7 @@ from netsetup.model import (
     Resolver,
     Route,
 )
-from netsetup.network import VMNetwork
+from netsetup.network import Told, VMNetwork
 
 MAC = "0a:58:0a:f4:01:05"
 CLUSTER = Resolver(
@@ -43,8 +43,8 @@ def route(destination: str, gateway: str = "", **more: object) -> Route:
     return Route(AF_INET, destination, interface=2, gateway=gateway, scope=0 if gateway else SCOPE_LINK, **more)
 
 
-def told(net: VMNetwork, **options: object) -> dict[str, object]:
-    config = client_config(net, DEFAULT_INTERFACE, **options)
+def told(net: VMNetwork, **options: str) -> dict[str, object]:
+    config = client_config(dataclasses.replace(net, told=Told(**options)))
     assert config is not None
     parse_configs([config])
     return config
@@ -154,12 +154,13 @@ def test_a_default_route_without_gateway_is_handed_on_as_on_link() -> None:
 
 def test_an_interface_without_address_is_not_served() -> None:
     link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
-    assert client_config(VMNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450), DEFAULT_INTERFACE) is None
+    assert client_config(VMNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450)) is None
 
 
 def test_options_of_the_manifest() -> None:
     wanted = DHCPOptions(boot_file="boot.ipxe", tftp_server="tftp", ntp=("192.0.2.1",), private=((240, "value"),))
-    config = client_config(network("10.0.0.5/24"), InterfaceSpec("default", dhcp_options=wanted))
+    wishes = told_of(InterfaceSpec("default", dhcp_options=wanted), "", None)
+    config = client_config(dataclasses.replace(network("10.0.0.5/24"), told=wishes))
     assert config is not None
     assert (config["boot_file"], config["tftp_server"], config["ntp"]) == ("boot.ipxe", "tftp", ["192.0.2.1"])
     assert config["options"] == {"240": "value"}
@@ -171,13 +172,11 @@ def test_options_of_the_manifest() -> None:
         (CLUSTER.search, "sub", ("sub.default.svc.cluster.local", *CLUSTER.search)),
         (("sub.default.svc.cluster.local", "x"), "sub", ("sub.default.svc.cluster.local", "x")),
         (("example.com",), "sub", ("example.com",)),
-        (CLUSTER.search, None, CLUSTER.search),
+        (CLUSTER.search, "", CLUSTER.search),
         ((), "sub", ()),
     ],
 )
-def test_a_subdomain_heads_the_search_list(
-    search: tuple[str, ...], subdomain: str | None, expected: tuple[str, ...]
-) -> None:
+def test_a_subdomain_heads_the_search_list(search: tuple[str, ...], subdomain: str, expected: tuple[str, ...]) -> None:
     assert search_list(search, subdomain) == expected
 
 

@@ -12,7 +12,6 @@ from dhcp.address6 import parse_ipv6
 from dhcp.config import ConfigError, parse_configs
 from dhcp.port import serve_port
 from launcher.lease import client_config
-from launcher.vmi import DEFAULT_INTERFACE
 from netsetup.model import (
     AF_INET,
     AF_INET6,
@@ -48,7 +47,7 @@ def default(gateway: str, **more: Any) -> Route:
 
 
 def told(net: VMNetwork) -> dict[str, object]:
-    config = client_config(net, DEFAULT_INTERFACE)
+    config = client_config(net)
     assert config is not None
     parse_configs([config])
     return config
@@ -140,7 +139,7 @@ def test_oldest_lasting_address() -> None:
 
 @pytest.mark.parametrize("net", [network(addresses=()), network(mtu=1279)])
 def test_nothing_to_serve(net: VMNetwork) -> None:
-    assert client_config(net, DEFAULT_INTERFACE) is None
+    assert client_config(net) is None
     assert not net.barrier.dhcp6
 
 
