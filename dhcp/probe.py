@@ -20,6 +20,7 @@ from scapy.layers.l2 import Ether
 from dhcp.config import parse_configs
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
+UDP_AT, BOOTP_AT = 34, 42
 HEADER_OCTETS = 240
 FILE_OCTETS = 128
 MS_ROUTES = 249
@@ -96,8 +97,8 @@ def _frame(mac: str, xid: int, options: list[Any], asked: tuple[int, ...]) -> by
 
 def decode_offer(frame: bytes, mac: str, xid: int) -> Offer:
     """The OFFER or ACK in a frame, as the client with this MAC and transaction id; raises NotAnOffer."""
-    packet = Ether(frame)
-    if BOOTP not in packet or packet[UDP].dport != 68:
+    packet = Ether(frame.ljust(BOOTP_AT + HEADER_OCTETS, b"\0"))
+    if BOOTP not in packet or packet[IP].ihl != 5 or packet[UDP].dport != 68:
         raise NotAnOffer("not a DHCP message to a client")
     fresh = packet.copy()
     for layer in (IP, UDP):
@@ -110,8 +111,7 @@ def decode_offer(frame: bytes, mac: str, xid: int) -> Offer:
         raise NotAnOffer("meant for another client")
     if (bootp.op, bootp.htype, bootp.hlen) != (2, 1, 6):
         raise NotAnOffer("not a reply to an Ethernet client")
-    message = frame[42:]
-    options, overloaded = decode_options(message)
+    options, overloaded = decode_options(frame[BOOTP_AT : UDP_AT + packet[UDP].len])
     kind = {b"\2": "offer", b"\5": "ack", b"\6": "nak"}.get(options.pop(53, b""), "of no known kind")
     if kind not in ("offer", "ack"):
         raise NotAnOffer(f"the answer is {kind}")
