@@ -6,7 +6,7 @@ Needs the extra `probe`. Nothing of the server imports this file.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,11 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from dhcp.config import parse_configs
 from dhcp.probe import NotAnOffer
 
-ASKED = (23, 24)
+DOMAIN_LIST = 24
+ASKED = (23, DOMAIN_LIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +182,28 @@ def _layers(packet: Packet) -> Iterator[Packet]:
         packet = packet.payload
 
 
-def differences6(lease: Lease6, router: Router6, config: Mapping[str, Any]) -> list[str]:
-    """How they differ from a configuration in the server's JSON shape, a line each; empty when they do not."""
+def differences6(
+    lease: Lease6, router: Router6, config: Mapping[str, Any], left_out: Collection[int] = ()
+) -> list[str]:
+    """How they differ from a configuration in the server's JSON shape, a line each; empty when they do not.
+
+    Of a search list (24) that is `left_out` for want of room the last names may be missing.
+    """
     address = ipaddress.IPv6Interface(config["client_address6"])
     gateway = config.get("router6", "")
     mtu = config.get("mtu", 0)
+    search = tuple(config.get("search", ()))
+    search = search[: len(lease.search)] if DOMAIN_LIST in left_out else search
+    (served,) = parse_configs(dict(config))  # for the times, which may be left to their defaults
     # The gateway's own is what the server has learnt last; without a gateway it is the port's.
     mac_changes = not gateway or "uplink6" in config
     found = []
     for name, offered, wanted in (
         ("client_address6", lease.address, str(address.ip)),
+        ("lease_seconds of IPv6", lease.lease_seconds, served.lease_seconds),
+        ("t1_seconds of IPv6", lease.t1_seconds, served.t1_seconds or served.lease_seconds),
+        ("t2_seconds of IPv6", lease.t2_seconds, served.t2_seconds or served.lease_seconds),
+        ("search of IPv6", lease.search, search),
         ("dns6", lease.dns, tuple(config.get("dns6", ()))),
         ("dns6 of the advertisement", router.dns, tuple(config.get("dns6", ()))),
         ("mtu", router.mtu, mtu),

@@ -126,12 +126,14 @@ def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> P
     from dhcp.probe6 import decode_lease, decode_router, differences6, request, router_solicitation, solicit
 
     mac, xid = config["client_mac"], secrets.randbits(24)
+    left_out: list[int] = []
 
     def ask(name: str, question: bytes) -> bytes:
         outcome = server.try_frame(probed.guest_port, question)
         frames = outcome["frames"]
         if not isinstance(frames, list) or not frames:
             raise NotAnOffer(f"{name} gets no answer: {outcome['reason']}")
+        left_out.extend(outcome["dropped"] if isinstance(outcome["dropped"], list) else ())
         return bytes.fromhex(frames[0])
 
     try:
@@ -140,7 +142,7 @@ def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> P
         router = decode_router(ask("Router Solicitation", router_solicitation(mac)), mac)
     except (NotAnOffer, ServerError) as error:
         return replace(probed, problems=(*probed.problems, f"IPv6: {error}"))
-    problems = differences6(lease, router, config)
+    problems = differences6(lease, router, config, left_out)
     return replace(probed, problems=(*probed.problems, *problems), lease6=lease, router6=router)
 
 
