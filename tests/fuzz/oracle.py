@@ -19,6 +19,7 @@ BROADCAST_MAC = b"\xff" * 6
 PORTS = b"\0\x43\0\x44"  # 67 to 68
 SHORTEST_REQUEST = 14 + 20 + 8 + 240
 SMALLEST_MAXIMUM = 576
+MAX_MESSAGE_SIZE = 57
 HOSTS = frozenset(range(1, 224)) - {127}  # first octets, RFC 1122 §3.2.1.3
 ONLY_REQUESTS_HAVE = frozenset((50, 55, 57))
 LEASE_OPTIONS = frozenset((51, 58, 59))
@@ -94,6 +95,8 @@ def check_reply(request: bytes, port: Port, reply: bytes) -> None:
     assert message[24:28] == bytes(4)
     assert message[28:44] == request[70:86]
     assert 300 <= len(message) <= max(SMALLEST_MAXIMUM, config.mtu or 1500) - 28
+    if MAX_MESSAGE_SIZE not in request[86:]:  # nowhere, so that no reading of the options could find it
+        assert len(message) <= SMALLEST_MAXIMUM - 28, "longer than the client said it takes (RFC 2131 §2)"
     assert message[236:240] == COOKIE
     options = dict(options_of(message))
     assert next(options_of(message))[0] == 53

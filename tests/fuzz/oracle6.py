@@ -31,6 +31,7 @@ def must_be_silent6(frame: bytes, port: Port) -> bool:
             payload[2:4] == struct.pack("!H", 547)
             and frame[6:12] == ipv6.client_mac
             and frame[38:54] == ALL_AGENTS
+            and ((frame[22] == 0xFE and frame[23] >> 6 == 2) or frame[22:38] == ipv6.client_address)
             and payload[8:9] in [bytes((kind,)) for kind in (1, 3, 4, 5, 6, 8, 9, 11)]
         )
     # RFC 4861 §6.1.1, §7.1.1

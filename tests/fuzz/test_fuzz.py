@@ -90,6 +90,17 @@ def test_the_judge_notices_one_wrong_octet_over_ipv6(request_frame: bytes, at: i
         check(request_frame, PORT, Decision("x", frames=(bytes(reply),), answer="x"))
 
 
+def test_the_judge_notices_a_reply_that_is_too_long() -> None:
+    config = {"client_mac": CLIENT_MAC, "client_address": f"{CLIENT}/24", "server_address": SERVER}
+    port = serve_port(parse_configs({**config, "options": {"224": "x" * 500}})[0], PORT.mac)
+    told, untold = discover([(57, b"\x05\xdc")], parameters=[224]), discover(parameters=[224])
+    decision = handle(told, port)
+    check(told, port, decision)
+    check(untold, port, handle(untold, port))
+    with pytest.raises(AssertionError, match="longer than the client said"):
+        check(untold, port, decision)
+
+
 @pytest.mark.parametrize(
     "request_frame",
     [discover(chaddr="02:00:00:00:00:01"), arp(2, "169.254.1.1"), arp(1, CLIENT), neighbour_solicitation(CLIENT6)],

@@ -111,11 +111,22 @@ def test_mutated_frames(octets: bytes) -> None:
     check(octets)
 
 
-@settings(deadline=None)  # the machine may be busy: `test_fuzz` bounds the time of the thread
+@settings(deadline=None)  # the machine may be busy: `test_bounds` bounds the time of the thread, and the memory
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60)), max_size=12), st.binary(max_size=20))
 def test_arbitrary_options(options: list[tuple[int, bytes]], tail: bytes) -> None:
     field = b"\x35\1\1" + b"".join(bytes((code, len(value))) + value for code, value in options) + tail
     check(frame(payload(None, field=field)))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 575), st.integers(1, 255), st.integers(1, 255))
+@example(575, 200, 43)
+def test_a_maximum_below_576_is_576(maximum: int, first: int, second: int) -> None:
+    """RFC 2132 §9.10, whatever there is to be said."""
+    config = {**CONFIG, "search": [], "options": {"224": "x" * first, "225": "y" * second}}
+    port = serve_port(parse_configs(config)[0], PORT.mac)
+    told, least = (discover([(57, size.to_bytes(2))], parameters=(224, 225)) for size in (maximum, 576))
+    assert handle(told, port).frames == handle(least, port).frames
 
 
 @pytest.mark.parametrize("octets", SEEDS[:9], ids=range(9))
