@@ -120,7 +120,13 @@ def encode_option(code: int, value: bytes) -> bytes:
     """Number, length and value; a value over 255 octets becomes consecutive instances (RFC 3396 §5)."""
     if len(value) <= 255:
         return bytes((code, len(value))) + value
-    return b"".join(encode_option(code, value[at : at + 255]) for at in range(0, len(value), 255))
+    if code == DOMAIN_SEARCH:
+        from dhcp.overload import split_search
+
+        parts = split_search(value)
+    else:
+        parts = [value[at : at + 255] for at in range(0, len(value), 255)]
+    return b"".join(bytes((code, len(part))) + part for part in parts)
 
 
 def encode_routes(routes: Sequence[Route]) -> bytes:

@@ -1,4 +1,4 @@
-"""Options that need more room than their own field: `file` and `sname` take some (RFC 2131 §4.1, RFC 2132 §9.3)."""
+"""Options that need more room than one instance or one field has (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3)."""
 
 from __future__ import annotations
 
@@ -57,3 +57,26 @@ def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
         (sname + end).ljust(SNAME_OCTETS, b"\0") if sname else b"",
         tuple(dropped),
     )
+
+
+def split_search(value: bytes) -> list[bytes]:
+    """The value of option 119 in parts of at most 255 octets; clients join them, but for systemd-networkd.
+
+    That one takes the last part that is a list of names by itself. So the first part ends with a name, and each other
+    begins or ends within a label, where a letter stands that is no length: then it is no list.
+    """
+    ends, letters = [], []
+    at = 0
+    while at < len(value):
+        length = value[at]
+        if length == 0 or length >= 0xC0:  # the end of a name, or a pointer to the rest of it (RFC 1035 §4.1.4)
+            at += 2 if length else 1
+            ends.append(at)
+        else:
+            letters += [place for place in range(at + 2, at + 1 + length) if 0x40 <= value[place] < 0xC0]
+            at += 1 + length
+    cuts = [0, max(end for end in ends if end <= 255)]
+    while len(cuts) == 2 or len(value) - cuts[-1] > 255:
+        within = [place for place in letters if cuts[-1] < place <= cuts[-1] + 255]
+        cuts.append(within[-1] if within else min(cuts[-1] + 255, len(value)))
+    return [value[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(value)], strict=True) if begin < end]

@@ -169,7 +169,7 @@ def test_a_remembered_address_of_another_pod_is_refused_at_once(make_pod: MakePo
 
 @pytest.mark.parametrize(
     ("client", "names"),
-    [(Udhcpc, 6), (Dhclient, 6), (NetworkManager, 6), (Dhcpcd, 7), (Networkd, 1)],
+    [(Udhcpc, 6), (Dhclient, 6), (NetworkManager, 6), (Dhcpcd, 7), (Networkd, 4)],
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_a_search_list_beyond_255_bytes(
@@ -178,8 +178,7 @@ def test_a_search_list_beyond_255_bytes(
     """Split by RFC 3396, over all fields of a message of 576 bytes, in which the first six of the names have room.
 
     dhcpcd takes messages of 1472 bytes, hence all names. So does systemd-networkd, but 252 reads each part as a list by
-    itself and keeps the last that makes sense. Here names cross the ends of the parts and none does: it has the domain
-    of option 15, the first name.
+    itself and keeps the last that makes sense: the first, which is cut for it at the end of a name.
     """
     monkeypatch.setattr(Dhcpcd, "probing", False)
     pod = make_pod(resolv_conf=f"nameserver 192.0.2.53\nsearch {' '.join(LONG_SEARCH)}\n")
@@ -193,9 +192,9 @@ def test_a_search_list_beyond_255_bytes(
             assert f"search={' '.join(LONG_SEARCH[:names])}" in observed.lease.splitlines()
 
 
-@pytest.mark.parametrize(("octets", "names"), [(255, 5), (256, 1)])
+@pytest.mark.parametrize(("octets", "names"), [(255, 5), (256, 4)])
 def test_the_longest_search_list_that_systemd_networkd_takes(make_pod: MakePod, octets: int, names: int) -> None:
-    """All of a list that is one option; of one octet more, of whose parts neither makes sense, the first name alone."""
+    """All of a list that is one option; of one octet more, as many names as the first part holds."""
     stems = ("a" * 46, "b" * 46, "c" * 46, "d" * 46, "e" * (octets - 209))
     search = tuple(f"{stem}.t{stem[0]}" for stem in stems)
     assert sum(len(name) + 2 for name in search) == octets

@@ -60,18 +60,64 @@ def test_decoding_never_fails(field: bytes, file: bytes, sname: bytes) -> None:
         assert len(value) <= len(field) + len(file) + len(sname)
 
 
-@given(st.integers(1, 254).filter(lambda code: code != 52), st.binary(max_size=1200))
+@given(st.integers(1, 254).filter(lambda code: code not in (52, 119)), st.binary(max_size=1200))
 def test_a_long_value_splits_and_joins(code: int, value: bytes) -> None:
     assert decode_options(encode_option(code, value), NO_FILE, NO_SNAME) == {code: value}
 
 
 def test_split_instances_are_full_but_the_last() -> None:
-    encoded = encode_option(119, b"x" * 600)
+    encoded = encode_option(121, b"x" * 600)
     assert [encoded[0], encoded[1], encoded[257], encoded[258], encoded[514], encoded[515]] == [
-        *(119, 255),
-        *(119, 255),
-        *(119, 90),
+        *(121, 255),
+        *(121, 255),
+        *(121, 90),
     ]
+
+
+LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=63)
+NAME = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name: len(name) <= 253)
+
+
+@given(st.lists(NAME, min_size=4, max_size=40))
+def test_a_long_search_list_splits_and_joins(names: list[str]) -> None:
+    value = encode_search(names)
+    assert decode_options(encode_option(119, value), NO_FILE, NO_SNAME) == {119: value}
+
+
+@pytest.mark.parametrize("shared", ["", ".svc.cluster.local"], ids=["apart", "shared"])
+@pytest.mark.parametrize("octets", [5, 19, 30, 47, 48, 49, 50, 51, 60])
+@pytest.mark.parametrize("count", [5, 6, 7, 12, 25])
+def test_the_first_names_of_a_long_search_list_reach_a_client_that_does_not_join(
+    count: int, octets: int, shared: str
+) -> None:
+    """As systemd-networkd, which takes the last of the instances that is a list by itself."""
+    names = [f"a{number:02}".ljust(octets, "x") + shared for number in range(count)]
+    encoded = encode_option(119, encode_search(names))
+    instances = []
+    while encoded:
+        instances.append(encoded[2 : 2 + encoded[1]])
+        encoded = encoded[2 + encoded[1] :]
+    first, *rest = instances
+    taken = list(_domain_names(first))
+    assert taken == names[: len(taken)]
+    assert len(rest) == 0 or 255 - octets - len(shared) - 2 < len(first) <= 255
+    assert [part for part in rest if is_list(part)] == []
+
+
+def is_list(value: bytes) -> bool:
+    """Whether these are names from the first octet to the last, each pointing backwards at most."""
+    at = 0
+    while at < len(value):
+        length = value[at]
+        if length >= 0xC0:
+            if at + 2 > len(value) or (length & 0x3F) << 8 | value[at + 1] >= at:
+                return False
+            at += 2
+        elif length >= 0x40:
+            return False
+        else:
+            at += 1 + length
+    return at == len(value)
 
 
 def test_all_that_fits_stays_in_order() -> None:

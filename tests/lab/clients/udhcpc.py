@@ -20,7 +20,7 @@ _ASKED = ("search", "mtu", "staticroutes")
 
 
 class Udhcpc(Client):
-    """It renews after half the lease, sixteen seconds at the least. Its script applies neither option 121 nor 119; the
+    """It renews after half the lease, fifteen seconds at the least. Its script applies neither option 121 nor 119; the
     lease record is what the script was told."""
 
     name = "udhcpc"
