@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.address import mac_text
-from dhcp.address6 import ALL_NODES, UNSPECIFIED, ipv6_text, is_multicast, multicast_mac, solicited_node
+from dhcp.address6 import ALL_NODES, UNSPECIFIED, ipv6_text, is_host, multicast_mac, solicited_node
 from dhcp.decision import Decision
 from dhcp.packet import Unusable
 from dhcp.packet6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
@@ -57,7 +57,7 @@ def answer_neighbour(packet: Packet6, port: Port6) -> Decision:
         raise Unusable("nd-other-address", "nobody's address that is answered for here")
     if packet.source_mac[0] & 1 or packet.source_mac == mac:
         raise Unusable("nd-sender", "sender's MAC is not a host's own")
-    if is_multicast(packet.source):
+    if packet.source != UNSPECIFIED and not is_host(packet.source):
         raise Unusable("nd-sender", "sender's address is not a host's own")
     flags = OVERRIDE | (ROUTER if target in port.routers else 0)
     if packet.source == UNSPECIFIED:  # duplicate address detection: told to all that it is taken (RFC 4861 §7.2.4)

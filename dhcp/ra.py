@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.address6 import ALL_NODES, UNSPECIFIED, is_link_local, multicast_mac, network6
+from dhcp.address6 import ALL_NODES, UNSPECIFIED, is_host, is_link_local, multicast_mac, network6
 from dhcp.config import SMALLEST_MTU6
 from dhcp.decision import Decision
 from dhcp.message import FOREIGN_MAC
@@ -93,6 +93,8 @@ def answer_solicitation(packet: Packet6, port: Port6) -> Decision:
         if SOURCE_LINK_LAYER in options:
             raise Unusable("nd-options", "a source link-layer address without a source (RFC 4861 §6.1.1)")
         frame, reason = advertise(port, port.advertisement), "solicited without an address, told to all"
+    elif not is_host(packet.source):
+        raise Unusable("nd-sender", "sender's address is not a host's own")
     else:
         frame = encode_icmp6(port.router_mac, packet.source_mac, port.address, packet.source, port.advertisement)
         reason = "solicited"

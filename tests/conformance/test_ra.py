@@ -46,6 +46,8 @@ def test_ra_01_form(server6: Exchange6) -> None:
         {"options": b"\x0e"},
         {"source": "::", "options": b"\1\1" + mac_octets(CLIENT_MAC)},
         {"source_mac": "52:54:00:0a:00:03"},
+        {"source": "ff02::1"},
+        {"source": "::1"},
         {"length": 4},
     ],
     ids=str,
