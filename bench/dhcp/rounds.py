@@ -23,7 +23,7 @@ class Effort:
     seconds: float = 1.5
     """Of full load, for the throughput."""
     starts: int = 5
-    """Of which the median counts: a single one is slower or faster by a third."""
+    """Each beside one of a bare Python, of which the medians count: a single one is slower or faster by a third."""
 
 
 QUICK = Effort(exchanges=100, seconds=0.1, starts=1)
@@ -31,12 +31,16 @@ QUICK = Effort(exchanges=100, seconds=0.1, starts=1)
 
 def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
     """Figures by metric; raises BenchError when the server does not answer."""
-    starts = [_start(server, tools) for _ in range(effort.starts - 1)]
+    starts = [(_start(server, tools), _start_bare_python(tools)) for _ in range(effort.starts)]
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
         client, its_own = cpus()
         with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
-            figures = {"start_ms": median([*starts, first.milliseconds_after(process)])}
+            first.milliseconds_after(process)
+            figures = {
+                "start_ms": median(its_own_start for its_own_start, _ in starts),
+                "start_to_bare": median(its_own_start / bare_start for its_own_start, bare_start in starts),
+            }
             time.sleep(_SETTLE_SECONDS)
             figures["pss_idle_mib"], figures["alone_idle_mib"] = pss_mib(process.pid)
             figures |= _latency(laboratory, effort)
@@ -47,13 +51,14 @@ def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
 
 def start_bare_python(effort: Effort, tools: Tools) -> dict[str, float]:
     """How long a Python takes that opens the same socket and does nothing else."""
-    starts = []
-    for _ in range(effort.starts):
-        with Laboratory(tools, pod_interface=False) as laboratory:
-            with laboratory.start(bare(PORT), cpus()[1]) as process:
-                process.wait()
-                starts.append((int(process.output()) - process.started_ns) / 1e6)
-    return {"start_ms": median(starts)}
+    return {"start_ms": median(_start_bare_python(tools) for _ in range(effort.starts))}
+
+
+def _start_bare_python(tools: Tools) -> float:
+    with Laboratory(tools, pod_interface=False) as laboratory:
+        with laboratory.start(bare(PORT), cpus()[1]) as process:
+            process.wait()
+            return (int(process.output()) - process.started_ns) / 1e6
 
 
 def _start(server: Server, tools: Tools) -> float:
