@@ -129,7 +129,7 @@ def targets(results: Results) -> list[Target]:
         Target("one core p50 ÷ Python floor's", dhcp.ratio(OURS, FLOOR, "one_core_p50_us"), 1.3, digits=2),
         Target("one core p99 ÷ the best peer's", _against_best(dhcp, "one_core_p99_us"), 1, digits=2),
         Target("two cores p99 ÷ the best peer's", _against_best(dhcp, "two_cores_p99_us"), 1, digits=2),
-        Target("start ÷ a bare Python's", dhcp.spread(OURS, "start_to_bare"), 1.3, digits=2),
+        Target("start ÷ a bare Python's", dhcp.spread(BARE, "beside_to_bare"), 1.3, digits=2),
         Target("PSS after load, MiB", dhcp.spread(OURS, "pss_loaded_mib"), 8),
         Target("the same with no other Python running, MiB", dhcp.spread(OURS, "alone_loaded_mib"), 8),
         Target("hook in a warm process, ms", hooks.spread(hook.WARM, "hook_ms"), 12),

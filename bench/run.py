@@ -21,7 +21,7 @@ if __name__ == "__main__":  # Python would look for modules beside this file, wh
 
 from bench import laboratory, plot, report  # noqa: E402
 from bench.dhcp import rounds as dhcp  # noqa: E402
-from bench.dhcp.servers import BARE, SERVERS, Server  # noqa: E402
+from bench.dhcp.servers import BARE, OURS, SERVERS, Server  # noqa: E402
 from bench.hook import rounds as hook  # noqa: E402
 from bench.laboratory import BenchError, Tools  # noqa: E402
 from bench.quiet import MOST_DISTURBANCE, Watch, wait_for_quiet  # noqa: E402
@@ -138,10 +138,10 @@ def _measurements(benches: Sequence[str], servers: Sequence[Server], quick: bool
     for server in servers:
         if "dhcp" in benches:
             plan.append(Measurement("dhcp", server.name, partial(dhcp.measure, server, effort)))
+            if server.name == OURS:
+                plan.append(Measurement("dhcp", BARE, partial(dhcp.start_bare_python, server, effort)))
         if "storm" in benches and not server.name.startswith("floor"):
             plan.append(Measurement("storm", server.name, partial(dhcp.storm, server, effort)))
-    if "dhcp" in benches:
-        plan.append(Measurement("dhcp", BARE, partial(dhcp.start_bare_python, effort)))
     if "hook" in benches:
         plan += [
             Measurement("hook", hook.OURS, hook.prestart),

@@ -76,7 +76,6 @@ def make_bundle() -> str:
     first = [name for name in sys.modules if name.partition(".")[0] == "dhcp" and name != __name__]
     import_all()
     later = [name for name in sys.modules if name.startswith("dhcp.") and name not in (*first, __name__)]
-    extensions = [(name, sys.modules[name]) for name in (*_EXTENSIONS, *_EXTENSIONS_LATER) if name in sys.modules]
     modules, places, codes = [], {}, b""
     for name in (*_STANDARD, *first, *later):
         code = dumps(_code(_source(name)))
@@ -85,7 +84,8 @@ def make_bundle() -> str:
         else:
             modules.append((name, len(code)))
         codes += code
-    located = [(name, getattr(module, "__file__", "")) for name, module in extensions]
+    present = [name for name in (*_EXTENSIONS, *_EXTENSIONS_LATER) if name in sys.modules]
+    located = [(name, getattr(sys.modules[name], "__file__", "")) for name in present]
     files = [(name, file) for name, file in located if file or name in _EXTENSIONS]
     index = dumps((files, modules, places))
     os.makedirs(os.path.dirname(_MODULES), exist_ok=True)

@@ -23,7 +23,7 @@ class Effort:
     seconds: float = 1.5
     """Of full load, for the throughput."""
     starts: int = 5
-    """Each beside one of a bare Python, of which the medians count: a single one is slower or faster by a third."""
+    """Of which the median counts: a single one is slower or faster by a third."""
 
 
 QUICK = Effort(exchanges=100, seconds=0.1, starts=1)
@@ -31,16 +31,13 @@ QUICK = Effort(exchanges=100, seconds=0.1, starts=1)
 
 def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
     """Figures by metric; raises BenchError when the server does not answer."""
-    starts = [(_start(server, tools), _start_bare_python(tools)) for _ in range(effort.starts)]
+    starts = [_start(server, tools) for _ in range(effort.starts)]
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
-        client, its_own = cpus()
+        client, its_own = _cpus()
         with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
             first.milliseconds_after(process)
-            figures = {
-                "start_ms": median(its_own_start for its_own_start, _ in starts),
-                "start_to_bare": median(its_own_start / bare_start for its_own_start, bare_start in starts),
-            }
+            figures = {"start_ms": median(starts)}
             time.sleep(_SETTLE_SECONDS)
             figures["pss_idle_mib"], figures["alone_idle_mib"] = pss_mib(process.pid)
             figures |= _latency(laboratory, effort)
@@ -49,14 +46,18 @@ def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
             return figures
 
 
-def start_bare_python(effort: Effort, tools: Tools) -> dict[str, float]:
-    """How long a Python takes that opens the same socket and does nothing else."""
-    return {"start_ms": median(_start_bare_python(tools) for _ in range(effort.starts))}
+def start_bare_python(beside: Server, effort: Effort, tools: Tools) -> dict[str, float]:
+    """How long a Python takes that opens the same socket and does nothing else, and a server's start to each."""
+    starts = [(_start_bare_python(tools), _start(beside, tools)) for _ in range(effort.starts)]
+    return {
+        "start_ms": median(bare_start for bare_start, _ in starts),
+        "beside_to_bare": median(its_start / bare_start for bare_start, its_start in starts),
+    }
 
 
 def _start_bare_python(tools: Tools) -> float:
     with Laboratory(tools, pod_interface=False) as laboratory:
-        with laboratory.start(bare(PORT), cpus()[1]) as process:
+        with laboratory.start(bare(PORT), _cpus()[1]) as process:
             process.wait()
             return (int(process.output()) - process.started_ns) / 1e6
 
@@ -64,7 +65,7 @@ def _start_bare_python(tools: Tools) -> float:
 def _start(server: Server, tools: Tools) -> float:
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
-        client, its_own = cpus()
+        client, its_own = _cpus()
         with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
             return first.milliseconds_after(process)
 
@@ -73,7 +74,7 @@ def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
     """How a good client fares while broken messages come in by the thousand."""
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
-        client, its_own = cpus()
+        client, its_own = _cpus()
         with laboratory.first_offer(client) as first, laboratory.start(words, its_own) as process:
             first.milliseconds_after(process)
             answer = laboratory.load("storm", "--cpu", str(client), "--seconds", str(2 * effort.seconds))
@@ -87,14 +88,14 @@ def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
             return figures
 
 
-def cpus() -> tuple[int, int]:
+def _cpus() -> tuple[int, int]:
     """The client's and the server's; the same where there is but one."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
 
 
 def _latency(laboratory: Laboratory, effort: Effort) -> dict[str, float]:
-    client, its_own = cpus()
+    client, its_own = _cpus()
     figures: dict[str, float] = {}
     for name, cpu in (("two_cores", client), ("one_core", its_own)):
         if name == "two_cores" and client == its_own:
@@ -106,7 +107,7 @@ def _latency(laboratory: Laboratory, effort: Effort) -> dict[str, float]:
 
 
 def _throughput(laboratory: Laboratory, process: Process, effort: Effort) -> dict[str, float]:
-    options = ["--cpu", str(cpus()[0]), "--window", str(WINDOW), "--seconds", str(effort.seconds)]
+    options = ["--cpu", str(_cpus()[0]), "--window", str(WINDOW), "--seconds", str(effort.seconds)]
     before = cpu_ns(process.pid)
     answer = laboratory.load("window", *options)
     used = cpu_ns(process.pid) - before
