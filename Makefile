@@ -51,7 +51,6 @@ bench: bench-packages venv
 
 venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
-	@$(BIN)/python -m dhcp.bundle >/dev/null
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "Making $(VENV) with the versions of constraints.txt"

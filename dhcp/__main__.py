@@ -1,6 +1,6 @@
 """`python -m dhcp --interface IFACE --config FILE`: the server alone. See `dhcp.commandline`.
 
-`dhcp.process` runs this by its path, isolated from everything but the standard library, where there is no bundle.
+`dhcp.process` runs this by its path, isolated from everything but the standard library.
 """
 
 import gc
@@ -10,10 +10,8 @@ gc.disable()  # nothing of what is made here is garbage
 if not __package__:
     sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0] or "/")
 
-from dhcp.bundle import import_all  # noqa: E402
 from dhcp.commandline import main  # noqa: E402
 
-import_all()  # while we may read files
 gc.freeze()
 gc.enable()
 sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.journal import Journal
 from dhcp.jsontext import loads
+from dhcp.late_modules import keep_importable
 from dhcp.loop import ServerLoop
 from dhcp.privileges import drop_privileges
 from dhcp.transport import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
@@ -92,7 +93,7 @@ class Daemon:
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
-    _let_go_of_all_but(control_fd)
+    _close_inherited_fds(control_fd, *keep_importable())
     daemon = Daemon(Journal(2, log_format, bounded))
     parent = socket(fileno=control_fd)
     drop_privileges()
@@ -115,7 +116,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     except (OSError, ValueError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 2
-    _let_go_of_all_but()
+    _close_inherited_fds(*keep_importable())
     try:
         daemon = Daemon(Journal(2, log_format))
         sockets = {name: open_port(name) for name in interfaces_of(configs)}
@@ -128,16 +129,13 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     return 0
 
 
-def _let_go_of_all_but(*kept: int) -> None:
-    """Close what was inherited besides the standard streams, and leave the caller's folder, which may be unmounted."""
-    from dhcp import MODULES_FILE
-
+def _close_inherited_fds(*kept: int) -> None:
+    """Close all but the standard streams and `kept`, and leave the caller's folder, which may be unmounted."""
     chdir("/")
     above = 3
-    for descriptor in sorted((MODULES_FILE, *kept)):
-        if descriptor >= above:
-            closerange(above, descriptor)
-            above = descriptor + 1
+    for descriptor in sorted(kept):
+        closerange(above, descriptor)
+        above = descriptor + 1
     closerange(above, 1 << 20)
 
 

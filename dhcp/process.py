@@ -8,7 +8,6 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 
-from dhcp.bundle import find_bundle
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.control import ControlError, peer, receive_message, send_message
 from dhcp.jsontext import dumps
@@ -26,8 +25,8 @@ TIMEOUT = 5.0
 
 
 def server_command() -> list[str]:
-    """What starts a server, without its options: this interpreter, isolated, with the bundle if there is one."""
-    main = find_bundle() or os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    """What starts a server, without its options: this interpreter, with nothing but the standard library."""
+    main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     return [sys.executable, "-I", "-S", "-X", "utf8", main]
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,6 @@ from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
 import dhcp
-from dhcp.bundle import find_bundle
 from dhcp.config import ConfigError
 from dhcp.process import ServerError, ServerProcess, connect
 from dhcp.server import SingleClientDHCPServer
@@ -46,6 +45,7 @@ from dhcp.transport import TransportError
 pytestmark = pytest.mark.root
 
 TAP0 = {"interface": "tap0", **CONFIG}
+PACKAGE = str(Path(dhcp.__file__).parent)
 STATUS_FIELDS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
 
 
@@ -138,14 +138,13 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
     # standard streams; epoll; listener, this connection, the packet socket, and the pair by which a signal wakes it
     expected = ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 5
-    if (start := find_bundle()) is not None:  # what it may import later, as nobody
-        expected.append(start.removesuffix("start") + "modules")
+    expected.append(PACKAGE)  # what it may import later, as nobody
     assert targets == sorted(expected)
     assert os.getsid(process.pid) == process.pid
 
 
 def test_the_log_is_the_only_file_that_it_can_write_to(link: Link, tmp_path: Path) -> None:
-    """Also after another configuration, which comes in a file. Of others it holds its own modules, to read them."""
+    """Also after another configuration, which comes in a file. Its package's folder is open for reading."""
     log = tmp_path / "dhcp.log"
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with link.pod.entered():
@@ -155,9 +154,8 @@ def test_the_log_is_the_only_file_that_it_can_write_to(link: Link, tmp_path: Pat
     os.close(fd)
     held = {int(entry.name): os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
     files = {number: target for number, target in held.items() if target.startswith("/")}
-    modules = (start := find_bundle()) and f"{start.removesuffix('start')}modules"
-    later = {number: target for number, target in files.items() if target == modules}
-    assert len(later) == (modules is not None)
+    later = {number: target for number, target in files.items() if target == PACKAGE}
+    assert len(later) == 1
     assert files == {0: "/dev/null", 1: "/dev/null", 2: str(log), **later}
     assert {target.partition(":")[0] for target in set(held.values()) - set(files.values())} == {"anon_inode", "socket"}
     for number in (0, *later):
@@ -606,16 +604,10 @@ def private(tmp_path: Path) -> Path:
     return folder
 
 
-def bundle(folder: Path) -> None:
-    subprocess.run([sys.executable, "-m", "compileall", "-q", folder / "dhcp"], check=True)
-    subprocess.run([sys.executable, "-m", "dhcp.bundle"], cwd=folder, check=True)
-
-
-@pytest.mark.parametrize("bundled", [False, True], ids=["modules", "bundle"])
-def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Path, bundled: bool) -> None:
-    """After it has become nobody nothing more is imported, although a configuration brings IPv6 only then."""
-    if bundled:
-        bundle(private)
+@pytest.mark.parametrize("mode", [0o755, 0o700], ids=["folder-open", "folder-closed"])
+def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Path, mode: int) -> None:
+    """What an IPv6 configuration needs, which comes when the server is nobody, can still be imported."""
+    (private / "dhcp").chmod(mode)
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[2]); from dhcp.process import ServerProcess\n"
         "assert sys.argv[2] in ServerProcess.spawn.__code__.co_filename\n"
@@ -630,49 +622,6 @@ def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Pa
     assert connection is not None
     assert connection.status()["ports"][0]["advertisements"] == 1  # type: ignore[index]
     connection.stop()
-
-
-BUNDLED, PLAIN = "__pycache__/server", "__main__"
-
-
-def starts_from(folder: Path) -> str:
-    """The path in the package of what starts a server, which works."""
-    command = "import sys; sys.path.insert(0, sys.argv[1]); from dhcp.process import server_command as c; print(*c())"
-    done = subprocess.run([sys.executable, "-c", command, folder], capture_output=True, text=True, check=True)
-    *python, program = done.stdout.split()
-    shown = subprocess.run([*python, "-v", program, "-h"], capture_output=True, text=True, check=True)
-    assert shown.stdout.startswith("usage: ")
-    start = program.removeprefix(f"{folder}/dhcp/").partition(".")[0]
-    assert (start == PLAIN) == ("/dhcp/loop." in shown.stderr), "a bundle takes no module from its own file"
-    return start
-
-
-def test_a_bundle_counts_only_for_the_sources_it_was_made_of(private: Path) -> None:
-    assert starts_from(private) == PLAIN
-    bundle(private)
-    assert starts_from(private) == BUNDLED
-    with (private / "dhcp/commandline.py").open("a") as source:
-        source.write("# changed\n")
-    assert starts_from(private) == PLAIN
-    bundle(private)
-    assert starts_from(private) == BUNDLED
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"nonsense")], ids=["lost", "nonsense"])
-@pytest.mark.parametrize("file", ["start", "modules"])
-def test_a_damaged_bundle_does_not_count(private: Path, file: str, damage: Callable[[Path], object]) -> None:
-    bundle(private)
-    damage(next((private / "dhcp/__pycache__").glob(f"server.*.{file}")))
-    assert starts_from(private) == PLAIN
-
-
-def test_a_bundle_outlives_an_image_that_keeps_whole_seconds_only(private: Path) -> None:
-    """As layers of container images do."""
-    bundle(private)
-    for path in (private / "dhcp").rglob("*"):
-        seconds = int(path.stat().st_mtime)
-        os.utime(path, (seconds, seconds))
-    assert starts_from(private) == BUNDLED
 
 
 def test_a_signal_is_heard_whenever_it_comes(link: Link) -> None:

@@ -136,12 +136,6 @@ def dhcp_alone(pod: Pod) -> None:
         server.wait()
 
 
-def bundle(_pod: Pod) -> None:
-    """tests/conformance/test_process.py starts servers of it."""
-    done = subprocess.run([BIN / "python", "-m", "dhcp.bundle"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert Path(done.stdout.strip()).stat().st_size
-
-
 def bench(_pod: Pod) -> None:
     """What it can do; tests/netns/test_bench.py measures in small."""
     done = subprocess.run([BIN / "python", ROOT / "bench/run.py", "--help"], capture_output=True, text=True, check=True)
@@ -215,7 +209,6 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher probe": probe,
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "python -m dhcp": dhcp_alone,
-    "python -m dhcp.bundle": bundle,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "ip -j": options_of_ip,
 }

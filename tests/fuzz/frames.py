@@ -19,9 +19,9 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "unit")]
 
 with atheris.instrument_imports(include=["dhcp"]):
-    from dhcp.bundle import import_all
     from dhcp.config import parse_configs
     from dhcp.handler import handle
+    from dhcp.late_modules import import_all
     from dhcp.port import Port, serve_port
 
     import_all()  # what is imported only with IPv6, too, or it would not be instrumented

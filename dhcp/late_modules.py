@@ -1,0 +1,50 @@
+"""Modules that the server imports only when its configuration, or a frame of the guest, needs them.
+
+The server is an unprivileged user by then, who may not be able to reach the package (a virtual environment below
+/root). So the package's folder is opened before, and what is imported later is found through that descriptor (proc(5),
+/proc/PID/fd).
+"""
+
+from __future__ import annotations
+
+import sys
+from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
+
+# Of the standard library, as far as they are not part of the interpreter.
+_EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
+_OPEN_TO_OTHERS = 0o005
+# The server in a process needs neither who starts it nor who examines it.
+_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "probe", "probe6"))
+
+
+def keep_importable() -> tuple[int, ...]:
+    """Let modules be imported after privileges were dropped; the descriptors that have to stay open for that.
+
+    Where the package's own folder is closed to other users, everything is imported now. Raises OSError.
+    """
+    for name in _EXTENSIONS:
+        __import__(name)
+    package = sys.modules["dhcp"]
+    (folder,) = package.__path__
+    if stat(folder).st_mode & _OPEN_TO_OTHERS != _OPEN_TO_OTHERS:
+        import_all()
+        return ()
+    descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    for name, module in sys.modules.items():
+        if name == "dhcp" or (name.startswith("dhcp.") and hasattr(module, "__path__")):
+            module.__path__ = [path.replace(folder, f"/proc/self/fd/{descriptor}", 1) for path in module.__path__]
+    return (descriptor,)
+
+
+def import_all() -> None:
+    """Import every module that the server may ever need."""
+    import os
+
+    (folder,) = sys.modules["dhcp"].__path__
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _OTHER_PROGRAMS]
+        package = "dhcp" + parent.removeprefix(folder).replace("/", ".")
+        for name in files:
+            module, _, suffix = name.rpartition(".")
+            if suffix == "py" and module not in _OTHER_PROGRAMS:
+                __import__(f"{package}.{module}")
