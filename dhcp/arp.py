@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.address import ANY, ipv4_text, mac_text
 from dhcp.decision import Decision
-from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4
 from dhcp.port import Port
+from dhcp.wire.addresses import ANY, ipv4_text, mac_text
+from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 _PACKET = Struct("!HHBBH6s4s6s4s")

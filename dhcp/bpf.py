@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
+from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def frame_filter(
 
 
 def _of_client(mac: bytes) -> Iterator[Line]:
-    """What `dhcp.packet` and `dhcp.message` ask of a datagram to port 67; a load beyond the frame's end rejects it."""
-    from dhcp.message import COOKIE, FROM_CLIENT
-    from dhcp.optioncodes import MESSAGE_TYPE
+    """What `dhcp.wire.ipv4` and `dhcp.wire.dhcp4` ask of a datagram to port 67; a load beyond the frame's end rejects it."""
+    from dhcp.wire.dhcp4 import COOKIE, FROM_CLIENT
+    from dhcp.wire.option_codes import MESSAGE_TYPE
 
     yield LOAD_BYTE, 14, "", ""
     yield jump(JUMP_IF_EQUAL, 0x45, "", "reject")

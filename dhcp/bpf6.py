@@ -13,11 +13,11 @@ from dhcp.bpf import (
     assemble,
     jump,
 )
-from dhcp.message6 import FROM_CLIENT6
-from dhcp.ndp import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
-from dhcp.packet import ETHERTYPE_IPV6
-from dhcp.packet6 import ICMPV6, SERVER_PORT6, UDP
 from dhcp.ra import ROUTER_SOLICITATION
+from dhcp.wire.dhcp6 import FROM_CLIENT6
+from dhcp.wire.ipv4 import ETHERTYPE_IPV6
+from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6, UDP
+from dhcp.wire.ndp import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dhcp.address import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.fields import ConfigError, Fields, interface_name, text_of
-from dhcp.optioncodes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
 from dhcp.record import Record
+from dhcp.wire.addresses import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
+from dhcp.wire.option_codes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,13 +194,13 @@ def _parse_route(fields: Fields) -> Route:
 def _parse_address(text: str) -> bytes:
     if ":" not in text:
         return parse_ipv4(text)
-    from dhcp.address6 import parse_ipv6
+    from dhcp.wire.addresses6 import parse_ipv6
 
     return parse_ipv6(text)
 
 
 def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
-    from dhcp.optionvalues import parse_option
+    from dhcp.wire.option_values import parse_option
 
     if not (number.isascii() and number.isdigit()) or number != str(int(number)):
         raise ValueError("options are named by their decimal number")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.optioncodes import CLIENT_FQDN
+from dhcp.wire.option_codes import CLIENT_FQDN
 
 
 def answer_fqdn(value: bytes) -> list[tuple[int, bytes]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.packet import (
+from dhcp.port import Port
+from dhcp.v4 import answer_v4
+from dhcp.wire.ipv4 import (
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -11,8 +13,6 @@ from dhcp.packet import (
     ETHERTYPE_QINQ,
     ETHERTYPE_VLAN,
 )
-from dhcp.port import Port
-from dhcp.v4 import answer_v4
 
 
 def handle(frame: bytes, port: Port) -> Decision:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.message import FOREIGN_MAC
-from dhcp.ndp import NEIGHBOUR_SOLICITATION, answer_neighbour
-from dhcp.packet import Unusable
-from dhcp.packet6 import UDP, decode_packet6
 from dhcp.ra import ROUTER_SOLICITATION, answer_solicitation
 from dhcp.v6 import answer_dhcp6
+from dhcp.wire.dhcp4 import FOREIGN_MAC
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.ipv6 import UDP, decode_packet6
+from dhcp.wire.ndp import NEIGHBOUR_SOLICITATION, answer_neighbour
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

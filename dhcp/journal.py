@@ -5,11 +5,11 @@ from __future__ import annotations
 from posix import O_ACCMODE, O_APPEND, O_CLOEXEC, O_RDWR, close, dup2, fstat, ftruncate, lseek, open, pread, write
 from time import gmtime, monotonic, strftime, time
 
-from dhcp.address import ipv4_text, mac_text
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.jsontext import dumps
-from dhcp.message import FOREIGN_MAC
+from dhcp.wire.addresses import ipv4_text, mac_text
+from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 LARGEST_LOG = 1024 * 1024
 TRANSACTIONS = 64

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dhcp.optioncodes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
-from dhcp.options import FILE_OCTETS, FILE_OVERLOADED, SNAME_OCTETS, SNAME_OVERLOADED, Layout, encode_option
+from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
+from dhcp.wire.options4 import FILE_OCTETS, FILE_OVERLOADED, SNAME_OCTETS, SNAME_OVERLOADED, Layout, encode_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dhcp.address import ANY, directed_broadcast, netmask, network
 from dhcp.config import INFINITE, ClientConfig, Route
-from dhcp.optioncodes import (
+from dhcp.record import Record
+from dhcp.wire.addresses import ANY, directed_broadcast, netmask, network
+from dhcp.wire.option_codes import (
     BOOT_FILE_NAME,
     BROADCAST_ADDRESS,
     CLASSLESS_ROUTES,
@@ -23,8 +24,7 @@ from dhcp.optioncodes import (
     SUBNET_MASK,
     TFTP_SERVER_NAME,
 )
-from dhcp.options import encode_routes, encode_search
-from dhcp.record import Record
+from dhcp.wire.options4 import encode_routes, encode_search
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

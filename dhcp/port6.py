@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dhcp.address6 import is_link_local
 from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
-from dhcp.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
-from dhcp.packet6 import IPV6_OCTETS
 from dhcp.ra import encode_advertisement
 from dhcp.record import Record
+from dhcp.wire.addresses6 import is_link_local
+from dhcp.wire.ipv6 import IPV6_OCTETS
+from dhcp.wire.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.address6 import ALL_NODES, UNSPECIFIED, is_host, is_link_local, multicast_mac, network6
 from dhcp.config import SMALLEST_MTU6
 from dhcp.decision import Decision
-from dhcp.message import FOREIGN_MAC
-from dhcp.ndp import SOURCE_LINK_LAYER, nd_options
-from dhcp.options6 import encode_names
-from dhcp.packet import Unusable
-from dhcp.packet6 import Packet6, encode_icmp6
+from dhcp.wire.addresses6 import ALL_NODES, UNSPECIFIED, is_host, is_link_local, multicast_mac, network6
+from dhcp.wire.dhcp4 import FOREIGN_MAC
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.ipv6 import Packet6, encode_icmp6
+from dhcp.wire.ndp import SOURCE_LINK_LAYER, nd_options
+from dhcp.wire.options6 import encode_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

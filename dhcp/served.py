@@ -5,14 +5,12 @@ from __future__ import annotations
 from _socket import MSG_DONTWAIT, socket
 from time import monotonic
 
-from dhcp.address import mac_text
 from dhcp.bpf import frame_filter
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.guard import Guard
 from dhcp.handler import handle
 from dhcp.journal import Journal
-from dhcp.message import FOREIGN_MAC
 from dhcp.port import serve_port
 from dhcp.prepared import (
     HEAD,
@@ -27,6 +25,8 @@ from dhcp.prepared import (
 )
 from dhcp.record import replace
 from dhcp.transport import attach_filter, port_mac
+from dhcp.wire.addresses import mac_text
+from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ class ServedPort:
             self._router = None
 
     def _learn_router(self, mac: bytes) -> None:
-        from dhcp.address6 import ipv6_text
-        from dhcp.ndp import advertise_neighbour
+        from dhcp.wire.addresses6 import ipv6_text
+        from dhcp.wire.ndp import advertise_neighbour
 
         ipv6, port = self.config.ipv6, self.port.ipv6
         if ipv6 is None or port is None or ipv6.router_mac == mac:

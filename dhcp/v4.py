@@ -6,9 +6,10 @@ configuration: there is no state to lose in a restart, and none for a guest to e
 
 from __future__ import annotations
 
-from dhcp.address import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.decision import Decision
-from dhcp.message import (
+from dhcp.port import Port
+from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
+from dhcp.wire.dhcp4 import (
     ACK,
     BROADCAST_FLAG,
     DECLINE,
@@ -25,7 +26,15 @@ from dhcp.message import (
     decode_message,
     encode_reply,
 )
-from dhcp.optioncodes import (
+from dhcp.wire.ipv4 import (
+    ETHERNET_OCTETS,
+    IPV4_UDP_OCTETS,
+    Datagram,
+    Unusable,
+    decode_datagram,
+    encode_datagram,
+)
+from dhcp.wire.option_codes import (
     CLASSLESS_ROUTES,
     CLIENT_FQDN,
     CLIENT_ID,
@@ -51,16 +60,7 @@ from dhcp.optioncodes import (
     SUBNET_MASK,
     USER_CLASS,
 )
-from dhcp.options import FILE_OCTETS, Layout, lay_out
-from dhcp.packet import (
-    ETHERNET_OCTETS,
-    IPV4_UDP_OCTETS,
-    Datagram,
-    Unusable,
-    decode_datagram,
-    encode_datagram,
-)
-from dhcp.port import Port
+from dhcp.wire.options4 import FILE_OCTETS, Layout, lay_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

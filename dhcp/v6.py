@@ -6,10 +6,10 @@ known by its MAC; it may change its DUID and number its IAs as it likes.
 
 from __future__ import annotations
 
-from dhcp.address6 import ALL_DHCP_AGENTS, ipv6_text, is_link_local
 from dhcp.decision import Decision
-from dhcp.message import FOREIGN_MAC
-from dhcp.message6 import (
+from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ipv6_text, is_link_local
+from dhcp.wire.dhcp4 import FOREIGN_MAC
+from dhcp.wire.dhcp6 import (
     ADVERTISE,
     CONFIRM,
     DECLINE,
@@ -25,7 +25,9 @@ from dhcp.message6 import (
     Message6,
     decode_message6,
 )
-from dhcp.options6 import (
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.ipv6 import UDP_OCTETS, Packet6, decode_datagram6, encode_datagram6
+from dhcp.wire.options6 import (
     CLIENT_ID,
     DOMAIN_LIST,
     IA_NA,
@@ -44,8 +46,6 @@ from dhcp.options6 import (
     encode_option6,
     encode_status,
 )
-from dhcp.packet import Unusable
-from dhcp.packet6 import UDP_OCTETS, Packet6, decode_datagram6, encode_datagram6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dhcp.address import parse_mac
-from dhcp.address6 import ipv6_text
-from dhcp.message6 import SOLICIT
 from dhcp.process import ServerConnection, ServerError, connect
 from dhcp.transport import TransportError
+from dhcp.wire.addresses import parse_mac
+from dhcp.wire.addresses6 import ipv6_text
+from dhcp.wire.dhcp6 import SOLICIT
 from launcher.diagnosis import judge
 from launcher.evidence import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of
 from launcher.families import Family, Side, families_of

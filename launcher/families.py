@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_network
 
-from dhcp.address import parse_ipv4
-from dhcp.address6 import parse_ipv6
+from dhcp.wire.addresses import parse_ipv4
+from dhcp.wire.addresses6 import parse_ipv6
 from launcher.lease import routes_of
 from netsetup.model import AF_INET, AF_INET6, Route
 from netsetup.neighbour import permanent_mac, router6_of

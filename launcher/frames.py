@@ -1,6 +1,6 @@
 """The frames of IPv4 that `doctor` sends, and what their answers say: ARP, ICMP echo, a DHCP client's questions. Pure.
 
-Addresses are bytes in network order, as in `dhcp.address`; frames are whole Ethernet frames without a checksum.
+Addresses are bytes in network order, as in `dhcp.wire.addresses`; frames are whole Ethernet frames without a checksum.
 """
 
 from __future__ import annotations
@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from dhcp.address import ANY, BROADCAST, BROADCAST_MAC
-from dhcp.optioncodes import END, MESSAGE_TYPE, PARAMETER_LIST, ROUTER, SERVER_ID, SUBNET_MASK
-from dhcp.options import decode_options, encode_option
-from dhcp.packet import (
+from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC
+from dhcp.wire.ipv4 import (
     CLIENT_PORT,
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
@@ -20,6 +18,8 @@ from dhcp.packet import (
     SERVER_PORT,
     checksum,
 )
+from dhcp.wire.option_codes import END, MESSAGE_TYPE, PARAMETER_LIST, ROUTER, SERVER_ID, SUBNET_MASK
+from dhcp.wire.options4 import decode_options, encode_option
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 PROTOCOL_ICMP, PROTOCOL_UDP = 1, 17

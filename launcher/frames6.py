@@ -8,22 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from dhcp.address6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
-from dhcp.message6 import ADVERTISE, REPLY, SOLICIT
-from dhcp.ndp import NEIGHBOUR_ADVERTISEMENT, SOURCE_LINK_LAYER, advertised_mac
-from dhcp.options6 import (
-    CLIENT_ID,
-    DNS_SERVERS,
-    DOMAIN_LIST,
-    IA_ADDRESS,
-    IA_NA,
-    OPTION_REQUEST,
-    decode_options6,
-    encode_association,
-    encode_option6,
-)
-from dhcp.packet import ETHERTYPE_IPV6, Unusable
-from dhcp.packet6 import (
+from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
+from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
+from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
+from dhcp.wire.ipv4 import ETHERTYPE_IPV6, Unusable
+from dhcp.wire.ipv6 import (
     CLIENT_PORT6,
     ICMPV6,
     IPV6_OCTETS,
@@ -36,7 +25,18 @@ from dhcp.packet6 import (
     encode_datagram6,
     encode_icmp6,
 )
-from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
+from dhcp.wire.ndp import NEIGHBOUR_ADVERTISEMENT, SOURCE_LINK_LAYER, advertised_mac
+from dhcp.wire.options6 import (
+    CLIENT_ID,
+    DNS_SERVERS,
+    DOMAIN_LIST,
+    IA_ADDRESS,
+    IA_NA,
+    OPTION_REQUEST,
+    decode_options6,
+    encode_association,
+    encode_option6,
+)
 from launcher.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8

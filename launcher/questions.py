@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TypeVar
 
-from dhcp.address import mac_text, parse_mac
+from dhcp.wire.addresses import mac_text, parse_mac
 from launcher.families import Family, Side, Target
 from launcher.frames import Claim, EchoAnswer, Ping
 from netsetup.network import VMNetwork

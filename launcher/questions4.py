@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dhcp.address import ANY, ipv4_text, mac_text, parse_ipv4
-from dhcp.message import DISCOVER, INFORM
+from dhcp.wire.addresses import ANY, ipv4_text, mac_text, parse_ipv4
+from dhcp.wire.dhcp4 import DISCOVER, INFORM
 from launcher import frames
 from launcher.families import Family
 from launcher.frames import Claim, EchoAnswer, Ping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dhcp.address import mac_text
-from dhcp.address6 import ipv6_text
-from dhcp.message6 import INFORMATION_REQUEST, SOLICIT
-from dhcp.ndp import solicit_neighbour
+from dhcp.wire.addresses import mac_text
+from dhcp.wire.addresses6 import ipv6_text
+from dhcp.wire.dhcp6 import INFORMATION_REQUEST, SOLICIT
+from dhcp.wire.ndp import solicit_neighbour
 from launcher.families import Family
 from launcher.frames import Claim, EchoAnswer, Ping
 from launcher.frames6 import (

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from types import TracebackType
 
-from dhcp.address import parse_mac
-from dhcp.packet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
-from dhcp.packet6 import ICMPV6, SERVER_PORT6
 from dhcp.transport import TransportError, attach_filter, open_port
+from dhcp.wire.addresses import parse_mac
+from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
+from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
 from launcher.families import Side
 from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
 from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dhcp.address import parse_mac
-from dhcp.address6 import parse_ipv6
 from dhcp.config import ConfigError, parse_configs
 from dhcp.port import serve_port
+from dhcp.wire.addresses import parse_mac
+from dhcp.wire.addresses6 import parse_ipv6
 from launcher.lease import client_config
 from netsetup.model import (
     AF_INET,

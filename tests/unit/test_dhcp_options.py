@@ -9,7 +9,7 @@ from lab.rawclient import _domain_names
 from lab.requests import packed, tlv
 
 from dhcp.config import Route
-from dhcp.options import (
+from dhcp.wire.options4 import (
     decode_options,
     encode_option,
     encode_routes,

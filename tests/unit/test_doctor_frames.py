@@ -10,8 +10,8 @@ from scapy.layers.inet import ICMP, IP, UDP, IPerror
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from dhcp.address import ANY, parse_ipv4, parse_mac
-from dhcp.message import DISCOVER, INFORM
+from dhcp.wire.addresses import ANY, parse_ipv4, parse_mac
+from dhcp.wire.dhcp4 import DISCOVER, INFORM
 from launcher.frames import (
     Claim,
     DHCPAnswer,

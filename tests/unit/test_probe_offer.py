@@ -9,9 +9,9 @@ import pytest
 
 from dhcp.config import Route, parse_configs
 from dhcp.handler import handle
-from dhcp.options import encode_option, encode_routes, encode_search
 from dhcp.port import serve_port
 from dhcp.probe import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
+from dhcp.wire.options4 import encode_option, encode_routes, encode_search
 
 MAC = "02:00:00:00:00:55"
 PORT_MAC = bytes.fromhex("0200000000fe")
@@ -84,11 +84,21 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
         ("dhcp.port.encode_routes", lambda routes: encode_routes(routes[:-1]), {}, "option 121 (routes): 0.0.0.0/0"),
         ("dhcp.port.encode_search", lambda names: encode_search(names[::-1]), {}, "option 119 (search)"),
         ("dhcp.port.encode_search", _without_final_zeros, {"search": ["example"]}, "option 119"),
-        ("dhcp.options.END", 254, {}, "option 254"),
-        ("dhcp.options.encode_option", lambda c, v: encode_option(c, v) + b"\x34\x01\x03", {}, "option 52 is 0x0303"),
-        ("dhcp.options.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
-        ("dhcp.options.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
-        ("dhcp.optionvalues._from_text", lambda _, text: text.upper().encode(), {}, "option 240: offered 0x53495445"),
+        ("dhcp.wire.options4.END", 254, {}, "option 254"),
+        (
+            "dhcp.wire.options4.encode_option",
+            lambda c, v: encode_option(c, v) + b"\x34\x01\x03",
+            {},
+            "option 52 is 0x0303",
+        ),
+        ("dhcp.wire.options4.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
+        ("dhcp.wire.options4.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
+        (
+            "dhcp.wire.option_values._from_text",
+            lambda _, text: text.upper().encode(),
+            {},
+            "option 240: offered 0x53495445",
+        ),
         ("dhcp.overload.FILE_OVERLOADED", 2, MANY_ROUTES | {"mtu": 576}, ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -62,7 +62,8 @@ sys.exit(status if status >= 0 else 128 - status)
 """
 WITHOUT_PLUGINS = """
 import pathlib, sys
-from launcher import cli, demopod
+from launcher import cli
+from launcher import demopod
 demopod.CNI_PLUGINS = pathlib.Path("/nowhere")
 sys.exit(cli.main())
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.address import ANY
-from dhcp.optioncodes import MESSAGE_TYPE
-from dhcp.options import FILE_OCTETS, SNAME_OCTETS, Layout, decode_options
-from dhcp.packet import Unusable
 from dhcp.record import Record
+from dhcp.wire.addresses import ANY
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.option_codes import MESSAGE_TYPE
+from dhcp.wire.options4 import FILE_OCTETS, SNAME_OCTETS, Layout, decode_options
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 NAMES = ("", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dhcp.address import mac_text
-from dhcp.address6 import ALL_NODES, UNSPECIFIED, ipv6_text, is_host, multicast_mac, solicited_node
 from dhcp.decision import Decision
-from dhcp.packet import Unusable
-from dhcp.packet6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
+from dhcp.wire.addresses import mac_text
+from dhcp.wire.addresses6 import ALL_NODES, UNSPECIFIED, ipv6_text, is_host, multicast_mac, solicited_node
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.ipv6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

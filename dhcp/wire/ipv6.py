@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
 from dhcp.record import Record
+from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
 
 IPV6_OCTETS = 40
 UDP_OCTETS = 8

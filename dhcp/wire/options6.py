@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.packet import Unusable
+from dhcp.wire.ipv4 import Unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

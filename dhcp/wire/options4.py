@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dhcp.optioncodes import DOMAIN_SEARCH, END, OVERLOAD, PAD
 from dhcp.record import Record
+from dhcp.wire.option_codes import DOMAIN_SEARCH, END, OVERLOAD, PAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dhcp.options6 import (
+from dhcp.record import Record
+from dhcp.wire.ipv4 import Unusable
+from dhcp.wire.options6 import (
     CLIENT_ID,
     IA_ADDRESS,
     IA_NA,
@@ -13,8 +15,6 @@ from dhcp.options6 import (
     SERVER_ID,
     decode_options6,
 )
-from dhcp.packet import Unusable
-from dhcp.record import Record
 
 SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECLINE = range(1, 10)
 INFORMATION_REQUEST = 11

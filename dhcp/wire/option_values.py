@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dhcp.address import parse_ipv4
-from dhcp.optioncodes import (
+from dhcp.wire.addresses import parse_ipv4
+from dhcp.wire.option_codes import (
     BROADCAST_ADDRESS,
     CLASSLESS_ROUTES,
     CLIENT_FQDN,

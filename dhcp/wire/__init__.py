@@ -1,0 +1,1 @@
+"""The wire formats: bytes to data and back. Pure."""
