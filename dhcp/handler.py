@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.port import Port
-from dhcp.v4 import answer_v4
+from dhcp.v4.lease import Port
+from dhcp.v4.server import answer_v4
 from dhcp.wire.ipv4 import (
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
@@ -23,7 +23,7 @@ def handle(frame: bytes, port: Port) -> Decision:
     if ethertype == ETHERTYPE_IPV4:
         return answer_v4(frame, port)
     if ethertype == ETHERTYPE_ARP:
-        from dhcp.arp import answer_arp
+        from dhcp.v4.arp import answer_arp
 
         return answer_arp(frame, port)
     if ethertype == ETHERTYPE_IPV6:

@@ -11,7 +11,6 @@ from dhcp.decision import Decision
 from dhcp.guard import Guard
 from dhcp.handler import handle
 from dhcp.journal import Journal
-from dhcp.port import serve_port
 from dhcp.prepared import (
     HEAD,
     REPLY,
@@ -25,6 +24,7 @@ from dhcp.prepared import (
 )
 from dhcp.record import replace
 from dhcp.transport import attach_filter, port_mac
+from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 

@@ -111,7 +111,7 @@ def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[i
     plain = b"".join([encode_option(code, value) for code, value in options])
     if len(plain) < room:
         return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
-    from dhcp.overload import overload
+    from dhcp.v4.layout import overload
 
     return overload(options, room, dropped)
 
@@ -121,7 +121,7 @@ def encode_option(code: int, value: bytes) -> bytes:
     if len(value) <= 255:
         return bytes((code, len(value))) + value
     if code == DOMAIN_SEARCH:
-        from dhcp.overload import split_search
+        from dhcp.v4.layout import split_search
 
         parts = split_search(value)
     else:

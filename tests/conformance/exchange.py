@@ -20,8 +20,8 @@ from scapy.layers.l2 import Ether
 
 from dhcp.config import ConfigError, parse_configs
 from dhcp.handler import handle
-from dhcp.port import serve_port
 from dhcp.process import ServerError, ServerProcess
+from dhcp.v4.lease import serve_port
 
 PORT_MAC = "02:00:00:00:00:0a"
 CONFIG = {

@@ -6,7 +6,7 @@ import time
 
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.port import Port
+from dhcp.v4.lease import Port
 
 # Thread time, for the machine may do other things: the slowest decision there is takes a twentieth of it.
 SLOWEST_SECONDS = 0.02

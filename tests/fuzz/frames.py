@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["dhcp"]):
     from dhcp.config import parse_configs
     from dhcp.handler import handle
     from dhcp.late_modules import import_all
-    from dhcp.port import Port, serve_port
+    from dhcp.v4.lease import Port, serve_port
 
     import_all()  # what is imported only with IPv6, too, or it would not be instrumented
 

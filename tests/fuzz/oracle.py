@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from oracle6 import check6, must_be_silent6
 
 from dhcp.decision import Decision
-from dhcp.port import Port
+from dhcp.v4.lease import Port
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 COOKIE = b"\x63\x82\x53\x63"

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from dhcp.decision import Decision
-from dhcp.port import Port
+from dhcp.v4.lease import Port
 
 ADVERTISE, REPLY = 2, 7
 TO_ONE_SERVER = frozenset((3, 5, 8, 9))

@@ -17,7 +17,7 @@ from test_replay import ADDRESS, ADDRESS6, ROUTER, corpus
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.port import Port, serve_port
+from dhcp.v4.lease import Port, serve_port
 
 PORT = serve_port(
     parse_configs(

@@ -22,7 +22,7 @@ from oracle import check, must_be_silent
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.port import serve_port
+from dhcp.v4.lease import serve_port
 
 SECONDS = 60
 FEWEST_EXECUTIONS = 50_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dhcp.config import ConfigError, parse_configs
-from dhcp.port import serve_port
+from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
 from launcher.lease import client_config

@@ -27,8 +27,8 @@ from dhcp.bpf import MOST_ADDRESSES, frame_filter
 from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.config import parse_configs
 from dhcp.handler import handle
-from dhcp.port import serve_port
 from dhcp.trial import passes
+from dhcp.v4.lease import serve_port
 
 PORT = serve_port(
     parse_configs(

@@ -33,7 +33,7 @@ from lab.requests import (
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.port import serve_port
+from dhcp.v4.lease import serve_port
 
 CONFIG = {
     "client_mac": CLIENT_MAC,

@@ -9,8 +9,8 @@ import pytest
 
 from dhcp.config import Route, parse_configs
 from dhcp.handler import handle
-from dhcp.port import serve_port
 from dhcp.probe import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
+from dhcp.v4.lease import serve_port
 from dhcp.wire.options4 import encode_option, encode_routes, encode_search
 
 MAC = "02:00:00:00:00:55"
@@ -80,10 +80,15 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("place", "defect", "changes", "finding"),
     [
-        ("dhcp.port.encode_routes", _whole_destinations, {}, "option 121"),
-        ("dhcp.port.encode_routes", lambda routes: encode_routes(routes[:-1]), {}, "option 121 (routes): 0.0.0.0/0"),
-        ("dhcp.port.encode_search", lambda names: encode_search(names[::-1]), {}, "option 119 (search)"),
-        ("dhcp.port.encode_search", _without_final_zeros, {"search": ["example"]}, "option 119"),
+        ("dhcp.v4.lease.encode_routes", _whole_destinations, {}, "option 121"),
+        (
+            "dhcp.v4.lease.encode_routes",
+            lambda routes: encode_routes(routes[:-1]),
+            {},
+            "option 121 (routes): 0.0.0.0/0",
+        ),
+        ("dhcp.v4.lease.encode_search", lambda names: encode_search(names[::-1]), {}, "option 119 (search)"),
+        ("dhcp.v4.lease.encode_search", _without_final_zeros, {"search": ["example"]}, "option 119"),
         ("dhcp.wire.options4.END", 254, {}, "option 254"),
         (
             "dhcp.wire.options4.encode_option",
@@ -99,7 +104,7 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
             {},
             "option 240: offered 0x53495445",
         ),
-        ("dhcp.overload.FILE_OVERLOADED", 2, MANY_ROUTES | {"mtu": 576}, ""),
+        ("dhcp.v4.layout.FILE_OVERLOADED", 2, MANY_ROUTES | {"mtu": 576}, ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

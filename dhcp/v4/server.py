@@ -7,7 +7,7 @@ configuration: there is no state to lose in a restart, and none for a guest to e
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.port import Port
+from dhcp.v4.lease import Port
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.wire.dhcp4 import (
     ACK,
@@ -242,7 +242,7 @@ def _layout(message: Message, port: Port, kind: int, extra: Sequence[tuple[int, 
     if _is_ipxe(message) and IPXE not in port.options:
         options.append((IPXE, _IPXE_NO_PROXY))
     if CLIENT_FQDN in message.options and CLIENT_FQDN not in port.options:
-        from dhcp.fqdn import answer_fqdn
+        from dhcp.v4.fqdn import answer_fqdn
 
         options += answer_fqdn(message.options[CLIENT_FQDN])
     options += _client_id(message)

@@ -48,7 +48,7 @@ class Port(Record):
 def serve_port(config: ClientConfig, mac: bytes) -> Port:
     """Everything of a configuration that can be prepared before the first frame comes."""
     arp = {address: neighbour for address, neighbour in config.neighbours if len(address) == 4}
-    # The router's address is the router's to answer, as far as it hears the question (see `dhcp.arp`); an address of
+    # The router's address is the router's to answer, as far as it hears the question (see `dhcp.v4.arp`); an address of
     # our own has nobody else.
     if config.server_address and (config.server_address != config.router or config.heard):
         arp.setdefault(config.server_address, mac)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.decision import Decision
-from dhcp.port import Port
+from dhcp.v4.lease import Port
 from dhcp.wire.addresses import ANY, ipv4_text, mac_text
 from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4
 
