@@ -13,7 +13,7 @@ from dhcp.bpf import (
     assemble,
     jump,
 )
-from dhcp.ra import ROUTER_SOLICITATION
+from dhcp.v6.router_advertisement import ROUTER_SOLICITATION
 from dhcp.wire.dhcp6 import FROM_CLIENT6
 from dhcp.wire.ipv4 import ETHERTYPE_IPV6
 from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6, UDP

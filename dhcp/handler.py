@@ -29,7 +29,7 @@ def handle(frame: bytes, port: Port) -> Decision:
     if ethertype == ETHERTYPE_IPV6:
         if port.ipv6 is None:
             return Decision("no IPv6 is served here", cause="ipv6")
-        from dhcp.ipv6 import answer_ipv6
+        from dhcp.v6.dispatch import answer_ipv6
 
         return answer_ipv6(frame, port.ipv6)
     if ethertype in (ETHERTYPE_VLAN, ETHERTYPE_QINQ):

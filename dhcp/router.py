@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from _random import Random  # without the distributions around it
 
-from dhcp.advertiser import Advertiser
 from dhcp.decision import Decision
-from dhcp.ra import advertise
+from dhcp.v6.ra_timers import Advertiser
+from dhcp.v6.router_advertisement import advertise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 
 class Router:

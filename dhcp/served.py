@@ -30,10 +30,10 @@ from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.port6 import Port6
     from dhcp.prepared import RequestKey
     from dhcp.router import Router
     from dhcp.uplink import Uplink
+    from dhcp.v6.lease import Port6
 
 NEVER = float("inf")
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.

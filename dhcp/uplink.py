@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 _LARGEST_FRAME = 2048
 _TURN = 32

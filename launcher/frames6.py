@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from dhcp.ra import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
+from dhcp.v6.router_advertisement import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
 from dhcp.wire.ipv4 import ETHERTYPE_IPV6, Unusable

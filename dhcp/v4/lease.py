@@ -28,7 +28,7 @@ from dhcp.wire.options4 import encode_routes, encode_search
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 
 class Port(Record):
@@ -55,7 +55,7 @@ def serve_port(config: ClientConfig, mac: bytes) -> Port:
     options = _lease_options(config) if config.client_address else _options_without_lease(config)
     ipv6: Port6 | None = None
     if config.ipv6:
-        from dhcp.port6 import serve_port6
+        from dhcp.v6.lease import serve_port6
 
         ipv6 = serve_port6(config, config.ipv6, mac)
     return Port(config, mac, options, arp, ipv6)

@@ -10,7 +10,7 @@ from dhcp.wire.ipv6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 SOURCE_LINK_LAYER, TARGET_LINK_LAYER = 1, 2

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp.advertiser import (
+from dhcp.v6.ra_timers import (
     ANSWER_SECONDS,
     ANSWERS_AT_ONCE,
     INITIAL_INTERVAL,

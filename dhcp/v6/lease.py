@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
-from dhcp.ra import encode_advertisement
 from dhcp.record import Record
+from dhcp.v6.router_advertisement import encode_advertisement
 from dhcp.wire.addresses6 import is_link_local
 from dhcp.wire.ipv6 import IPV6_OCTETS
 from dhcp.wire.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names

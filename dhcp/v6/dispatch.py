@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.ra import ROUTER_SOLICITATION, answer_solicitation
-from dhcp.v6 import answer_dhcp6
+from dhcp.v6.router_advertisement import ROUTER_SOLICITATION, answer_solicitation
+from dhcp.v6.server import answer_dhcp6
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.ipv6 import UDP, decode_packet6
@@ -12,7 +12,7 @@ from dhcp.wire.ndp import NEIGHBOUR_SOLICITATION, answer_neighbour
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 
 def answer_ipv6(frame: bytes, port: Port6) -> Decision:

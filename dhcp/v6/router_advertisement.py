@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dhcp.config import ClientConfig
     from dhcp.config6 import ClientConfig6
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 PREFIX, MTU = 3, 5
@@ -84,7 +84,7 @@ def answer_solicitation(packet: Packet6, port: Port6) -> Decision:
     """Answer a Router Solicitation (RFC 4861 §6.1.1, §6.2.6), unicast where the guest has an address yet.
 
     The delay that a router shall choose from 0 to 0.5 s, so that routers of one link do not speak all at once, is
-    0 here: there is one router. How often is answered is not decided here, see `dhcp.advertiser`.
+    0 here: there is one router. How often is answered is not decided here, see `dhcp.v6.ra_timers`.
     """
     if packet.source_mac != port.client_mac:
         raise Unusable(FOREIGN_MAC, "the solicitation does not come from the client's MAC")

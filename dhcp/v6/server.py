@@ -51,7 +51,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dhcp.port6 import Port6
+    from dhcp.v6.lease import Port6
 
 # The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
 _PREFERRED = encode_option6(PREFERENCE, b"\xff")
