@@ -7,13 +7,13 @@ from posix import close, getpid, pread
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
 from dhcp.control import ControlError, close_all, peer, receive_message, send_message
+from dhcp.io.sockets import MOST_CONNECTIONS
 from dhcp.jsontext import loads
-from dhcp.transport import MOST_CONNECTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.journal import Journal
-    from dhcp.loop import ServerLoop
+    from dhcp.io.log import Journal
+    from dhcp.io.loop import ServerLoop
 
 
 class Conversations:

@@ -6,12 +6,12 @@ from _socket import socket
 from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.journal import Journal
+from dhcp.io.log import Journal
+from dhcp.io.loop import ServerLoop
+from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
 from dhcp.jsontext import loads
 from dhcp.late_modules import keep_importable
-from dhcp.loop import ServerLoop
 from dhcp.privileges import drop_privileges
-from dhcp.transport import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

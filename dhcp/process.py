@@ -10,8 +10,8 @@ from select import POLLIN, poll
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.control import ControlError, peer, receive_message, send_message
+from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_port
 from dhcp.jsontext import dumps
-from dhcp.transport import CONTROL_ADDRESS, control_socket, open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from _socket import socket
 
 from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.journal import Journal
-from dhcp.loop import ServerLoop
-from dhcp.transport import open_port
+from dhcp.io.log import Journal
+from dhcp.io.loop import ServerLoop
+from dhcp.io.sockets import open_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

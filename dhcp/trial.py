@@ -7,11 +7,11 @@ from fcntl import ioctl
 from struct import pack, unpack_from
 
 from dhcp.decision import Decision
-from dhcp.transport import attach_filter
+from dhcp.io.sockets import attach_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.served import ServedPort
+    from dhcp.io.guest_port import ServedPort
 
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 0x1

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dhcp.io.sockets import TransportError
 from dhcp.process import ServerConnection, ServerError, connect
-from dhcp.transport import TransportError
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import SOLICIT

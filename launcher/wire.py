@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from types import TracebackType
 
-from dhcp.transport import TransportError, attach_filter, open_port
+from dhcp.io.sockets import TransportError, attach_filter, open_port
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6

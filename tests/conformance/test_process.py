@@ -38,9 +38,9 @@ from scapy.layers.l2 import Ether
 
 import dhcp
 from dhcp.config import ConfigError
+from dhcp.io.sockets import TransportError
 from dhcp.process import ServerError, ServerProcess, connect
 from dhcp.server import SingleClientDHCPServer
-from dhcp.transport import TransportError
 
 pytestmark = pytest.mark.root
 

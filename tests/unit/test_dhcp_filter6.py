@@ -23,10 +23,10 @@ from lab.requests6 import (
     solicit,
 )
 
-from dhcp.bpf import MOST_ADDRESSES, frame_filter
-from dhcp.bpf6 import MOST_ADDRESSES6
 from dhcp.config import parse_configs
 from dhcp.handler import handle
+from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
+from dhcp.io.filters import MOST_ADDRESSES6
 from dhcp.trial import passes
 from dhcp.v4.lease import serve_port
 

@@ -22,10 +22,10 @@ from lab.requests import (
 )
 from test_dhcp_handler import PORT, SEEDS, mutated
 
-from dhcp.bpf import MOST_ADDRESSES, frame_filter
-from dhcp.bpf6 import MOST_ADDRESSES6
-from dhcp.guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 from dhcp.handler import handle
+from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
+from dhcp.io.filters import MOST_ADDRESSES6
+from dhcp.io.flood_guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 from dhcp.trial import passes
 
 USUAL = frame_filter(PORT.arp)

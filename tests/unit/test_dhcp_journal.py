@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dhcp import journal as journal_module
-from dhcp.journal import LARGEST_LOG, LINES_AT_ONCE, LINES_PER_SECOND, Journal
+from dhcp.io import log as journal_module
+from dhcp.io.log import LARGEST_LOG, LINES_AT_ONCE, LINES_PER_SECOND, Journal
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from test_dhcp_handler import CONFIG, PORT, SEEDS, mutated
 
 from dhcp.config import parse_configs
 from dhcp.handler import handle
-from dhcp.journal import Journal
-from dhcp.served import MOST_REQUESTS, ServedPort
+from dhcp.io.guest_port import MOST_REQUESTS, ServedPort
+from dhcp.io.log import Journal
 
 
 class Line:
@@ -204,7 +204,7 @@ def test_a_defect_costs_one_answer(port: ServedPort, line: Line, log: Log, monke
         raise ZeroDivisionError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dhcp.served.handle", broken)
+        patched.setattr("dhcp.io.guest_port.handle", broken)
         line.waiting = [discover()]
         port.answer_waiting()
     line.waiting = [discover()]

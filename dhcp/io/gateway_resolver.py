@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
 
-from dhcp.bpf6 import advertisement_filter
-from dhcp.transport import attach_filter
+from dhcp.io.filters import advertisement_filter
+from dhcp.io.sockets import attach_filter
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.ipv6 import decode_packet6
 from dhcp.wire.ndp import advertised_mac, solicit_neighbour

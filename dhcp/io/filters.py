@@ -1,8 +1,8 @@
-"""The parts of classic BPF programs that look behind an IPv6 header, see `dhcp.bpf`."""
+"""The parts of classic BPF programs that look behind an IPv6 header, see `dhcp.io.bpf`."""
 
 from __future__ import annotations
 
-from dhcp.bpf import (
+from dhcp.io.bpf import (
     JUMP_IF_EQUAL,
     LOAD_BYTE,
     LOAD_HALF,
@@ -23,9 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dhcp.bpf import Line
+    from dhcp.io.bpf import Line
 
-# As `dhcp.bpf.MOST_ADDRESSES`.
+# As `dhcp.io.bpf.MOST_ADDRESSES`.
 MOST_ADDRESSES6 = 16
 
 

@@ -7,15 +7,15 @@ from select import EPOLLIN, epoll
 from time import monotonic
 
 from dhcp.config import ClientConfig, interfaces_of
-from dhcp.guard import GUARDED_SECONDS
-from dhcp.journal import Journal
-from dhcp.served import NEVER, ServedPort
+from dhcp.io.flood_guard import GUARDED_SECONDS
+from dhcp.io.guest_port import NEVER, ServedPort
+from dhcp.io.log import Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dhcp.uplink import Uplink
+    from dhcp.io.gateway_resolver import Uplink
 
 # Logging waits for a pause of this many seconds after a message, so that it never delays an answer …
 _PAUSE = 0.02
@@ -94,7 +94,7 @@ class ServerLoop:
         for config in configs:
             name = config.ipv6.uplink if config.ipv6 else ""
             if name:
-                from dhcp.uplink import Uplink
+                from dhcp.io.gateway_resolver import Uplink
 
                 uplinks[name] = Uplink(sockets[name]) if name in sockets else self.uplinks[name]
             ports[config.interface].ask_through(uplinks.get(name))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from _socket import MSG_DONTWAIT, socket
 from time import monotonic
 
-from dhcp.bpf import frame_filter
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
-from dhcp.guard import Guard
 from dhcp.handler import handle
-from dhcp.journal import Journal
-from dhcp.prepared import (
+from dhcp.io.bpf import frame_filter
+from dhcp.io.flood_guard import Guard
+from dhcp.io.log import Journal
+from dhcp.io.reply_cache import (
     HEAD,
     REPLY,
     REPLY_HEAD,
@@ -22,17 +22,17 @@ from dhcp.prepared import (
     PreparedReply,
     is_preparable,
 )
+from dhcp.io.sockets import attach_filter, port_mac
 from dhcp.record import replace
-from dhcp.transport import attach_filter, port_mac
 from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.prepared import RequestKey
-    from dhcp.router import Router
-    from dhcp.uplink import Uplink
+    from dhcp.io.gateway_resolver import Uplink
+    from dhcp.io.ra_sender import Router
+    from dhcp.io.reply_cache import RequestKey
     from dhcp.v6.lease import Port6
 
 NEVER = float("inf")
@@ -102,7 +102,7 @@ class ServedPort:
         elif self._router:
             self._router.configure(ipv6, monotonic())
         else:
-            from dhcp.router import Router
+            from dhcp.io.ra_sender import Router
 
             self._router = Router(self.socket.send, ipv6, monotonic())
 

@@ -61,7 +61,7 @@ def frame_filter(
         ]
     behind_ipv6: Iterable[Line] = ()
     if nd_targets is not None:
-        from dhcp.bpf6 import ipv6_lines
+        from dhcp.io.filters import ipv6_lines
 
         behind_ipv6 = ipv6_lines(nd_targets, only_client)
     return assemble(

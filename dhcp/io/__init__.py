@@ -1,0 +1,1 @@
+"""The server's loop, its sockets and its log."""
