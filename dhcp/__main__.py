@@ -1,4 +1,4 @@
-"""`python -m dhcp --interface IFACE --config FILE`: the server alone. See `dhcp.commandline`.
+"""`python -m dhcp --interface IFACE --config FILE`: the server alone. See `dhcp.daemon.args`.
 
 `dhcp.process` runs this by its path, isolated from everything but the standard library.
 """
@@ -10,7 +10,7 @@ gc.disable()  # nothing of what is made here is garbage
 if not __package__:
     sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0] or "/")
 
-from dhcp.commandline import main  # noqa: E402
+from dhcp.daemon.args import main  # noqa: E402
 
 gc.freeze()
 gc.enable()

@@ -9,7 +9,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
 
 from dhcp.config import interfaces_of, parse_configs
-from dhcp.control import ControlError, peer, receive_message, send_message
+from dhcp.daemon.control_protocol import ControlError, peer, receive_message, send_message
 from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_port
 from dhcp.jsontext import dumps
 
@@ -85,7 +85,7 @@ class _Channel:
     def try_frame(self, interface: str, frame: bytes) -> dict[str, object]:
         """What the server makes of a frame, as if the guest had sent it, and the guest notices nothing.
 
-        The shape is that of `dhcp.trial.try_frame`. Raises ServerError, also for a port that is not served.
+        The shape is that of `dhcp.daemon.dry_run.try_frame`. Raises ServerError, also for a port that is not served.
         """
         return self._request({"op": "try", "interface": interface, "frame": frame.hex()})
 

@@ -20,8 +20,8 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "unit")]
 
 with atheris.instrument_imports(include=["dhcp"]):
     from dhcp.config import parse_configs
+    from dhcp.daemon.late_modules import import_all
     from dhcp.handler import handle
-    from dhcp.late_modules import import_all
     from dhcp.v4.lease import Port, serve_port
 
     import_all()  # what is imported only with IPv6, too, or it would not be instrumented

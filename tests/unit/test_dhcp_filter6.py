@@ -24,10 +24,10 @@ from lab.requests6 import (
 )
 
 from dhcp.config import parse_configs
+from dhcp.daemon.dry_run import passes
 from dhcp.handler import handle
 from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
 from dhcp.io.filters import MOST_ADDRESSES6
-from dhcp.trial import passes
 from dhcp.v4.lease import serve_port
 
 PORT = serve_port(

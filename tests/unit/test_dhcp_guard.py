@@ -22,11 +22,11 @@ from lab.requests import (
 )
 from test_dhcp_handler import PORT, SEEDS, mutated
 
+from dhcp.daemon.dry_run import passes
 from dhcp.handler import handle
 from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
 from dhcp.io.filters import MOST_ADDRESSES6
 from dhcp.io.flood_guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
-from dhcp.trial import passes
 
 USUAL = frame_filter(PORT.arp)
 STRICT = frame_filter(PORT.arp, mac_octets(CLIENT_MAC))

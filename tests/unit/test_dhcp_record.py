@@ -72,7 +72,7 @@ def test_what_is_not_json(text: str) -> None:
 def test_only_what_the_server_needs_is_imported() -> None:
     """None of the modules that cost more than the server itself, and nothing of its neighbours."""
     program = (
-        "import sys; sys.path.append(sys.argv[1]); import dhcp.daemon, dhcp.commandline, dhcp.process;"
+        "import sys; sys.path.append(sys.argv[1]); import dhcp.daemon.main, dhcp.daemon.args, dhcp.process;"
         "print(*sorted(name for name in sys.modules))"
     )
     directory = jsontext.__file__.rpartition("/dhcp/")[0]

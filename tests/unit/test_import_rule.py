@@ -74,7 +74,7 @@ def test_the_server_needs_the_standard_library_only() -> None:
 def test_the_server_has_the_modules_in_c_before_it_becomes_nobody() -> None:
     """What a function imports is a module of the package, which stays reachable, or there already."""
     program = (
-        f"import sys; sys.path.append({str(ROOT)!r}); import dhcp.commandline; from dhcp.late_modules import *\n"
+        f"import sys; sys.path.append({str(ROOT)!r}); import dhcp.daemon.args; from dhcp.daemon.late_modules import *\n"
         "keep_importable(); print(*sys.modules)"
     )
     command = [sys.executable, "-I", "-S", "-c", program]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dhcp.daemon import run_alone, run_child
+from dhcp.daemon.main import run_alone, run_child
 
 USAGE = """usage: python -m dhcp --interface IFACE --config FILE [--log-format text|json]
 

@@ -6,18 +6,18 @@ from _socket import socket
 from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
+from dhcp.daemon.late_modules import keep_importable
+from dhcp.daemon.privileges import drop_privileges
 from dhcp.io.log import Journal
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
 from dhcp.jsontext import loads
-from dhcp.late_modules import keep_importable
-from dhcp.privileges import drop_privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIGINT, SIGTERM, set_wakeup_fd, signal
 
-    from dhcp.conversation import Conversations
+    from dhcp.daemon.control_server import Conversations
 else:
     from _signal import SIGINT, SIGTERM, set_wakeup_fd, signal  # without the enumerations around them
 
@@ -85,7 +85,7 @@ class Daemon:
     def _conversations(self) -> Conversations:
         """Imported for the first connection: until then a server that is alone answers its guest without it."""
         if self._talking is None:
-            from dhcp.conversation import Conversations
+            from dhcp.daemon.control_server import Conversations
 
             self._talking = Conversations(self._loop, self._journal, self._owners, self._problem)
         return self._talking

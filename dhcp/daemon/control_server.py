@@ -6,7 +6,7 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from posix import close, getpid, pread
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
-from dhcp.control import ControlError, close_all, peer, receive_message, send_message
+from dhcp.daemon.control_protocol import ControlError, close_all, peer, receive_message, send_message
 from dhcp.io.sockets import MOST_CONNECTIONS
 from dhcp.jsontext import loads
 
@@ -99,7 +99,7 @@ class Conversations:
         raise ControlError(f"unknown operation {operation!r}")
 
     def _try(self, interface: str, frame: str) -> dict[str, object]:
-        from dhcp.trial import try_frame
+        from dhcp.daemon.dry_run import try_frame
 
         port = self._loop.ports.get(interface)
         if port is None:
