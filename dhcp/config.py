@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dhcp.fields import ConfigError, Fields, interface_name, text_of
-from dhcp.record import Record
+from dhcp.json_fields import ConfigError, Fields, interface_name, text_of
+from dhcp.lean.frozen import Record
 from dhcp.wire.addresses import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.wire.option_codes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
 

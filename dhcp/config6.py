@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dhcp.fields import interface_name
-from dhcp.record import Record
+from dhcp.json_fields import interface_name
+from dhcp.lean.frozen import Record
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
 from dhcp.wire.options6 import parse_option6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.fields import Fields
+    from dhcp.json_fields import Fields
 
 MOST_RESOLVERS = 16
 

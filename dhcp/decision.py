@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 
 
 class Decision(Record):

@@ -11,7 +11,7 @@ from select import POLLIN, poll
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.daemon.control_protocol import ControlError, peer, receive_message, send_message
 from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_port
-from dhcp.jsontext import dumps
+from dhcp.lean.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

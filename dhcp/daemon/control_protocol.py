@@ -16,7 +16,7 @@ from posix import close
 from struct import calcsize, unpack
 from sys import byteorder
 
-from dhcp.jsontext import dumps, loads
+from dhcp.lean.json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from posix import close, getpid, pread
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
 from dhcp.daemon.control_protocol import ControlError, close_all, peer, receive_message, send_message
 from dhcp.io.sockets import MOST_CONNECTIONS
-from dhcp.jsontext import loads
+from dhcp.lean.json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

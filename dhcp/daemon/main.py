@@ -11,7 +11,7 @@ from dhcp.daemon.privileges import drop_privileges
 from dhcp.io.log import Journal
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
-from dhcp.jsontext import loads
+from dhcp.lean.json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

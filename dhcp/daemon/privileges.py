@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posix import geteuid, setgroups, setresgid, setresuid
 
-from dhcp.native import prctl
+from dhcp.lean.libc import prctl
 
 NOBODY = 65534
 _PR_CAPBSET_DROP = 24

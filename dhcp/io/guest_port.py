@@ -23,7 +23,7 @@ from dhcp.io.reply_cache import (
     is_preparable,
 )
 from dhcp.io.sockets import attach_filter, port_mac
-from dhcp.record import replace
+from dhcp.lean.frozen import replace
 from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC

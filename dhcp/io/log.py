@@ -7,7 +7,7 @@ from time import gmtime, monotonic, strftime, time
 
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
-from dhcp.jsontext import dumps
+from dhcp.lean.json import dumps
 from dhcp.wire.addresses import ipv4_text, mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 

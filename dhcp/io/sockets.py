@@ -14,7 +14,7 @@ from _socket import (
 from struct import pack
 
 from dhcp.io.bpf import REJECT_ALL
-from dhcp.native import address_of
+from dhcp.lean.libc import address_of
 
 # Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
 CONTROL_ADDRESS = b"\0virt-launcher/dhcp"

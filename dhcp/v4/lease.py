@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.config import INFINITE, ClientConfig, Route
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.wire.addresses import ANY, directed_broadcast, netmask, network
 from dhcp.wire.option_codes import (
     BOOT_FILE_NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.v6.router_advertisement import encode_advertisement
 from dhcp.wire.addresses6 import is_link_local
 from dhcp.wire.ipv6 import IPV6_OCTETS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.wire.addresses import ANY
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.option_codes import MESSAGE_TYPE

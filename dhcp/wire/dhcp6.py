@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.options6 import (
     CLIENT_ID,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
 
 IPV6_OCTETS = 40

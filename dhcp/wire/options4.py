@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.record import Record
+from dhcp.lean.frozen import Record
 from dhcp.wire.option_codes import DOMAIN_SEARCH, END, OVERLOAD, PAD
 
 TYPE_CHECKING = False

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcp import jsontext
-from dhcp.record import Record
+from dhcp.lean import json as jsontext
+from dhcp.lean.frozen import Record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -88,7 +88,7 @@ def test_only_what_the_server_needs_is_imported() -> None:
 def test_what_is_not_json_is_said_without_the_json_module_too(text: str) -> None:
     program = (
         "import sys; sys.path.append(sys.argv[1])\n"
-        "from dhcp.jsontext import loads\n"
+        "from dhcp.lean.json import loads\n"
         "try: loads(sys.argv[2])\n"
         "except ValueError as error: print(error)"
     )
