@@ -19,8 +19,8 @@ from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
-    from dhcp.probe import Offer
-    from dhcp.probe6 import Lease6, Router6
+    from dhcp.probe.dhcp4 import Offer
+    from dhcp.probe.dhcp6 import Lease6, Router6
 
 
 class ProbeNotInstalled(NetworkSetupError):
@@ -54,7 +54,7 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
     up or the kernel does not let us look, ProbeNotInstalled without scapy.
     """
     try:
-        import dhcp.probe  # noqa: F401
+        import dhcp.probe.dhcp4  # noqa: F401
     except ImportError:
         raise ProbeNotInstalled("probe needs scapy: pip install 'virt-launcher[probe]'") from None
     with Netlink() as netlink, NamespaceLock():
@@ -91,7 +91,7 @@ def _connect() -> tuple[ServerConnection | None, str]:
 
 def _ask(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
     """DISCOVER and REQUEST, as a client in its first hour; both answers are compared."""
-    from dhcp.probe import NotAnOffer, asked_of, decode_offer, differences, discover, request
+    from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_offer, differences, discover, request
 
     port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
     asked = asked_of(config)
@@ -122,8 +122,8 @@ def _ask(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
 
 def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> Probed:
     """Solicit, Request and Router Solicitation; what comes of them is added to what is known."""
-    from dhcp.probe import NotAnOffer
-    from dhcp.probe6 import decode_lease, decode_router, differences6, request, router_solicitation, solicit
+    from dhcp.probe.dhcp4 import NotAnOffer
+    from dhcp.probe.dhcp6 import decode_lease, decode_router, differences6, request, router_solicitation, solicit
 
     mac, xid = config["client_mac"], secrets.randbits(24)
     left_out: list[int] = []

@@ -318,7 +318,7 @@ def test_nobody_is_disturbed(make_pod: MakePod, shape: str) -> None:
 
 
 def link_local_of(mac: str) -> str:
-    from dhcp.probe6 import link_local
+    from dhcp.probe.dhcp6 import link_local
 
     return link_local(mac)
 

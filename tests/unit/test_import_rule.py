@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PROBES = {Path("dhcp/probe.py"), Path("dhcp/probe6.py")}
+PROBES = {Path("dhcp/probe/dhcp4.py"), Path("dhcp/probe/dhcp6.py")}
 FORBIDDEN = {
     "dhcp": {"pyroute2", "libvirt", "netsetup", "launcher", "msgspec", "yaml"},
     "netsetup": {"scapy", "libvirt", "dhcp", "launcher", "yaml"},

@@ -9,7 +9,7 @@ import pytest
 
 from dhcp.config import Route, parse_configs
 from dhcp.handler import handle
-from dhcp.probe import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
+from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
 from dhcp.v4.lease import serve_port
 from dhcp.wire.options4 import encode_option, encode_routes, encode_search
 

@@ -38,7 +38,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from dhcp.config import parse_configs
-from dhcp.probe import NotAnOffer
+from dhcp.probe.dhcp4 import NotAnOffer
 
 DOMAIN_LIST = 24
 ASKED = (23, DOMAIN_LIST)

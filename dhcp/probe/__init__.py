@@ -1,0 +1,1 @@
+"""Asks a DHCP server as a client would; the only room that has scapy."""
