@@ -12,7 +12,7 @@ from launcher import reachability
 from launcher.evidence import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.families import Family, Side, gateways_of
 from launcher.misplaced import hop_of, out_of_place
-from netsetup.model import Link
+from netsetup.model.kernel import Link
 
 
 def judge(evidence: Evidence) -> Iterator[Check]:

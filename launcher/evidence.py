@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from launcher.families import Family
-from netsetup.model import Link, Namespace
-from netsetup.network import VMNetwork
+from netsetup.model.kernel import Link, Namespace
+from netsetup.model.vm_network import VMNetwork
 from netsetup.steps import Step
 
 RUN_PRESTART = "run `virt-launcher prestart` again, with the arguments it had: it puts this right and nothing else"

@@ -9,12 +9,12 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from launcher.lease6 import ipv6_fields, neighbours6
-from netsetup.model import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
-from netsetup.network import Told
+from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
+from netsetup.model.vm_network import Told
 
 if TYPE_CHECKING:
     from launcher.vmi import InterfaceSpec
-    from netsetup.network import VMNetwork
+    from netsetup.model.vm_network import VMNetwork
 
 SERVER_PREFIX = "169.254.75."
 """Where a server address is looked for when there is no router whose address it can take."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from netsetup.model import AF_INET6, RTN_UNICAST
+from netsetup.model.kernel import AF_INET6, RTN_UNICAST
+from netsetup.model.vm_network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
 from netsetup.neighbour import first_leg, permanent_mac, router6_of
-from netsetup.network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
 
 if TYPE_CHECKING:
-    from netsetup.model import Address, PodInterface
-    from netsetup.network import VMNetwork
+    from netsetup.model.kernel import Address, PodInterface
+    from netsetup.model.vm_network import VMNetwork
 
 
 def ipv6_fields(network: VMNetwork) -> dict[str, object]:

@@ -14,7 +14,7 @@ from launcher.vmi import VirtualMachineInstance
 from netsetup import state
 from netsetup.discover import observe
 from netsetup.lock import NamespaceLock
-from netsetup.model import NetworkSetupError
+from netsetup.model.kernel import NetworkSetupError
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from dhcp.wire.addresses import mac_text, parse_mac
 from launcher.families import Family, Side, Target
 from launcher.frames import Claim, EchoAnswer, Ping
-from netsetup.network import VMNetwork
+from netsetup.model.vm_network import VMNetwork
 
 _T = TypeVar("_T")
 

@@ -11,8 +11,8 @@ from launcher.families import Family
 from launcher.frames import Claim, EchoAnswer, Ping
 from launcher.lease import NoServerAddress, free_server_address
 from launcher.questions import Inquiry
-from netsetup.model import PodInterface
-from netsetup.network import VMNetwork
+from netsetup.model.kernel import PodInterface
+from netsetup.model.vm_network import VMNetwork
 
 
 class Inquiry4(Inquiry):

@@ -21,7 +21,7 @@ from launcher.frames6 import (
     link_local,
 )
 from launcher.questions import Inquiry
-from netsetup.network import VMNetwork
+from netsetup.model.vm_network import VMNetwork
 
 
 class Inquiry6(Inquiry):

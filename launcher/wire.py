@@ -17,7 +17,7 @@ from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
 from launcher.families import Side
 from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
 from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry
-from netsetup.model import NotPermitted
+from netsetup.model.kernel import NotPermitted
 
 LARGEST_FRAME = 65536
 # Frames taken from one interface before the others get their turn, however many come.

@@ -12,7 +12,7 @@ from netsetup import state
 from netsetup.discover import observe, pod_interface
 from netsetup.execution import run
 from netsetup.lock import NamespaceLock
-from netsetup.model import (
+from netsetup.model.kernel import (
     ALIAS,
     InvalidRequest,
     KernelRefused,
@@ -23,10 +23,10 @@ from netsetup.model import (
     PodInterface,
     Resolver,
 )
+from netsetup.model.vm_network import VMNetwork, canonical
 from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.netlink import Netlink
 from netsetup.netns import state_directory
-from netsetup.network import VMNetwork, canonical
 from netsetup.plan import (
     NetworkRequest,
     Plan,

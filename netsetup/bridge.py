@@ -8,7 +8,7 @@ made half-way leads on from there.
 
 import binascii
 
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     ALIAS,
@@ -21,7 +21,7 @@ from netsetup.model import (
     Namespace,
     PodInterface,
 )
-from netsetup.network import IPV6_MIN_MTU, VMNetwork
+from netsetup.model.vm_network import IPV6_MIN_MTU, VMNetwork
 from netsetup.steps import (
     AddAddress,
     CreateBridge,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     ALIAS,

@@ -7,7 +7,7 @@ import time
 
 from netsetup import nftables, tap
 from netsetup.discover import PROC_SYS
-from netsetup.model import IFA_F_TENTATIVE, KernelRefused, NotPermitted
+from netsetup.model.kernel import IFA_F_TENTATIVE, KernelRefused, NotPermitted
 from netsetup.netlink import Netlink
 from netsetup.plan import Plan
 from netsetup.steps import (

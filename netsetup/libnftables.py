@@ -4,7 +4,7 @@ import ctypes
 import socket
 from functools import cache
 
-from netsetup.model import NotPermitted, RulesetRefused
+from netsetup.model.kernel import NotPermitted, RulesetRefused
 from netsetup.nfnetlink import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"

@@ -9,7 +9,7 @@ import socket
 import time
 from types import TracebackType
 
-from netsetup.model import HookBusy
+from netsetup.model.kernel import HookBusy
 
 
 class NamespaceLock:

@@ -23,7 +23,7 @@ from netsetup.bridge import (
     plug_steps,
     require_nic,
 )
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     BRIDGE_NETFILTER,
@@ -39,7 +39,7 @@ from netsetup.model import (
     PodInterface,
     Rule,
 )
-from netsetup.network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
+from netsetup.model.vm_network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
 from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps
 from netsetup.translation import LOOPBACK
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from netsetup.lazyimport import make_lazy
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     FOREVER,

@@ -28,7 +28,7 @@ from netsetup.messages import (
     rule_message,
     rule_of,
 )
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     IFF_UP,

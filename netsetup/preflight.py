@@ -17,10 +17,10 @@ from typing import Final
 
 from netsetup import tap
 from netsetup.discover import PROC_SYS
-from netsetup.model import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
+from netsetup.model.kernel import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
+from netsetup.model.vm_network import VMNetwork
 from netsetup.netlink import Netlink
 from netsetup.netns import CLONE_NEWNET
-from netsetup.network import VMNetwork
 from netsetup.plan import Plan
 from netsetup.steps import CreateBridge, CreateTap, SetSysctl, describe
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from netsetup.bridge import ADDR_GEN_MODE_NONE, own_nic
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     IFA_F_TENTATIVE,

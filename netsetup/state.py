@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netsetup.model import RecordError
-from netsetup.network import VMNetwork
+from netsetup.model.kernel import RecordError
+from netsetup.model.vm_network import VMNetwork
 
 log = logging.getLogger("netsetup")
 

@@ -7,7 +7,7 @@ again: what is already there, or already gone, is not an error.
 import re
 from dataclasses import dataclass
 
-from netsetup.model import Address, Link, Namespace, Neighbour, PodInterface, Route, Rule
+from netsetup.model.kernel import Address, Link, Namespace, Neighbour, PodInterface, Route, Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 
-from netsetup.model import KernelRefused, NotPermitted
+from netsetup.model.kernel import KernelRefused, NotPermitted
 
 DEVICE = "/dev/net/tun"
 

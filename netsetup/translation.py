@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from netsetup.model import AF_INET
+from netsetup.model.kernel import AF_INET
 
 LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
 LOOPBACK_NETWORK: Final = {True: "127.0.0.0/8", False: "::1"}

@@ -16,7 +16,7 @@ import netsetup.discover
 import netsetup.execution
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
-from netsetup.model import FORCE_FORWARDING
+from netsetup.model.kernel import FORCE_FORWARDING
 from netsetup.netlink import Netlink
 from netsetup.plan import NetworkRequest
 from netsetup.steps import Step

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _LIBRARY = """
 from netsetup import libnftables
-from netsetup.model import RulesetRefused
+from netsetup.model.kernel import RulesetRefused
 
 run = libnftables.run
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from netsetup.model import AF_INET, FOREVER, TABLE_LOCAL, TABLE_MAIN, Address, PodInterface, Route
+from netsetup.model.kernel import AF_INET, FOREVER, TABLE_LOCAL, TABLE_MAIN, Address, PodInterface, Route
 
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
 _PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 12: "bird"}
@@ -55,7 +55,7 @@ def _address(address: Address) -> str:
 
 
 def _route(route: Route) -> str:
-    """`ip route`'s words, and by its name in `netsetup.model.Route` whatever else is not as usual."""
+    """`ip route`'s words, and by its name in `netsetup.model.kernel.Route` whatever else is not as usual."""
     words = [route.text]
     words += [f"scope {_SCOPES[route.scope]}"] if route.scope and route.family == AF_INET else []
     words += [f"proto {_PROTOCOLS.get(route.proto, route.proto)}"] if route.proto != 3 else []

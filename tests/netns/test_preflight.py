@@ -16,7 +16,7 @@ from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
 import netsetup.execution
-from netsetup.model import KernelRefused
+from netsetup.model.kernel import KernelRefused
 from netsetup.netlink import NLM_F_CREATE, Netlink
 
 pytestmark = pytest.mark.root

@@ -9,7 +9,7 @@ import pytest
 from dhcp.config import parse_configs
 from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list, told_of
 from launcher.vmi import DHCPOptions, InterfaceSpec
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     IFF_UP,
     SCOPE_LINK,
@@ -22,7 +22,7 @@ from netsetup.model import (
     Resolver,
     Route,
 )
-from netsetup.network import Told, VMNetwork
+from netsetup.model.vm_network import Told, VMNetwork
 
 MAC = "0a:58:0a:f4:01:05"
 CLUSTER = Resolver(

@@ -12,7 +12,7 @@ from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
 from launcher.lease import client_config
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     IFA_F_TEMPORARY,
@@ -26,7 +26,7 @@ from netsetup.model import (
     Resolver,
     Route,
 )
-from netsetup.network import Masquerade, VMNetwork
+from netsetup.model.vm_network import Masquerade, VMNetwork
 
 MAC, GATEWAY_MAC = "0a:58:0a:f4:01:05", "0a:58:0a:f4:01:01"
 DUAL = Resolver(nameservers=("10.96.0.10", "fd00::a", "fe80::1%eth0"), search=("cluster.local",))

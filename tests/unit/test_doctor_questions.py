@@ -13,8 +13,8 @@ from scapy.packet import Packet
 from launcher.families import Side, Target, families_of
 from launcher.questions import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry
 from launcher.questions4 import Inquiry4
-from netsetup.model import AF_INET, Address, Link, Neighbour, PodInterface, Route
-from netsetup.network import VMNetwork
+from netsetup.model.kernel import AF_INET, Address, Link, Neighbour, PodInterface, Route
+from netsetup.model.vm_network import VMNetwork
 
 VM_MAC, VM = "aa:58:f0:00:01:03", "10.244.1.3"
 GATEWAY_MAC, GATEWAY = "0a:00:00:00:00:01", "10.244.1.1"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     ALIAS,
@@ -22,7 +22,7 @@ from netsetup.model import (
     Resolver,
     Route,
 )
-from netsetup.network import Masquerade, VMNetwork
+from netsetup.model.vm_network import Masquerade, VMNetwork
 from netsetup.nftables import digest_of
 from netsetup.plan import (
     NetworkRequest,

@@ -8,7 +8,7 @@ import pytest
 
 from netsetup.discover import pod_interface
 from netsetup.messages import ifinfmsg, link_of
-from netsetup.model import IFF_UP, Link, Namespace, Resolver, UnsupportedInterface
+from netsetup.model.kernel import IFF_UP, Link, Namespace, Resolver, UnsupportedInterface
 
 CARRIER = 0x10000  # IFF_LOWER_UP
 ETH0 = Link(2, "eth0", "veth", "0a:58:0a:f4:01:05", 1450, IFF_UP | CARRIER, 0, "", 0, None)

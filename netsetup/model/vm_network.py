@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Final
 
-from netsetup.model import (
+from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     FORCE_FORWARDING,
