@@ -26,7 +26,7 @@ from bench.laboratory import pss_mib
 from dhcp.process import connect
 from launcher.prestart import setup_pod_network, teardown_pod_network
 from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
-from netsetup.netns import enter
+from netsetup.kernel.netns import enter
 
 PREFIX = f"vlscale{os.getpid()}"
 PODS, NICS, ROUTES = (1, 10, 50, 200), (1, 4, 16), (10, 100, 1000, 5000)

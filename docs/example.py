@@ -9,7 +9,7 @@ import tempfile
 
 from launcher.prestart import setup_pod_network, teardown_pod_network
 from netsetup.discover import discover_pod_network_interface
-from netsetup.netns import enter
+from netsetup.kernel.netns import enter
 
 NODE, POD, GUEST = (f"example{os.getpid()}-{role}" for role in ("node", "pod", "guest"))
 MAC = "0a:58:0a:f4:01:05"

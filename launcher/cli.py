@@ -213,7 +213,7 @@ def _enter(netns: str | None) -> str:
     """Enter a namespace, if one is named; the path of the resolver configuration that holds there."""
     if netns is None:
         return "/etc/resolv.conf"
-    from netsetup.netns import enter, resolver_path
+    from netsetup.kernel.netns import enter, resolver_path
 
     enter(netns)
     return resolver_path(netns)

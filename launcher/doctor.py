@@ -23,11 +23,11 @@ from launcher.questions6 import Inquiry6
 from launcher.wire import ProbeSocket, ask
 from netsetup import state
 from netsetup.discover import observe
+from netsetup.kernel.netns import state_directory
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import ALIAS, InvalidRequest, Link, Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.netlink import Netlink
-from netsetup.netns import state_directory
 from netsetup.nftables import EDITED, digest_of
 from netsetup.plan import plan_setup, ruleset_of
 from netsetup.state import Record

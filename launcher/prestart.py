@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
 from launcher.domain import interface_xml
 from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
-from netsetup.netns import state_directory
+from netsetup.kernel.netns import state_directory
 
 if TYPE_CHECKING:
     from netsetup.model.vm_network import Masquerade, VMNetwork

@@ -13,10 +13,10 @@ from launcher.lease import client_config, told_of
 from launcher.vmi import VirtualMachineInstance
 from netsetup import state
 from netsetup.discover import observe
+from netsetup.kernel.netns import state_directory
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import NetworkSetupError
-from netsetup.netlink import Netlink
-from netsetup.netns import state_directory
 
 if TYPE_CHECKING:
     from dhcp.probe.dhcp4 import Offer

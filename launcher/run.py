@@ -97,7 +97,7 @@ def _launch(
     path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
     from launcher.vmi import load_vmi
-    from netsetup import netns as namespaces
+    from netsetup.kernel import netns as namespaces
 
     resolver_path = namespaces.resolver_path(netns)
     vmi = load_vmi(path)

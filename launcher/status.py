@@ -10,11 +10,11 @@ from typing import Any
 from dhcp.process import ServerError, connect
 from netsetup import nftables, state
 from netsetup.discover import observe
+from netsetup.kernel.netns import state_directory
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import InvalidRequest, Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.netlink import Netlink
-from netsetup.netns import state_directory
 from netsetup.nftables import COUNTERS
 from netsetup.plan import is_replaced, plan_setup
 from netsetup.translation import DROPPED, counters_of

@@ -11,6 +11,8 @@ from pathlib import Path
 from netsetup import state
 from netsetup.discover import observe, pod_interface
 from netsetup.execution import run
+from netsetup.kernel.netns import state_directory
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import (
     ALIAS,
@@ -25,8 +27,6 @@ from netsetup.model.kernel import (
 )
 from netsetup.model.vm_network import VMNetwork, canonical
 from netsetup.neighbour import ask_for_routers, with_router_mac
-from netsetup.netlink import Netlink
-from netsetup.netns import state_directory
 from netsetup.plan import (
     NetworkRequest,
     Plan,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -24,7 +25,6 @@ from netsetup.model.kernel import (
     Resolver,
     UnsupportedInterface,
 )
-from netsetup.netlink import Netlink
 from netsetup.nftables import read_table
 from netsetup.resolver import read_resolver
 

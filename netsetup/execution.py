@@ -7,8 +7,8 @@ import time
 
 from netsetup import nftables, tap
 from netsetup.discover import PROC_SYS
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import IFA_F_TENTATIVE, KernelRefused, NotPermitted
-from netsetup.netlink import Netlink
 from netsetup.plan import Plan
 from netsetup.steps import (
     AddAddress,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import AF_INET6, NUD_KNOWN, RTN_UNICAST, KernelRefused, PodInterface, Route
 from netsetup.model.vm_network import VMNetwork
-from netsetup.netlink import Netlink
 
 RESOLVE_SECONDS = 0.05
 """How long a gateway may take that the VM could not resolve itself; on a pod's link it takes a millisecond. Who serves

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from netsetup import tap
 from netsetup.discover import PROC_SYS
+from netsetup.kernel import tap
+from netsetup.kernel.netns import CLONE_NEWNET
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
 from netsetup.model.vm_network import VMNetwork
-from netsetup.netlink import Netlink
-from netsetup.netns import CLONE_NEWNET
 from netsetup.plan import Plan
 from netsetup.steps import CreateBridge, CreateTap, SetSysctl, describe
 

@@ -16,8 +16,8 @@ import netsetup.discover
 import netsetup.execution
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import FORCE_FORWARDING
-from netsetup.netlink import Netlink
 from netsetup.plan import NetworkRequest
 from netsetup.steps import Step
 

@@ -13,8 +13,8 @@ from lab.pod import MakePod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
 
-import netsetup.netlink
-from netsetup.netlink import Netlink
+import netsetup.kernel.rtnetlink
+from netsetup.kernel.rtnetlink import Netlink
 
 pytestmark = pytest.mark.root
 
@@ -48,7 +48,7 @@ def test_without_ipv6(make_pod: MakePod, tmp_path: Path, binding: str, prefix: S
 
 def test_routes_on_a_kernel_without_ipv6(make_pod: MakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers a question for the routes of IPv6 with those of IPv4: none may be seen twice."""
-    monkeypatch.setattr(netsetup.netlink, "AF_INET6", AF_DECNET)
+    monkeypatch.setattr(netsetup.kernel.rtnetlink, "AF_INET6", AF_DECNET)
     with make_pod("ipv6-disabled").pod.entered(), Netlink() as netlink:
         routes = netlink.routes()
     assert routes

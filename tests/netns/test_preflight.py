@@ -16,8 +16,8 @@ from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
 import netsetup.execution
+from netsetup.kernel.rtnetlink import NLM_F_CREATE, Netlink
 from netsetup.model.kernel import KernelRefused
-from netsetup.netlink import NLM_F_CREATE, Netlink
 
 pytestmark = pytest.mark.root
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from netsetup.discover import pod_interface
-from netsetup.messages import ifinfmsg, link_of
+from netsetup.kernel.rtnl_messages import ifinfmsg, link_of
 from netsetup.model.kernel import IFF_UP, Link, Namespace, Resolver, UnsupportedInterface
 
 CARRIER = 0x10000  # IFF_LOWER_UP

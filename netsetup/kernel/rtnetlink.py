@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from netsetup.messages import (
+from netsetup.kernel.rtnl_messages import (
     Attributes,
     address_message,
     address_of,

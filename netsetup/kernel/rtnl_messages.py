@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from netsetup.lazyimport import make_lazy
+from netsetup.kernel.lazy_import import make_lazy
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

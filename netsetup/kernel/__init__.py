@@ -1,0 +1,1 @@
+"""Requests to the kernel: rtnetlink, tap devices, namespaces."""
