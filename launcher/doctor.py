@@ -28,7 +28,7 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import ALIAS, InvalidRequest, Link, Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.nftables import EDITED, digest_of
+from netsetup.nft.tables import EDITED, digest_of
 from netsetup.plan import plan_setup, ruleset_of
 from netsetup.state import Record
 from netsetup.steps import LoadTable, SetSysctl, Step

@@ -220,7 +220,7 @@ def _serve(
 def _masquerade(interface: InterfaceSpec) -> Masquerade:
     """The VM's own network in the masquerade binding, and what is forwarded to it."""
     from netsetup.model.vm_network import VM_NETWORK4, VM_NETWORK6, Masquerade
-    from netsetup.translation import ISTIO, ForwardedPorts
+    from netsetup.nft.nat import ISTIO, ForwardedPorts
 
     return Masquerade(
         network4=interface.vm_network or VM_NETWORK4,

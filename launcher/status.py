@@ -15,9 +15,9 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import InvalidRequest, Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.nftables import COUNTERS
+from netsetup.nft.nat import DROPPED, counters_of
+from netsetup.nft.tables import COUNTERS
 from netsetup.plan import is_replaced, plan_setup
-from netsetup.translation import DROPPED, counters_of
 
 
 @dataclass(frozen=True, slots=True)

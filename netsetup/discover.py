@@ -25,7 +25,7 @@ from netsetup.model.kernel import (
     Resolver,
     UnsupportedInterface,
 )
-from netsetup.nftables import read_table
+from netsetup.nft.tables import read_table
 from netsetup.resolver import read_resolver
 
 PROC_SYS = Path("/proc/sys")

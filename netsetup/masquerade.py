@@ -2,7 +2,7 @@
 
     node ── eth0 (untouched) ═ translation ═ k6t-eth0 (10.0.2.1, fd10:0:2::1) ── tap0 ── VM (10.0.2.2, fd10:0:2::2)
 
-Devices are made as in the bridge binding; `netsetup.translation` says what is translated. What is left are settings of
+Devices are made as in the bridge binding; `netsetup.nft.nat` says what is translated. What is left are settings of
 the kernel, and their order: when forwarding is switched on for any interface, the kernel drops the routes that it has
 learnt from routers through all interfaces whose accept_ra is not 2 (Documentation/networking/ip-sysctl.rst). So that
 comes first when setting up, and last when putting back.
@@ -40,8 +40,8 @@ from netsetup.model.kernel import (
     Rule,
 )
 from netsetup.model.vm_network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
+from netsetup.nft.nat import LOOPBACK
 from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps
-from netsetup.translation import LOOPBACK
 
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
 PROTO_RA: Final = 9

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from netsetup import bridge, masquerade, restore, translation
 from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
 from netsetup.model.vm_network import MASQUERADE_MAC, Masquerade, Told, VMNetwork
-from netsetup.nftables import digest_of, ruleset
+from netsetup.nft.tables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 
 ARP_IGNORE = "net/ipv4/conf/{}/arp_ignore"

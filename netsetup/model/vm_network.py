@@ -15,8 +15,8 @@ from netsetup.model.kernel import (
     Link,
     PodInterface,
 )
-from netsetup.nftables import Barrier
-from netsetup.translation import ForwardedPorts, Side, Sidecar, Translation
+from netsetup.nft.nat import ForwardedPorts, Side, Sidecar, Translation
+from netsetup.nft.tables import Barrier
 
 VM_NETWORK4: Final = "10.0.2.0/24"
 VM_NETWORK6: Final = "fd10:0:2::/120"

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 _LIBRARY = """
-from netsetup import libnftables
+from netsetup.nft import library as libnftables
 from netsetup.model.kernel import RulesetRefused
 
 run = libnftables.run

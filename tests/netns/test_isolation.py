@@ -28,7 +28,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from netsetup.nftables import COUNTERS
+from netsetup.nft.tables import COUNTERS
 
 pytestmark = pytest.mark.root
 

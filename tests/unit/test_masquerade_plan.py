@@ -23,7 +23,8 @@ from netsetup.model.kernel import (
     Route,
 )
 from netsetup.model.vm_network import Masquerade, VMNetwork
-from netsetup.nftables import digest_of
+from netsetup.nft.nat import ISTIO, ForwardedPorts
+from netsetup.nft.tables import digest_of
 from netsetup.plan import (
     NetworkRequest,
     describe_network,
@@ -34,7 +35,6 @@ from netsetup.plan import (
     with_news,
 )
 from netsetup.steps import AddAddress, CreateBridge, DeleteTable, LoadTable, SetMac, SetSysctl, Step
-from netsetup.translation import ISTIO, ForwardedPorts
 
 REQUEST = NetworkRequest(binding="masquerade")
 LO = Link(1, "lo", "", "00:00:00:00:00:00", 65536, 0x9, 0, "", 0, None)

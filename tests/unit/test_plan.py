@@ -194,7 +194,7 @@ def set_up(pod: PodInterface, adopted: bool) -> tuple[Namespace, object]:
     alias = "" if adopted else f"{ALIAS} default"
     tap = dataclasses.replace(port, mtu=1450, flags=IFF_UP, master=9, alias=alias, learning=True)
     (table,) = [s.ruleset for s in plan_setup(before, [network]).steps if isinstance(s, LoadTable)]
-    from netsetup.nftables import digest_of
+    from netsetup.nft.tables import digest_of
 
     changed = dict(pod.sysctls) | {
         "net/ipv6/conf/eth0/disable_ipv6": "1",

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from netsetup import libnftables
-from netsetup.nfnetlink import TableHead, table_contents, table_heads
+from netsetup.nft import library as libnftables
+from netsetup.nft.fingerprint import TableHead, table_contents, table_heads
 
 FAMILY = "bridge"
 TRANSLATING = "inet"

@@ -5,7 +5,7 @@ import socket
 from functools import cache
 
 from netsetup.model.kernel import NotPermitted, RulesetRefused
-from netsetup.nfnetlink import NETLINK_NETFILTER
+from netsetup.nft.fingerprint import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"
 
