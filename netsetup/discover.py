@@ -30,7 +30,7 @@ from netsetup.resolver import read_resolver
 
 PROC_SYS = Path("/proc/sys")
 
-# In the order in which they are put back: accept_ra after forwarding, see `netsetup.masquerade`.
+# In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
 SYSCTLS = (
     "net/ipv4/conf/{}/arp_ignore",
     FORWARDING4,

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from netsetup.bridge import bridge_name, derived_mac
+from netsetup.bindings.bridge import bridge_name, derived_mac
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

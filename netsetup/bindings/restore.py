@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from netsetup.bridge import ADDR_GEN_MODE_NONE, own_nic
+from netsetup.bindings.bridge import ADDR_GEN_MODE_NONE, own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from netsetup.bridge import (
+from netsetup.bindings.bridge import (
     IFA_F_NODAD,
     bridge_steps,
     device_release_steps,
