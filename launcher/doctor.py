@@ -21,7 +21,7 @@ from launcher.questions import Inquiry
 from launcher.questions4 import Inquiry4
 from launcher.questions6 import Inquiry6
 from launcher.wire import ProbeSocket, ask
-from netsetup import state
+from netsetup import record as state
 from netsetup.discover import observe
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
@@ -30,7 +30,7 @@ from netsetup.model.kernel import ALIAS, InvalidRequest, Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.tables import EDITED, digest_of
 from netsetup.plan import plan_setup, ruleset_of
-from netsetup.state import Record
+from netsetup.record import Record
 from netsetup.steps import LoadTable, SetSysctl, Step
 
 LOCK_SECONDS = 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from netsetup.gateway_mac import first_leg, permanent_mac, router6_of
 from netsetup.model.kernel import AF_INET6, RTN_UNICAST
 from netsetup.model.vm_network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
-from netsetup.neighbour import first_leg, permanent_mac, router6_of
 
 if TYPE_CHECKING:
     from netsetup.model.kernel import Address, PodInterface

@@ -300,7 +300,7 @@ def _open_log(folder: Path) -> int:
 
 def _remove_if_unused(folder: Path) -> None:
     """Take the log and the folder away unless a record says that the pod is set up; what else lies there stays."""
-    from netsetup import state
+    from netsetup import record as state
 
     if (folder / state.FILE).exists():
         return

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from netsetup import state
+from netsetup import record as state
 from netsetup.discover import observe, pod_interface
-from netsetup.execution import run
+from netsetup.executor import run
+from netsetup.gateway_mac import ask_for_routers, with_router_mac
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
@@ -26,7 +27,6 @@ from netsetup.model.kernel import (
     Resolver,
 )
 from netsetup.model.vm_network import VMNetwork, canonical
-from netsetup.neighbour import ask_for_routers, with_router_mac
 from netsetup.plan import (
     NetworkRequest,
     Plan,
@@ -40,8 +40,8 @@ from netsetup.plan import (
     with_news,
 )
 from netsetup.preflight import explain, require_means
+from netsetup.record import Record
 from netsetup.resolver import read_resolver
-from netsetup.state import Record
 
 log = logging.getLogger("netsetup")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import netsetup.discover
-import netsetup.execution
+import netsetup.executor
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
 from netsetup.kernel.rtnetlink import Netlink
@@ -91,7 +91,7 @@ def kill(_step: Step) -> None:
 
 @contextlib.contextmanager
 def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
-    request = netsetup.execution._request
+    request = netsetup.executor._request
     counter = itertools.count()
 
     def request_or_fault(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
@@ -99,8 +99,8 @@ def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
             fault(step)
         request(netlink, step, indexes)
 
-    netsetup.execution._request = request_or_fault
+    netsetup.executor._request = request_or_fault
     try:
         yield
     finally:
-        netsetup.execution._request = request
+        netsetup.executor._request = request

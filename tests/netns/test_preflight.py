@@ -15,7 +15,7 @@ from lab.nft import Nft
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
-import netsetup.execution
+import netsetup.executor
 from netsetup.kernel.rtnetlink import NLM_F_CREATE, Netlink
 from netsetup.model.kernel import KernelRefused
 
@@ -103,5 +103,5 @@ def test_bridge_devices(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             action(state_dir)
 
     monkeypatch.setattr(Netlink, "create_bridge", create_bridge)
-    monkeypatch.setattr(netsetup.execution.nftables, "load", None)
+    monkeypatch.setattr(netsetup.executor.nftables, "load", None)
     assert run_in(pod.pod, fails, tmp_path) == SUCCEEDED
