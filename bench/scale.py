@@ -25,7 +25,7 @@ if __name__ == "__main__":  # Python would look for modules beside this file, wh
 from bench.laboratory import pss_mib
 from dhcp.process import connect
 from launcher.prestart import setup_pod_network, teardown_pod_network
-from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
+from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.kernel.netns import enter
 
 PREFIX = f"vlscale{os.getpid()}"

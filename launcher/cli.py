@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 def _prestart(options: argparse.Namespace) -> int:
     resolver_path = _enter(options.netns)
     from launcher.prestart import setup_pod_network
-    from launcher.vmi import DEFAULT_INTERFACE, load_vmi
+    from launcher.vmi.model import DEFAULT_INTERFACE, load_vmi
 
     vmi = load_vmi(options.vmi) if options.vmi else None
     pod = setup_pod_network(
@@ -180,7 +180,7 @@ def _probe(options: argparse.Namespace) -> int:
     import dataclasses
 
     from launcher.probe import lines, probe
-    from launcher.vmi import load_vmi
+    from launcher.vmi.model import load_vmi
 
     found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
     if options.output == "json":

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from launcher.accelerator import Accelerator
     from launcher.images import DiskImage
-    from launcher.vmi import CPU, Clock, Disk, Firmware, VirtualMachineInstance
+    from launcher.vmi.model import CPU, Clock, Disk, Firmware, VirtualMachineInstance
 
 SPARE_PORTS = 4
 """A q35 machine can take network interfaces while it runs until it has this many."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from launcher.vmi import ManifestError
+from launcher.vmi.model import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from launcher.vmi import VirtualMachineInstance
+    from launcher.vmi.model import VirtualMachineInstance
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, NetworkSetupErr
 from netsetup.model.vm_network import Told
 
 if TYPE_CHECKING:
-    from launcher.vmi import InterfaceSpec
+    from launcher.vmi.model import InterfaceSpec
     from netsetup.model.vm_network import VMNetwork
 
 SERVER_PREFIX = "169.254.75."

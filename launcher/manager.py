@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from launcher.accelerator import Accelerator
     from launcher.libvirtd import Connection, Domain, LifecycleEvent
-    from launcher.vmi import VirtualMachineInstance
+    from launcher.vmi.model import VirtualMachineInstance
 
 # virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's interface.
 _EVENT_STOPPED = 5

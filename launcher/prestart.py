@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
 from launcher.domain import interface_xml
-from launcher.vmi import DEFAULT_INTERFACE, InterfaceSpec
+from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.kernel.netns import state_directory
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
 from launcher.lease import client_config, told_of
-from launcher.vmi import VirtualMachineInstance
+from launcher.vmi.model import VirtualMachineInstance
 from netsetup import record as state
 from netsetup.discover import observe
 from netsetup.kernel.netns import state_directory

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from launcher.keeper import DHCPKeeper
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
-    from launcher.vmi import VirtualMachineInstance
+    from launcher.vmi.model import VirtualMachineInstance
 
 log = logging.getLogger("launcher")
 
@@ -96,7 +96,7 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
 def _launch(
     path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
-    from launcher.vmi import load_vmi
+    from launcher.vmi.model import load_vmi
     from netsetup.kernel import netns as namespaces
 
     resolver_path = namespaces.resolver_path(netns)

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from launcher.prestart import setup_pod_network, teardown_pod_network
-from launcher.vmi import DEFAULT_INTERFACE
+from launcher.vmi.model import DEFAULT_INTERFACE
 
 
 def main(state_dir: str, cycles: int, binding: str) -> None:

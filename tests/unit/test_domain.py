@@ -11,7 +11,7 @@ import pytest
 from launcher.accelerator import Accelerator
 from launcher.domain import domain_xml, drive_letters, interface_xml
 from launcher.images import DiskImage
-from launcher.vmi import (
+from launcher.vmi.model import (
     CPU,
     Clock,
     Disk,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.quantity import parse_quantity
+from launcher.vmi.quantity import parse_quantity
 
 
 @pytest.mark.parametrize(

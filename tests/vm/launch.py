@@ -32,7 +32,7 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> int:
     from launcher.domain import interface_xml
     from launcher.manager import LibvirtDomainManager
-    from launcher.vmi import VirtualMachineInstance, load_vmi
+    from launcher.vmi.model import VirtualMachineInstance, load_vmi
 
     @dataclass
     class Attached:

@@ -7,9 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from launcher import manifest as source
-from launcher.rules import check_match, check_name, check_pci_address, check_positive, choose
-from launcher.vmi import (
+from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.model import (
     DEFAULT_INTERFACE,
     Binding,
     DHCPOptions,
@@ -20,6 +19,7 @@ from launcher.vmi import (
     Port,
     Protocol,
 )
+from launcher.vmi.model import schema as source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The part of KubeVirt's VirtualMachineInstance schema that the launcher understands, read from a file.
 
-Only types are checked here; what the values may be is `launcher.admission`'s business. A field that is not
+Only types are checked here; what the values may be is `launcher.vmi.admission`'s business. A field that is not
 declared is refused by name, with the exception of those that concern the cluster and not this host: they are
 declared as `object` and never looked at.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import yaml
 
-from launcher.vmi import ManifestError
+from launcher.vmi.model import ManifestError
 
 if TYPE_CHECKING:
     from os import PathLike

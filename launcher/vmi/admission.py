@@ -11,11 +11,9 @@ import uuid
 from dataclasses import replace
 
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
-from launcher import manifest as source
-from launcher.networks import admit_interfaces
-from launcher.quantity import parse_quantity
-from launcher.rules import check_match, check_name, check_pci_address, check_positive, choose
-from launcher.vmi import (
+from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.interfaces import admit_interfaces
+from launcher.vmi.model import (
     CPU,
     GRACE_SECONDS,
     Bus,
@@ -31,6 +29,8 @@ from launcher.vmi import (
     Timer,
     VirtualMachineInstance,
 )
+from launcher.vmi.model import schema as source
+from launcher.vmi.quantity import parse_quantity
 
 BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
 CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")

@@ -1,7 +1,7 @@
 """What one virtual machine asks for: the launcher's own form of a KubeVirt VirtualMachineInstance.
 
-Everything here is data. The manifest's schema is in `launcher.manifest`, the rules that a manifest has to
-keep are in `launcher.admission`; both are imported by `load_vmi` only, because the pre-start hook needs this
+Everything here is data. The manifest's schema is in `launcher.vmi.schema`, the rules that a manifest has to
+keep are in `launcher.vmi.admission`; both are imported by `load_vmi` only, because the pre-start hook needs this
 module and its time counts.
 """
 
@@ -220,7 +220,7 @@ def load_vmi(path: str | PathLike[str]) -> VirtualMachineInstance:
     Raises ManifestError. Needs no privilege and looks at no other file: whether kernel and disk images exist
     is found out when they are used.
     """
-    from launcher.admission import admit
-    from launcher.manifest import read_manifest
+    from launcher.vmi.admission import admit
+    from launcher.vmi.schema import read_manifest
 
     return admit(read_manifest(path))
