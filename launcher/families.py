@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from dhcp.wire.addresses import parse_ipv4
 from dhcp.wire.addresses6 import parse_ipv6
-from launcher.lease import routes_of
+from launcher.dhcpconfig.ipv4 import routes_of
 from netsetup.gateway_mac import permanent_mac, router6_of
 from netsetup.model.kernel import AF_INET, AF_INET6, Route
 from netsetup.model.vm_network import VMNetwork

@@ -98,7 +98,7 @@ def setup_pod_network(
         if not dry_run and connect() is None:
             spawned = spawn()
 
-        from launcher.lease import client_config, told_of
+        from launcher.dhcpconfig.ipv4 import client_config, told_of
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.lock import NamespaceLock
         from netsetup.plan import NetworkRequest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
-from launcher.lease import client_config, told_of
+from launcher.dhcpconfig.ipv4 import client_config, told_of
 from launcher.vmi.model import VirtualMachineInstance
 from netsetup import record as state
 from netsetup.discover import observe

@@ -7,7 +7,14 @@ import dataclasses
 import pytest
 
 from dhcp.config import parse_configs
-from launcher.lease import NoServerAddress, client_config, domain_of, free_server_address, search_list, told_of
+from launcher.dhcpconfig.ipv4 import (
+    NoServerAddress,
+    client_config,
+    domain_of,
+    free_server_address,
+    search_list,
+    told_of,
+)
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
 from netsetup.model.kernel import (
     AF_INET,

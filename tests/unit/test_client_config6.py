@@ -11,7 +11,7 @@ from dhcp.config import ConfigError, parse_configs
 from dhcp.v4.lease import serve_port
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
-from launcher.lease import client_config
+from launcher.dhcpconfig.ipv4 import client_config
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from launcher.lease6 import ipv6_fields, neighbours6
+from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
 from netsetup.model.vm_network import Told
 

@@ -1,0 +1,1 @@
+"""The pod's network as the DHCP server's configuration. Pure."""
