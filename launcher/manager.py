@@ -10,17 +10,17 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.console import ConsoleLog
-from launcher.domain import domain_xml
-from launcher.images import check_kernel, find_images
-from launcher.libvirtd import SHARED_CACHE, LibvirtError, connect
+from launcher.machine.console import ConsoleLog
+from launcher.machine.disk_images import check_kernel, find_images
+from launcher.machine.domain_xml import domain_xml
+from launcher.machine.libvirt_driver import SHARED_CACHE, LibvirtError, connect
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from launcher.accelerator import Accelerator
-    from launcher.libvirtd import Connection, Domain, LifecycleEvent
+    from launcher.machine.accelerator import Accelerator
+    from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
     from launcher.vmi.model import VirtualMachineInstance
 
 # virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's interface.
@@ -121,7 +121,7 @@ class LibvirtDomainManager:
     def accelerator(self) -> Accelerator:
         """What the machine runs on."""
         if self._accelerator is None:
-            from launcher.accelerator import choose_accelerator
+            from launcher.machine.accelerator import choose_accelerator
 
             self._accelerator = choose_accelerator()
         return self._accelerator

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
-from launcher.domain import interface_xml
+from launcher.machine.domain_xml import interface_xml
 from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.kernel.netns import state_directory
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.accelerator import _has_sse3, choose_accelerator
+from launcher.machine.accelerator import _has_sse3, choose_accelerator
 
 
 def cpuid(*entries: tuple[int, int]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launcher.console import ConsoleLog
+from launcher.machine.console import ConsoleLog
 
 
 def test_newest_part_is_kept(tmp_path: Path) -> None:

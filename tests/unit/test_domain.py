@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from launcher.accelerator import Accelerator
-from launcher.domain import domain_xml, drive_letters, interface_xml
-from launcher.images import DiskImage
+from launcher.machine.accelerator import Accelerator
+from launcher.machine.disk_images import DiskImage
+from launcher.machine.domain_xml import domain_xml, drive_letters, interface_xml
 from launcher.vmi.model import (
     CPU,
     Clock,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.images import DiskImage, check_kernel, find_images
+from launcher.machine.disk_images import DiskImage, check_kernel, find_images
 from launcher.vmi.model import Disk, Firmware, KernelBoot, ManifestError, VirtualMachineInstance
 
 UUID = "3f2a6b52-7a07-4f64-9d6c-0e5f7b1c2d3e"

@@ -105,6 +105,6 @@ def executed(tree: ast.AST) -> Iterator[ast.AST]:
 
 def test_reading_a_manifests_types_costs_no_heavy_import() -> None:
     """`prestart` imports launcher.vmi.model on its way to the first OFFER."""
-    program = "import launcher.vmi.model, launcher.domain, sys; print(*sys.modules)"
+    program = "import launcher.vmi.model, launcher.machine.domain_xml, sys; print(*sys.modules)"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert {"yaml", "msgspec", "libvirt", "xml.etree.ElementTree", "pyroute2"}.isdisjoint(completed.stdout.split())

@@ -12,7 +12,7 @@ def failure(root: Path, prologue: str = "") -> str:
     script = f"""
 import sys
 from pathlib import Path
-from launcher.libvirtd import LibvirtError, connect
+from launcher.machine.libvirt_driver import LibvirtError, connect
 {prologue}
 try:
     connect(root=Path({str(root)!r}), cache=None)

@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from launcher.domain import interface_xml
+    from launcher.machine.domain_xml import interface_xml
     from launcher.manager import LibvirtDomainManager
     from launcher.vmi.model import VirtualMachineInstance, load_vmi
 

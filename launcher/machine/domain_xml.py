@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from launcher.accelerator import Accelerator
-    from launcher.images import DiskImage
+    from launcher.machine.accelerator import Accelerator
+    from launcher.machine.disk_images import DiskImage
     from launcher.vmi.model import CPU, Clock, Disk, Firmware, VirtualMachineInstance
 
 SPARE_PORTS = 4

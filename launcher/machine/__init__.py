@@ -1,0 +1,1 @@
+"""The VM: its libvirt domain, console, disk images and accelerator."""
