@@ -191,7 +191,7 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from launcher.run import run
+    from launcher.container.run import run
 
     return run(
         options.vmi,

@@ -112,7 +112,7 @@ class Connection:
     def create(self, xml: str) -> Domain:
         """Start the machine; under a daemon it ends with this connection, also when this process is killed.
 
-        The driver in this process cannot promise that: there `launcher.supervisor` ends what is left.
+        The driver in this process cannot promise that: there `launcher.container.init` ends what is left.
         """
         import libvirt
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 # Runs in the pod. The keeper believes that its server was a process that has ended.
 PROLOGUE = """
 import logging, os, subprocess, sys, time
-from launcher.keeper import DHCPKeeper
+from launcher.container.dhcp_watchdog import DHCPKeeper
 
 def keep(configs):
     ended = subprocess.Popen(["true"])

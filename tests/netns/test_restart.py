@@ -17,7 +17,7 @@ from lab.clients import Udhcpc
 from lab.pod import Pod
 from lab.rawclient import RawClient
 
-from launcher.keeper import DHCPKeeper
+from launcher.container.dhcp_watchdog import DHCPKeeper
 from launcher.prestart import setup_pod_network, teardown_pod_network
 
 pytestmark = pytest.mark.root

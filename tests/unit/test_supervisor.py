@@ -14,7 +14,7 @@ import pytest
 
 PROLOGUE = """
 import os, signal, subprocess, sys, time
-from launcher.supervisor import supervise
+from launcher.container.init import supervise
 """
 
 

@@ -39,7 +39,9 @@ exec libvirtd --config {directory}/etc/libvirtd.conf --pid-file {directory}/libv
 """
 
 # A daemon below a first process that waits for nobody notices the end of a machine seconds late.
-REAPER = "import os, sys; from launcher.supervisor import supervise; supervise(lambda: os.execvp('sh', sys.argv[1:]))"
+REAPER = (
+    "import os, sys; from launcher.container.init import supervise; supervise(lambda: os.execvp('sh', sys.argv[1:]))"
+)
 
 
 class Daemon:

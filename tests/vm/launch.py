@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.container.init import supervise
 from launcher.exitcode import exit_code_of
-from launcher.supervisor import supervise
 
 
 def main() -> int:

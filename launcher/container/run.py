@@ -10,11 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from launcher.container.init import supervise
 from launcher.exitcode import exit_code_of
-from launcher.supervisor import supervise
 
 if TYPE_CHECKING:
-    from launcher.keeper import DHCPKeeper
+    from launcher.container.dhcp_watchdog import DHCPKeeper
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
     from launcher.vmi.model import VirtualMachineInstance
@@ -172,7 +172,7 @@ class _Machine:
         return self._manager.stop()
 
     def _set_up(self, vmi: VirtualMachineInstance, state_dir: Path) -> PodNetwork:
-        from launcher.keeper import DHCPKeeper
+        from launcher.container.dhcp_watchdog import DHCPKeeper
         from launcher.prestart import setup_pod_network
 
         pod = setup_pod_network(
