@@ -165,7 +165,7 @@ def _doctor(options: argparse.Namespace) -> int:
     _enter(options.netns)
     import dataclasses
 
-    from launcher.doctor import examine, is_well, lines
+    from launcher.doctor.examine import examine, is_well, lines
 
     checks = examine(options.state_dir)
     if options.output == "json":

@@ -12,7 +12,7 @@ from scapy.packet import Packet, Raw
 
 from dhcp.wire.addresses import ANY, parse_ipv4, parse_mac
 from dhcp.wire.dhcp4 import DISCOVER, INFORM
-from launcher.frames import (
+from launcher.doctor.frames import (
     Claim,
     DHCPAnswer,
     EchoAnswer,

@@ -34,9 +34,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from launcher.families import Side, Target, families_of
-from launcher.frames6 import decode_dhcp6_answer, decode_echo_answer6, decode_neighbour, decode_router
-from launcher.questions6 import Inquiry6
+from launcher.doctor.frames6 import decode_dhcp6_answer, decode_echo_answer6, decode_neighbour, decode_router
+from launcher.doctor.prober6 import Inquiry6
+from launcher.doctor.targets import Side, Target, families_of
 from netsetup.model.kernel import AF_INET6, Address, Link, Neighbour, PodInterface, Route
 from netsetup.model.vm_network import VMNetwork
 

@@ -10,9 +10,9 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from launcher.families import Side, Target, families_of
-from launcher.questions import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry
-from launcher.questions4 import Inquiry4
+from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry
+from launcher.doctor.prober4 import Inquiry4
+from launcher.doctor.targets import Side, Target, families_of
 from netsetup.model.kernel import AF_INET, Address, Link, Neighbour, PodInterface, Route
 from netsetup.model.vm_network import VMNetwork
 

@@ -13,14 +13,14 @@ from dhcp.process import ServerConnection, ServerError, connect
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import SOLICIT
-from launcher.diagnosis import judge
-from launcher.evidence import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of
-from launcher.families import Family, Side, families_of
-from launcher.frames6 import decode_dhcp6_answer, decode_router, encode_dhcp6_request, encode_router_solicitation
-from launcher.questions import Inquiry
-from launcher.questions4 import Inquiry4
-from launcher.questions6 import Inquiry6
-from launcher.wire import ProbeSocket, ask
+from launcher.doctor.device_checks import judge
+from launcher.doctor.findings import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of
+from launcher.doctor.frames6 import decode_dhcp6_answer, decode_router, encode_dhcp6_request, encode_router_solicitation
+from launcher.doctor.probe_socket import ProbeSocket, ask
+from launcher.doctor.prober import Inquiry
+from launcher.doctor.prober4 import Inquiry4
+from launcher.doctor.prober6 import Inquiry6
+from launcher.doctor.targets import Family, Side, families_of
 from netsetup import record as state
 from netsetup.discover import observe
 from netsetup.kernel.netns import state_directory

@@ -8,9 +8,8 @@ from dhcp.wire.addresses import mac_text
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import INFORMATION_REQUEST, SOLICIT
 from dhcp.wire.ndp import solicit_neighbour
-from launcher.families import Family
-from launcher.frames import Claim, EchoAnswer, Ping
-from launcher.frames6 import (
+from launcher.doctor.frames import Claim, EchoAnswer, Ping
+from launcher.doctor.frames6 import (
     decode_dhcp6_answer,
     decode_echo_answer6,
     decode_neighbour,
@@ -20,7 +19,8 @@ from launcher.frames6 import (
     encode_router_solicitation,
     link_local,
 )
-from launcher.questions import Inquiry
+from launcher.doctor.prober import Inquiry
+from launcher.doctor.targets import Family
 from netsetup.model.vm_network import VMNetwork
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from dhcp.wire.addresses import mac_text, parse_mac
-from launcher.families import Family, Side, Target
-from launcher.frames import Claim, EchoAnswer, Ping
+from launcher.doctor.frames import Claim, EchoAnswer, Ping
+from launcher.doctor.targets import Family, Side, Target
 from netsetup.model.vm_network import VMNetwork
 
 _T = TypeVar("_T")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from launcher.families import Family
+from launcher.doctor.targets import Family
 from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.steps import Step

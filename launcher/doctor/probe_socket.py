@@ -14,9 +14,9 @@ from dhcp.io.sockets import TransportError, attach_filter, open_port
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
-from launcher.families import Side
-from launcher.frames import PROTOCOL_ICMP, PROTOCOL_UDP
-from launcher.questions import ROUND_SECONDS, ROUNDS, Inquiry
+from launcher.doctor.frames import PROTOCOL_ICMP, PROTOCOL_UDP
+from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, Inquiry
+from launcher.doctor.targets import Side
 from netsetup.model.kernel import NotPermitted
 
 LARGEST_FRAME = 65536

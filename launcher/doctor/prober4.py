@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from dhcp.wire.addresses import ANY, ipv4_text, mac_text, parse_ipv4
 from dhcp.wire.dhcp4 import DISCOVER, INFORM
-from launcher import frames
 from launcher.dhcpconfig.ipv4 import NoServerAddress, free_server_address
-from launcher.families import Family
-from launcher.frames import Claim, EchoAnswer, Ping
-from launcher.questions import Inquiry
+from launcher.doctor.examine import frames
+from launcher.doctor.frames import Claim, EchoAnswer, Ping
+from launcher.doctor.prober import Inquiry
+from launcher.doctor.targets import Family
 from netsetup.model.kernel import PodInterface
 from netsetup.model.vm_network import VMNetwork
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.evidence import Check, Evidence, Hop, ok, trouble_of, unseen, wrong
-from launcher.families import Family
+from launcher.doctor.findings import Check, Evidence, Hop, ok, trouble_of, unseen, wrong
+from launcher.doctor.targets import Family
 
 _GIVE_MAC = "give the VM's interface the MAC {} in the domain and in the guest, or teardown and set up with its own"
 

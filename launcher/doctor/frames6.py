@@ -37,7 +37,7 @@ from dhcp.wire.options6 import (
     encode_association,
     encode_option6,
 )
-from launcher.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
+from launcher.doctor.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8
 

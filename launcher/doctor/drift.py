@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.evidence import RUN_PRESTART, Check, Evidence, Hop, unseen, wrong
+from launcher.doctor.findings import RUN_PRESTART, Check, Evidence, Hop, unseen, wrong
 from netsetup.steps import (
     AddAddress,
     AddRoute,

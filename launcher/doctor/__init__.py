@@ -1,0 +1,1 @@
+"""Looks at each hop between the VM and its node."""
