@@ -204,7 +204,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from launcher.demo import demo
+    from launcher.demo.scenario import demo
 
     return demo(options.output)
 

@@ -165,7 +165,7 @@ def run(pod: Pod) -> None:
     """With a guest that sees its disk and powers off; only the place of the disk is another."""
     from vm.machine import manifest
 
-    from launcher.guest import build_guest, kernel_arguments
+    from launcher.demo.guest_image import build_guest, kernel_arguments
 
     document = manifest(
         build_guest(),

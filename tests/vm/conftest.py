@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.guest import GuestImage, build_guest, kernel_arguments
+from launcher.demo.guest_image import GuestImage, build_guest, kernel_arguments
 
 from .machine import Machine, Segment, launch, manifest
 

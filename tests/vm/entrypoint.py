@@ -14,7 +14,7 @@ from lab.checks import guest_routes
 from lab.pod import DNS, SEARCH, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
-from launcher.guest import GuestReport
+from launcher.demo.guest_image import GuestReport
 
 from .machine import Machine
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.namespace import Namespace
 
-from launcher.guest import GuestImage, GuestReport, parse_reports
+from launcher.demo.guest_image import GuestImage, GuestReport, parse_reports
 
 MAC = "02:00:00:00:00:05"
 ADDRESS = "10.244.1.5/24"

@@ -13,7 +13,7 @@ import pytest
 from lab.agent import Agent
 from lab.pod import MakePod, Pod
 
-from launcher.guest import GuestImage, kernel_arguments
+from launcher.demo.guest_image import GuestImage, kernel_arguments
 
 from .entrypoint import Entrypoint
 from .machine import manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.guest import GuestImage, build_guest
+from launcher.demo.guest_image import GuestImage, build_guest
 
 pytestmark = pytest.mark.vm
 

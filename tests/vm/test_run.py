@@ -22,7 +22,7 @@ from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork
 from lab.snapshot import assert_restored, take_snapshot
 
-from launcher.guest import GuestImage, kernel_arguments
+from launcher.demo.guest_image import GuestImage, kernel_arguments
 
 from .daemon import Daemon
 from .entrypoint import Entrypoint, assert_lease_line, children, state_of

@@ -17,7 +17,7 @@ from lab.pod import DNS, Pod
 from lab.reach import PATIENCE
 from lab.shape import OUTSIDE, OUTSIDE6
 
-from launcher.guest import GuestImage, kernel_arguments
+from launcher.demo.guest_image import GuestImage, kernel_arguments
 
 from .entrypoint import Entrypoint, assert_lease_line
 from .machine import BOOT_SECONDS, manifest

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lab.pod import Pod
 
-from launcher.guest import GuestImage, kernel_arguments
+from launcher.demo.guest_image import GuestImage, kernel_arguments
 
 from .entrypoint import Entrypoint
 from .machine import manifest

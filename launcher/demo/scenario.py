@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from launcher.demopod import DemoError, DemoPod
-from launcher.guest import GuestImage, GuestReport, build_guest, kernel_arguments, parse_reports
+from launcher.demo.guest_image import GuestImage, GuestReport, build_guest, kernel_arguments, parse_reports
+from launcher.demo.pod import DemoError, DemoPod
 
 BOOT_SECONDS = 90.0
 """What an emulated guest may take on a slow machine; seen here: 3 s."""
