@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from launcher import logs
-from launcher.exitcode import FAILED, exit_code_of
+from launcher.exit_codes import FAILED, exit_code_of
 
 log = logging.getLogger("launcher")
 

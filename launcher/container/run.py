@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from launcher.container.init import supervise
-from launcher.exitcode import exit_code_of
+from launcher.exit_codes import exit_code_of
 
 if TYPE_CHECKING:
     from launcher.container.dhcp_watchdog import DHCPKeeper

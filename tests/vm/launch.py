@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.container.init import supervise
-from launcher.exitcode import exit_code_of
+from launcher.exit_codes import exit_code_of
 
 
 def main() -> int:
