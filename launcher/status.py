@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dhcp.process import ServerError, connect
-from netsetup import nftables, state
+from netsetup import record as state
 from netsetup.discover import observe
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import InvalidRequest, Namespace
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft import tables as nftables
 from netsetup.nft.nat import DROPPED, counters_of
 from netsetup.nft.tables import COUNTERS
 from netsetup.plan import is_replaced, plan_setup

@@ -5,10 +5,11 @@ import logging
 import os
 import time
 
-from netsetup import nftables, tap
 from netsetup.discover import PROC_SYS
+from netsetup.kernel import tap
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import IFA_F_TENTATIVE, KernelRefused, NotPermitted
+from netsetup.nft import tables as nftables
 from netsetup.plan import Plan
 from netsetup.steps import (
     AddAddress,

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from netsetup import bridge, masquerade, restore, translation
+from netsetup.bindings import bridge, masquerade, restore
 from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
 from netsetup.model.vm_network import MASQUERADE_MAC, Masquerade, Told, VMNetwork
+from netsetup.nft import nat as translation
 from netsetup.nft.tables import digest_of, ruleset
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
 

@@ -95,7 +95,7 @@ def frame_filter(
 
 
 def _of_client(mac: bytes) -> Iterator[Line]:
-    """What `dhcp.wire.ipv4` and `dhcp.wire.dhcp4` ask of a datagram to port 67; a load beyond the frame's end rejects it."""
+    """What the codecs ask of a datagram to port 67; a load beyond the frame's end rejects it."""
     from dhcp.wire.dhcp4 import COOKIE, FROM_CLIENT
     from dhcp.wire.option_codes import MESSAGE_TYPE
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.demo.scenario import cpio
+from launcher.demo import cpio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

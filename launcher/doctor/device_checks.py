@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from launcher.doctor import peer_checks as reachability
 from launcher.doctor.drift import hop_of, out_of_place
-from launcher.doctor.examine import peer_checks as reachability
 from launcher.doctor.findings import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.doctor.targets import Family, Side, gateways_of
 from netsetup.model.kernel import Link

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dhcp.wire.addresses import ANY, ipv4_text, mac_text, parse_ipv4
 from dhcp.wire.dhcp4 import DISCOVER, INFORM
 from launcher.dhcpconfig.ipv4 import NoServerAddress, free_server_address
-from launcher.doctor.examine import frames
+from launcher.doctor import frames
 from launcher.doctor.frames import Claim, EchoAnswer, Ping
 from launcher.doctor.prober import Inquiry
 from launcher.doctor.targets import Family

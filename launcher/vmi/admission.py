@@ -11,6 +11,7 @@ import uuid
 from dataclasses import replace
 
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
+from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.interfaces import admit_interfaces
 from launcher.vmi.model import (
@@ -29,7 +30,6 @@ from launcher.vmi.model import (
     Timer,
     VirtualMachineInstance,
 )
-from launcher.vmi.model import schema as source
 from launcher.vmi.quantity import parse_quantity
 
 BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.model import (
     DEFAULT_INTERFACE,
@@ -19,7 +20,6 @@ from launcher.vmi.model import (
     Port,
     Protocol,
 )
-from launcher.vmi.model import schema as source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 
@@ -12,8 +12,6 @@ import pytest
 from .pages import ROOT, Page, pages
 
 PACKAGES = ("dhcp", "launcher", "netsetup")
-SMALL = 100
-"""Lines; a module below that need not have its name in the architecture."""
 
 ARCHITECTURE = Page(ROOT / "docs/architecture.md")
 NAMES = sorted(
@@ -51,10 +49,7 @@ def test_blocks_say_what_they_are(page: Page) -> None:
 def test_names_can_be_imported(page: str, span: str) -> None:
     """`package.module.name(arguments)`: there is such a name, and it takes arguments of these names."""
     dotted, call, arguments = span.partition("(")
-    package, module, *attributes = dotted.split(".")
-    found = importlib.import_module(f"{package}.{module}")
-    for attribute in attributes:
-        found = getattr(found, attribute)
+    found = pkgutil.resolve_name(dotted)
     if call and "=" not in arguments and '"' in arguments:
         return  # a call with a value, not a signature
     named = {word.partition("=")[0].strip() for word in arguments.rstrip(")").split(",") if word.strip()}
@@ -62,37 +57,32 @@ def test_names_can_be_imported(page: str, span: str) -> None:
 
 
 def rooms() -> Iterator[str]:
-    """The modules of the architecture's diagram, as `package/module.py`.
-
-    It has two columns; in each, a package's folder stands before the first of its modules, and two spaces after a
-    line's modules.
-    """
-    (diagram,) = (block.body for block in ARCHITECTURE.blocks() if "launcher/" in block.body)
-    boundary = diagram.splitlines()[0].index("netsetup/")
-    package = ["", ""]
+    """The modules of the architecture's map, as `folder/module.py`: a folder stands before the first of its modules."""
+    (diagram,) = (block.body for block in ARCHITECTURE.blocks() if "launcher/" in block.body and "dhcp/" in block.body)
+    folder = ""
     for line in diagram.splitlines():
-        for column, cell in enumerate((line[:boundary], line[boundary:])):
-            match = re.match(r"(?:(?P<folder>\w+)/)? +(?P<names>\w+(?:, \w+)*)  ", cell)
-            if match:
-                package[column] = match["folder"] or package[column]
-                yield from (f"{package[column]}/{name}.py" for name in match["names"].split(", "))
+        match = re.match(r"(?:(?P<folder>[\w/]+)/)? *(?P<names>\w+(?:, \w+)*)  ", line)
+        assert match, line
+        folder = match["folder"] or folder
+        yield from (f"{folder}/{name}.py" for name in match["names"].split(", "))
 
 
-def test_rooms_exist() -> None:
-    listed = list(rooms())
-    assert len(listed) > 20
-    assert [room for room in listed if not (ROOT / room).exists()] == []
-    assert len(set(listed)) == len(listed)
-
-
-def test_rooms_are_complete() -> None:
-    missing = {
-        f"{package}/{path.name}"
+def test_the_map_is_complete() -> None:
+    listed = sorted(rooms())
+    present = sorted(
+        str(path.relative_to(ROOT))
         for package in PACKAGES
-        for path in (ROOT / package).glob("*.py")
-        if len(path.read_text().splitlines()) >= SMALL
-    } - set(rooms())
-    assert missing == set(), "name them in docs/architecture.md"
+        for path in (ROOT / package).rglob("*.py")
+        if path.stem not in {"__init__", "__main__"}
+    )
+    assert listed == present
+
+
+def test_folders_can_be_searched_by_eye() -> None:
+    """At most a dozen files in each."""
+    for package in PACKAGES:
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
+            assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= 12, folder
 
 
 def test_make_has_every_target_that_is_named() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.demo import cpio
 from launcher.demo.guest_image import GuestError, _in_loading_order, build_guest, kernel_arguments, parse_reports
-from launcher.demo.scenario import cpio
 
 
 def test_archive_unpacks_as_it_was_made(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ def test_no_file_imports_the_tests(path: Path) -> None:
 def test_the_server_needs_the_standard_library_only() -> None:
     """It runs as `python -I -S`, where site-packages do not exist."""
     modules = sorted(
-        f"dhcp.{path.stem}"
-        for path in (ROOT / "dhcp").glob("*.py")
-        if path.stem not in {"__init__", "__main__", "probe", "probe6"}
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "dhcp").rglob("*.py")
+        if path.stem not in {"__init__", "__main__"} and path.relative_to(ROOT) not in PROBES
     )
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport {', '.join(modules)}"
     completed = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)

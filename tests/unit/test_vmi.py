@@ -398,6 +398,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
 
 def test_importing_the_request_is_cheap() -> None:
     """The pre-start hook imports it, and reads no manifest unless it is given one."""
-    script = "import sys; old = set(sys.modules); import launcher.vmi.model, launcher.machine.domain_xml; print(*set(sys.modules) - old)"
+    imports = "import launcher.vmi.model, launcher.machine.domain_xml"
+    script = f"import sys; old = set(sys.modules); {imports}; print(*set(sys.modules) - old)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert not {"yaml", "msgspec", "libvirt", "xml", "uuid", "ipaddress"} & set(modules.split())

@@ -9,8 +9,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from launcher.demo import cpio
 from launcher.demo.guest_image import GuestImage
-from launcher.demo.scenario import cpio
 
 
 def with_programs(image: GuestImage, directory: Path, *programs: str) -> GuestImage:

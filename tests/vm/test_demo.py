@@ -63,7 +63,7 @@ sys.exit(status if status >= 0 else 128 - status)
 WITHOUT_PLUGINS = """
 import pathlib, sys
 from launcher import cli
-from launcher.demo.scenario import pod as demopod
+from launcher.demo import pod as demopod
 demopod.CNI_PLUGINS = pathlib.Path("/nowhere")
 sys.exit(cli.main())
 """
