@@ -88,7 +88,7 @@ def setup_pod_network(
     An interface without a MAC of its own gets one derived from `stable_id`, or without that the pod interface's. The
     server logs to the descriptor `server_log`, or to dhcp.log in the state directory.
 
-    Raises NetworkSetupError (`netsetup.model.kernel`) for what the pod or the kernel refuses, and ServerError
+    Raises NetworkSetupError (`netsetup.errors`) for what the pod or the kernel refuses, and ServerError
     (`dhcp.process`); the pod is then as it was before.
     """
     began = time.perf_counter()
@@ -293,7 +293,7 @@ def _open_log(folder: Path) -> int:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(folder / DHCP_LOG, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        from netsetup.model.kernel import RecordError
+        from netsetup.errors import RecordError
 
         raise RecordError(f"{folder}: {error.strerror}; name another --state-dir") from None
 

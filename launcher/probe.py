@@ -13,10 +13,10 @@ from launcher.dhcpconfig.ipv4 import client_config, told_of
 from launcher.vmi.model import VirtualMachineInstance
 from netsetup import record as state
 from netsetup.discover import observe
+from netsetup.errors import NetworkSetupError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
-from netsetup.model.kernel import NetworkSetupError
 
 if TYPE_CHECKING:
     from dhcp.probe.dhcp4 import Offer

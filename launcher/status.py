@@ -10,10 +10,11 @@ from typing import Any
 from dhcp.process import ServerError, connect
 from netsetup import record as state
 from netsetup.discover import observe
+from netsetup.errors import InvalidRequest
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
-from netsetup.model.kernel import InvalidRequest, Namespace
+from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft import tables as nftables
 from netsetup.nft.nat import DROPPED, counters_of

@@ -10,22 +10,14 @@ from pathlib import Path
 
 from netsetup import record as state
 from netsetup.discover import observe, pod_interface
+from netsetup.errors import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.executor import run
 from netsetup.gateway_mac import ask_for_routers, with_router_mac
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
-from netsetup.model.kernel import (
-    ALIAS,
-    InvalidRequest,
-    KernelRefused,
-    Namespace,
-    NetworkSetupError,
-    NotPermitted,
-    NotRestored,
-    PodInterface,
-    Resolver,
-)
+from netsetup.model.kernel import ALIAS, Namespace
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import VMNetwork, canonical
 from netsetup.plan import (
     NetworkRequest,

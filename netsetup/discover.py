@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from netsetup.errors import InterfaceNotFound, UnsupportedInterface
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import (
     AF_INET,
@@ -18,13 +19,10 @@ from netsetup.model.kernel import (
     IFF_LOOPBACK,
     TABLE_LOCAL,
     TABLE_MAIN,
-    InterfaceNotFound,
     Link,
     Namespace,
-    PodInterface,
-    Resolver,
-    UnsupportedInterface,
 )
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.nft.tables import read_table
 from netsetup.resolver import read_resolver
 

@@ -6,9 +6,10 @@ import os
 import time
 
 from netsetup.discover import PROC_SYS
+from netsetup.errors import KernelRefused, NotPermitted
 from netsetup.kernel import tap
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import IFA_F_TENTATIVE, KernelRefused, NotPermitted
+from netsetup.model.kernel import IFA_F_TENTATIVE
 from netsetup.nft import tables as nftables
 from netsetup.plan import Plan
 from netsetup.steps import (

@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import AF_INET6, NUD_KNOWN, RTN_UNICAST, KernelRefused, PodInterface, Route
+from netsetup.model.kernel import AF_INET6, NUD_KNOWN, RTN_UNICAST, Route
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import VMNetwork
 
 RESOLVE_SECONDS = 0.05

@@ -9,7 +9,7 @@ import socket
 import time
 from types import TracebackType
 
-from netsetup.model.kernel import HookBusy
+from netsetup.errors import HookBusy
 
 
 class NamespaceLock:

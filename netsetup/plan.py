@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netsetup.bindings import bridge, masquerade, restore
-from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, InvalidRequest, Namespace, PodInterface, Resolver
+from netsetup.errors import InvalidRequest
+from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, Namespace
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import MASQUERADE_MAC, Masquerade, Told, VMNetwork
 from netsetup.nft import nat as translation
 from netsetup.nft.tables import digest_of, ruleset

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from netsetup.discover import PROC_SYS
+from netsetup.errors import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
 from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
 from netsetup.model.vm_network import VMNetwork
 from netsetup.plan import Plan
 from netsetup.steps import CreateBridge, CreateTap, SetSysctl, describe

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netsetup.model.kernel import RecordError
+from netsetup.errors import RecordError
 from netsetup.model.vm_network import VMNetwork
 
 log = logging.getLogger("netsetup")

@@ -3,7 +3,7 @@
 import ipaddress
 from pathlib import Path
 
-from netsetup.model.kernel import Resolver
+from netsetup.model.pod_interface import Resolver
 
 LABEL_MAX = 63
 NAME_MAX = 253

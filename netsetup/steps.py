@@ -7,7 +7,8 @@ again: what is already there, or already gone, is not an error.
 import re
 from dataclasses import dataclass
 
-from netsetup.model.kernel import Address, Link, Namespace, Neighbour, PodInterface, Route, Rule
+from netsetup.model.kernel import Address, Link, Namespace, Neighbour, Route, Rule
+from netsetup.model.pod_interface import PodInterface
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
-from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, NetworkSetupError, PodInterface, Route
+from netsetup.errors import NetworkSetupError
+from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import Told
 
 if TYPE_CHECKING:

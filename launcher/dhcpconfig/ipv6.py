@@ -10,7 +10,8 @@ from netsetup.model.kernel import AF_INET6, RTN_UNICAST
 from netsetup.model.vm_network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
 
 if TYPE_CHECKING:
-    from netsetup.model.kernel import Address, PodInterface
+    from netsetup.model.kernel import Address
+    from netsetup.model.pod_interface import PodInterface
     from netsetup.model.vm_network import VMNetwork
 
 

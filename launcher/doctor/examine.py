@@ -23,10 +23,11 @@ from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
 from netsetup import record as state
 from netsetup.discover import observe
+from netsetup.errors import InvalidRequest
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
-from netsetup.model.kernel import ALIAS, InvalidRequest, Link, Namespace
+from netsetup.model.kernel import ALIAS, Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.tables import EDITED, digest_of
 from netsetup.plan import plan_setup, ruleset_of

@@ -17,7 +17,7 @@ from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
 from launcher.doctor.frames import PROTOCOL_ICMP, PROTOCOL_UDP
 from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, Inquiry
 from launcher.doctor.targets import Side
-from netsetup.model.kernel import NotPermitted
+from netsetup.errors import NotPermitted
 
 LARGEST_FRAME = 65536
 # Frames taken from one interface before the others get their turn, however many come.

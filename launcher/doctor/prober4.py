@@ -11,7 +11,7 @@ from launcher.doctor import frames
 from launcher.doctor.frames import Claim, EchoAnswer, Ping
 from launcher.doctor.prober import Inquiry
 from launcher.doctor.targets import Family
-from netsetup.model.kernel import PodInterface
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import VMNetwork
 
 

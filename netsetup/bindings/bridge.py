@@ -8,19 +8,9 @@ made half-way leads on from there.
 
 import binascii
 
-from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
-    ALIAS,
-    SCOPE_HOST,
-    SCOPE_LINK,
-    Address,
-    DeviceConflict,
-    InvalidRequest,
-    Link,
-    Namespace,
-    PodInterface,
-)
+from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.model.kernel import AF_INET, AF_INET6, ALIAS, SCOPE_HOST, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import IPV6_MIN_MTU, VMNetwork
 from netsetup.steps import (
     AddAddress,

@@ -23,6 +23,7 @@ from netsetup.bindings.bridge import (
     plug_steps,
     require_nic,
 )
+from netsetup.errors import InvalidRequest
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -33,12 +34,11 @@ from netsetup.model.kernel import (
     IFF_LOOPBACK,
     TABLE_MAIN,
     Address,
-    InvalidRequest,
     Link,
     Namespace,
-    PodInterface,
     Rule,
 )
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
 from netsetup.nft.nat import LOOPBACK
 from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps

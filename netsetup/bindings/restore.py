@@ -13,8 +13,8 @@ from netsetup.model.kernel import (
     Address,
     Link,
     Namespace,
-    PodInterface,
 )
+from netsetup.model.pod_interface import PodInterface
 from netsetup.steps import (
     AddAddress,
     AddNeighbour,

@@ -14,7 +14,7 @@ def enter(namespace: str) -> None:
 
     Only the network changes: mounts, and with them /sys, stay the caller's. Raises InvalidRequest and NotPermitted.
     """
-    from netsetup.model.kernel import InvalidRequest, NotPermitted
+    from netsetup.errors import InvalidRequest, NotPermitted
 
     path = Path(namespace) if "/" in namespace else NAMED / namespace
     try:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from netsetup.errors import KernelRefused, NotPermitted
 from netsetup.kernel.rtnl_messages import (
     Attributes,
     address_message,
@@ -36,10 +37,8 @@ from netsetup.model.kernel import (
     RTN_LOCAL,
     TABLE_LOCAL,
     Address,
-    KernelRefused,
     Link,
     Neighbour,
-    NotPermitted,
     Route,
     Rule,
 )

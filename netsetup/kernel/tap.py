@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 
-from netsetup.model.kernel import KernelRefused, NotPermitted
+from netsetup.errors import KernelRefused, NotPermitted
 
 DEVICE = "/dev/net/tun"
 

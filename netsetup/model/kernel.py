@@ -1,13 +1,11 @@
-"""What a network namespace looks like, as frozen data, and the errors that speak of it.
+"""What a network namespace looks like: frozen data. Pure.
 
 Names and values are rtnetlink's (rtnetlink(7), linux/if_link.h, linux/rtnetlink.h): families are ``AF_INET`` (2) and
 ``AF_INET6`` (10), addresses are text, MACs are lower-case ``aa:bb:cc:dd:ee:ff``, MTUs are bytes, lifetimes are seconds.
 """
 
-import errno
 import ipaddress
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 ALIAS: Final = "virt-launcher"
@@ -52,75 +50,6 @@ FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
 """Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
 BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 """Whether frames on bridges pass the netfilter hooks of IP before it is known that they are for the bridge itself."""
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-class NetworkSetupError(Exception):
-    """The pod's network could not be read, set up or put back; the message is one line for a person."""
-
-    exit_code = 1
-
-
-class InvalidRequest(NetworkSetupError):
-    """What was asked for cannot be done with this pod; nothing has been changed."""
-
-    exit_code = 2
-
-
-class InterfaceNotFound(InvalidRequest):
-    """The pod has no interface of that name."""
-
-    def __init__(self, name: str, present: list[str]) -> None:
-        there = ", ".join(present) or "none"
-        super().__init__(f"{name}: no such interface in this network namespace (there: {there})")
-
-
-class DeviceConflict(InvalidRequest):
-    """A device that is not ours stands where the plan needs to build."""
-
-
-class UnsupportedInterface(InvalidRequest):
-    """The pod interface is of a kind that cannot be handed to a VM this way."""
-
-
-class NotPermitted(NetworkSetupError):
-    """The kernel refused for want of a capability (capabilities(7))."""
-
-    def __init__(self, what: str, capability: str = "CAP_NET_ADMIN") -> None:
-        super().__init__(f"{what}: not permitted; the container needs {capability}")
-
-
-class KernelRefused(NetworkSetupError):
-    """A netlink request or a write to /proc/sys failed; `errno` is the kernel's."""
-
-    def __init__(self, what: str, code: int, detail: str = "") -> None:
-        self.errno = code
-        name = errno.errorcode.get(code, str(code))
-        super().__init__(f"{what}: {detail or os.strerror(code)} ({name})")
-
-
-class RulesetRefused(NetworkSetupError):
-    """nft did not take our table; the message is its own first line."""
-
-
-class MissingFeature(NetworkSetupError):
-    """The kernel was built, or its modules loaded, without something that a set-up needs."""
-
-
-class RecordError(NetworkSetupError):
-    """The saved record of this namespace cannot be used."""
-
-
-class HookBusy(NetworkSetupError):
-    """Another hook works on this namespace and did not finish in time."""
-
-
-class NotRestored(NetworkSetupError):
-    """Putting back stopped half-way; the message says what is left."""
-
-    exit_code = 3
 
 
 # --- what the kernel says ---------------------------------------------------------------------------------------------
@@ -300,60 +229,6 @@ class Rule:
         """As ip-rule(8) writes it: ``pref 500 from 10.0.2.0/24 to 10.96.0.0/12 lookup 100``."""
         ends = [f"{word} {end}" for word, end in (("from", self.source), ("to", self.destination)) if end]
         return " ".join([f"pref {self.priority}", *ends, f"lookup {self.table}"])
-
-
-@dataclass(frozen=True, slots=True)
-class Resolver:
-    """What resolv.conf(5) says, with each entry that cannot be used in `problems`."""
-
-    nameservers: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PodInterface:
-    """One interface of the pod as the CNI left it: all that is needed to serve it to a VM and to put it back."""
-
-    link: Link
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    """The routes through this interface in every table, the kernel's own included."""
-    neighbours: tuple[Neighbour, ...] = ()
-    """The permanent ones."""
-    tables: tuple[int, ...] = (TABLE_MAIN,)
-    """The routing tables in which the kernel looks, in this order, for packets from the first IPv4 address."""
-    tables6: tuple[int, ...] = (TABLE_MAIN,)
-    """Likewise for the first IPv6 address."""
-    sysctls: tuple[tuple[str, str], ...] = ()
-    """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
-    resolver: Resolver = field(default_factory=Resolver)
-
-    @property
-    def name(self) -> str:
-        return self.link.name
-
-    def global_addresses(self, family: int) -> tuple[Address, ...]:
-        return tuple(a for a in self.addresses if a.family == family and a.is_global)
-
-    def main_address(self, family: int) -> Address | None:
-        """The address a VM gets, the first that the CNI gave; None when there is no global one.
-
-        The kernel lists IPv6 addresses newest first, and some of them are worse than others.
-        """
-        addresses = self.global_addresses(family)
-        if family == AF_INET6:
-            addresses = tuple(reversed(addresses))
-            lasting = [a for a in addresses if a.preferred_seconds and not a.flags & IFA_F_TEMPORARY]
-            return next(iter([*lasting, *addresses]), None)
-        return next(iter(addresses), None)
-
-    @property
-    def mtu(self) -> int:
-        """The largest packet that gets through: the link's MTU, or less where the default route says so."""
-        of_routes = [r.mtu for r in self.routes if r.is_default and r.mtu]
-        return min([self.link.mtu, *of_routes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Final
 
-from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
-    FORCE_FORWARDING,
-    FORWARDING4,
-    FORWARDING6,
-    Address,
-    InvalidRequest,
-    Link,
-    PodInterface,
-)
+from netsetup.errors import InvalidRequest
+from netsetup.model.kernel import AF_INET, AF_INET6, FORCE_FORWARDING, FORWARDING4, FORWARDING6, Address, Link
+from netsetup.model.pod_interface import PodInterface
 from netsetup.nft.nat import ForwardedPorts, Side, Sidecar, Translation
 from netsetup.nft.tables import Barrier
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from netsetup.model.kernel import KernelRefused, NotPermitted
+from netsetup.errors import KernelRefused, NotPermitted
 
 NETLINK_NETFILTER: Final = 12
 NFNL_SUBSYS_NFTABLES: Final = 10 << 8

@@ -4,7 +4,7 @@ import ctypes
 import socket
 from functools import cache
 
-from netsetup.model.kernel import NotPermitted, RulesetRefused
+from netsetup.errors import NotPermitted, RulesetRefused
 from netsetup.nft.fingerprint import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"

@@ -13,7 +13,7 @@ from lab.shape import load_shape, shape_names
 from lab.snapshot import assert_restored, take_snapshot
 
 from netsetup.apply import prepare_pod_network_interfaces
-from netsetup.model.kernel import KernelRefused, NotPermitted
+from netsetup.errors import KernelRefused, NotPermitted
 from netsetup.plan import NetworkRequest
 from netsetup.steps import CreateBridge, CreateTap, Step, describe
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _LIBRARY = """
 from netsetup.nft import library as libnftables
-from netsetup.model.kernel import RulesetRefused
+from netsetup.errors import (RulesetRefused)
 
 run = libnftables.run
 

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from netsetup.model.kernel import AF_INET, FOREVER, TABLE_LOCAL, TABLE_MAIN, Address, PodInterface, Route
+from netsetup.model.kernel import AF_INET, FOREVER, TABLE_LOCAL, TABLE_MAIN, Address, Route
+from netsetup.model.pod_interface import PodInterface
 
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
 _PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 12: "bird"}

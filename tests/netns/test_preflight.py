@@ -16,8 +16,8 @@ from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
 import netsetup.executor
+from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import NLM_F_CREATE, Netlink
-from netsetup.model.kernel import KernelRefused
 
 pytestmark = pytest.mark.root
 

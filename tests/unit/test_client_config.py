@@ -16,19 +16,8 @@ from launcher.dhcpconfig.ipv4 import (
     told_of,
 )
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
-from netsetup.model.kernel import (
-    AF_INET,
-    IFF_UP,
-    SCOPE_LINK,
-    TABLE_MAIN,
-    Address,
-    Link,
-    Neighbour,
-    NextHop,
-    PodInterface,
-    Resolver,
-    Route,
-)
+from netsetup.model.kernel import AF_INET, IFF_UP, SCOPE_LINK, TABLE_MAIN, Address, Link, Neighbour, NextHop, Route
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import Told, VMNetwork
 
 MAC = "0a:58:0a:f4:01:05"

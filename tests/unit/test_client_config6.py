@@ -22,10 +22,9 @@ from netsetup.model.kernel import (
     Link,
     Neighbour,
     NextHop,
-    PodInterface,
-    Resolver,
     Route,
 )
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import Masquerade, VMNetwork
 
 MAC, GATEWAY_MAC = "0a:58:0a:f4:01:05", "0a:58:0a:f4:01:01"

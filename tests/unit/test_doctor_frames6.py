@@ -37,7 +37,8 @@ from scapy.packet import Packet
 from launcher.doctor.frames6 import decode_dhcp6_answer, decode_echo_answer6, decode_neighbour, decode_router
 from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Side, Target, families_of
-from netsetup.model.kernel import AF_INET6, Address, Link, Neighbour, PodInterface, Route
+from netsetup.model.kernel import AF_INET6, Address, Link, Neighbour, Route
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import VMNetwork
 
 VM_MAC, VM, VM_LINK_LOCAL = "aa:58:f0:00:01:03", "fd00:1::3", "fe80::a858:f0ff:fe00:103"

@@ -13,7 +13,8 @@ from scapy.packet import Packet
 from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, SILENCE_ROUNDS, Inquiry
 from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.targets import Side, Target, families_of
-from netsetup.model.kernel import AF_INET, Address, Link, Neighbour, PodInterface, Route
+from netsetup.model.kernel import AF_INET, Address, Link, Neighbour, Route
+from netsetup.model.pod_interface import PodInterface
 from netsetup.model.vm_network import VMNetwork
 
 VM_MAC, VM = "aa:58:f0:00:01:03", "10.244.1.3"

@@ -7,21 +7,9 @@ from typing import Any
 
 import pytest
 
-from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
-    ALIAS,
-    IFF_UP,
-    SCOPE_LINK,
-    Address,
-    DeviceConflict,
-    InvalidRequest,
-    Link,
-    Namespace,
-    PodInterface,
-    Resolver,
-    Route,
-)
+from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.model.kernel import AF_INET, AF_INET6, ALIAS, IFF_UP, SCOPE_LINK, Address, Link, Namespace, Route
+from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import Masquerade, VMNetwork
 from netsetup.nft.nat import ISTIO, ForwardedPorts
 from netsetup.nft.tables import digest_of

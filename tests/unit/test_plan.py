@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from netsetup.bindings.bridge import bridge_name, derived_mac
+from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -15,14 +16,12 @@ from netsetup.model.kernel import (
     SCOPE_HOST,
     SCOPE_LINK,
     Address,
-    DeviceConflict,
-    InvalidRequest,
     Link,
     Namespace,
     Neighbour,
-    PodInterface,
     Route,
 )
+from netsetup.model.pod_interface import PodInterface
 from netsetup.plan import NetworkRequest, describe_network, plan_setup, plan_teardown
 from netsetup.steps import (
     AddAddress,

@@ -7,8 +7,10 @@ import struct
 import pytest
 
 from netsetup.discover import pod_interface
+from netsetup.errors import UnsupportedInterface
 from netsetup.kernel.rtnl_messages import ifinfmsg, link_of
-from netsetup.model.kernel import IFF_UP, Link, Namespace, Resolver, UnsupportedInterface
+from netsetup.model.kernel import IFF_UP, Link, Namespace
+from netsetup.model.pod_interface import Resolver
 
 CARRIER = 0x10000  # IFF_LOWER_UP
 ETH0 = Link(2, "eth0", "veth", "0a:58:0a:f4:01:05", 1450, IFF_UP | CARRIER, 0, "", 0, None)

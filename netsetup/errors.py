@@ -1,0 +1,70 @@
+"""The errors of `netsetup`. Each message is one line that names the object and what happened."""
+
+import errno
+import os
+
+
+class NetworkSetupError(Exception):
+    """The pod's network could not be read, set up or put back; the message is one line for a person."""
+
+    exit_code = 1
+
+
+class InvalidRequest(NetworkSetupError):
+    """What was asked for cannot be done with this pod; nothing has been changed."""
+
+    exit_code = 2
+
+
+class InterfaceNotFound(InvalidRequest):
+    """The pod has no interface of that name."""
+
+    def __init__(self, name: str, present: list[str]) -> None:
+        there = ", ".join(present) or "none"
+        super().__init__(f"{name}: no such interface in this network namespace (there: {there})")
+
+
+class DeviceConflict(InvalidRequest):
+    """A device that is not ours stands where the plan needs to build."""
+
+
+class UnsupportedInterface(InvalidRequest):
+    """The pod interface is of a kind that cannot be handed to a VM this way."""
+
+
+class NotPermitted(NetworkSetupError):
+    """The kernel refused for want of a capability (capabilities(7))."""
+
+    def __init__(self, what: str, capability: str = "CAP_NET_ADMIN") -> None:
+        super().__init__(f"{what}: not permitted; the container needs {capability}")
+
+
+class KernelRefused(NetworkSetupError):
+    """A netlink request or a write to /proc/sys failed; `errno` is the kernel's."""
+
+    def __init__(self, what: str, code: int, detail: str = "") -> None:
+        self.errno = code
+        name = errno.errorcode.get(code, str(code))
+        super().__init__(f"{what}: {detail or os.strerror(code)} ({name})")
+
+
+class RulesetRefused(NetworkSetupError):
+    """nft did not take our table; the message is its own first line."""
+
+
+class MissingFeature(NetworkSetupError):
+    """The kernel was built, or its modules loaded, without something that a set-up needs."""
+
+
+class RecordError(NetworkSetupError):
+    """The saved record of this namespace cannot be used."""
+
+
+class HookBusy(NetworkSetupError):
+    """Another hook works on this namespace and did not finish in time."""
+
+
+class NotRestored(NetworkSetupError):
+    """Putting back stopped half-way; the message says what is left."""
+
+    exit_code = 3
