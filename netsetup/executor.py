@@ -38,7 +38,6 @@ from netsetup.steps import (
     SetSysctl,
     SetUp,
     Step,
-    describe,
 )
 
 log = logging.getLogger("netsetup")
@@ -54,7 +53,7 @@ def run(netlink: Netlink, plan: Plan) -> None:
     """Take the steps of a plan in order. Raises a NetworkSetupError at the first that fails."""
     indexes = {link.name: link.index for link in netlink.links()} if plan else {}
     for step in plan.steps:
-        log.debug("%s", describe(step))
+        log.debug("%s", str(step))
         _take(netlink, step, indexes)
 
 
@@ -74,7 +73,7 @@ def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             return
         raise
     except KeyError as missing:
-        raise KernelRefused(describe(step), errno.ENODEV, f"the interface {missing} is gone") from None
+        raise KernelRefused(str(step), errno.ENODEV, f"the interface {missing} is gone") from None
 
 
 def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:

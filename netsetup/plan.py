@@ -11,7 +11,7 @@ from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import MASQUERADE_MAC, Masquerade, Told, VMNetwork
 from netsetup.nft import nat as translation
 from netsetup.nft.tables import digest_of, ruleset
-from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step, describe
+from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step
 
 ARP_IGNORE = "net/ipv4/conf/{}/arp_ignore"
 LIBVIRT_TAP_OCTET = 0xFE
@@ -54,7 +54,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan as text, a line a step."""
-        return [describe(step) for step in self.steps]
+        return [str(step) for step in self.steps]
 
 
 BINDINGS = ("bridge", "masquerade")

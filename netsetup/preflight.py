@@ -22,7 +22,7 @@ from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.vm_network import VMNetwork
 from netsetup.plan import Plan
-from netsetup.steps import CreateBridge, CreateTap, SetSysctl, describe
+from netsetup.steps import CreateBridge, CreateTap, SetSysctl
 
 IMPOSSIBLE_MAC: Final = "01:00:00:00:00:00"
 """A group address. The bridge driver refuses a bridge with it (`br_validate`) before one is made."""
@@ -96,8 +96,8 @@ def _require_setting(step: SetSysctl, key: str) -> None:
     if os.access(PROC_SYS / key, os.W_OK, effective_ids=True):
         return
     if (PROC_SYS / key).exists():
-        raise NotPermitted(describe(step), "CAP_NET_ADMIN and a writable /proc/sys")
-    raise KernelRefused(describe(step), errno.ENOENT, "no such setting")
+        raise NotPermitted(str(step), "CAP_NET_ADMIN and a writable /proc/sys")
+    raise KernelRefused(str(step), errno.ENOENT, "no such setting")
 
 
 def missing_features(masquerade: bool) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""The single changes a plan is made of: plain data, each one netlink request, one write or one transaction.
+"""The single changes a plan is made of: plain data, each one netlink request, one write or one transaction. Pure.
+
+`str(step)` is one line in the words of ip(8), bridge(8), sysctl(8) and nft(8).
 
 Devices are named, not numbered: the index of a bridge is known only when it has been made. Every step may be run
 again: what is already there, or already gone, is not an error.
@@ -17,6 +19,9 @@ class CreateBridge:
     mac: str
     mtu: int
 
+    def __str__(self) -> str:
+        return f"link add {self.name} type bridge address {self.mac} mtu {self.mtu}"
+
 
 @dataclass(frozen=True, slots=True)
 class CreateTap:
@@ -24,10 +29,16 @@ class CreateTap:
     alias: str
     queues: int
 
+    def __str__(self) -> str:
+        return f"tuntap add {self.name} mode tap{' multi_queue' if self.queues > 1 else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteLink:
     link: str
+
+    def __str__(self) -> str:
+        return f"link delete {self.link}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +46,26 @@ class SetAlias:
     link: str
     alias: str
 
+    def __str__(self) -> str:
+        return f"link set {self.link} alias '{self.alias}'"
+
 
 @dataclass(frozen=True, slots=True)
 class SetMac:
     link: str
     mac: str
 
+    def __str__(self) -> str:
+        return f"link set {self.link} address {self.mac}"
+
 
 @dataclass(frozen=True, slots=True)
 class SetMtu:
     link: str
     mtu: int
+
+    def __str__(self) -> str:
+        return f"link set {self.link} mtu {self.mtu}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +74,17 @@ class SetMaster:
     master: str
     """Name of the bridge; empty releases the port."""
 
+    def __str__(self) -> str:
+        return f"link set {self.link} master {self.master}" if self.master else f"link set {self.link} nomaster"
+
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
     link: str
     up: bool
+
+    def __str__(self) -> str:
+        return f"link set {self.link} {'up' if self.up else 'down'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +92,17 @@ class SetAddrGenMode:
     link: str
     mode: int
 
+    def __str__(self) -> str:
+        return f"link set {self.link} addrgenmode {self.mode}"
+
 
 @dataclass(frozen=True, slots=True)
 class SetLearning:
     link: str
     on: bool
+
+    def __str__(self) -> str:
+        return f"bridge link set {self.link} learning {'on' if self.on else 'off'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +111,9 @@ class PinMac:
 
     link: str
     mac: str
+
+    def __str__(self) -> str:
+        return f"bridge fdb add {self.mac} dev {self.link} master static sticky"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +128,26 @@ class SetSysctl:
         parts = self.key.split("/")
         return parts[3] if len(parts) == 5 else ""
 
+    def __str__(self) -> str:
+        return f"sysctl {self.key.replace('/', '.')}={self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class AddAddress:
     link: str
     address: Address
 
+    def __str__(self) -> str:
+        return f"address add {self.address.cidr} dev {self.link}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteAddress:
     link: str
     address: Address
+
+    def __str__(self) -> str:
+        return f"address delete {self.address.cidr} dev {self.link}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +156,16 @@ class AwaitAddresses:
 
     link: str
 
+    def __str__(self) -> str:
+        return f"wait until no address of {self.link} is tentative"
+
 
 @dataclass(frozen=True, slots=True)
 class AddRoute:
     route: Route
+
+    def __str__(self) -> str:
+        return f"route add {self.route.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +175,32 @@ class AddLocalRoute:
     link: str
     address: str
 
+    def __str__(self) -> str:
+        return f"route add local {self.address} dev {self.link} table local"
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteRoute:
     route: Route
+
+    def __str__(self) -> str:
+        return f"route delete {self.route.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class AddRule:
     rule: Rule
 
+    def __str__(self) -> str:
+        return f"rule add {self.rule.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteRule:
     rule: Rule
+
+    def __str__(self) -> str:
+        return f"rule delete {self.rule.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +208,17 @@ class AddNeighbour:
     link: str
     neighbour: Neighbour
 
+    def __str__(self) -> str:
+        return f"neigh add {self.neighbour.address} lladdr {self.neighbour.mac} dev {self.link}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteNeighbour:
     link: str
     neighbour: Neighbour
+
+    def __str__(self) -> str:
+        return f"neigh delete {self.neighbour.address} dev {self.link}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +230,20 @@ class LoadTable:
     """The families in which there is one already; doing without removal saves the kernel's wait for an RCU grace
     period."""
 
+    @property
+    def families(self) -> list[str]:
+        return re.findall(r"^table (\w+)", self.ruleset, re.MULTILINE)
+
+    def __str__(self) -> str:
+        return "; ".join(f"nft load table {family} virt-launcher" for family in self.families)
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
     families: tuple[str, ...] = ("bridge",)
+
+    def __str__(self) -> str:
+        return "; ".join(f"nft delete table {family} virt-launcher" for family in self.families)
 
 
 Step = (
@@ -205,57 +283,3 @@ def addr_gen_mode_steps(nic: Link, pod: PodInterface) -> list[Step]:
     """The step that lets the kernel make link-local addresses as it did, unless it does."""
     mode = pod.link.addr_gen_mode
     return [] if mode is None or mode == nic.addr_gen_mode else [SetAddrGenMode(nic.name, mode)]
-
-
-def describe(step: Step) -> str:
-    """One line for a person, in the words of ip(8), sysctl(8) and nft(8)."""
-    match step:
-        case CreateBridge(name, mac, mtu):
-            return f"link add {name} type bridge address {mac} mtu {mtu}"
-        case CreateTap(name, _, queues):
-            return f"tuntap add {name} mode tap{' multi_queue' if queues > 1 else ''}"
-        case DeleteLink(link):
-            return f"link delete {link}"
-        case SetAlias(link, alias):
-            return f"link set {link} alias '{alias}'"
-        case SetMac(link, mac):
-            return f"link set {link} address {mac}"
-        case SetMtu(link, mtu):
-            return f"link set {link} mtu {mtu}"
-        case SetMaster(link, master):
-            return f"link set {link} master {master}" if master else f"link set {link} nomaster"
-        case SetUp(link, up):
-            return f"link set {link} {'up' if up else 'down'}"
-        case SetAddrGenMode(link, mode):
-            return f"link set {link} addrgenmode {mode}"
-        case SetLearning(link, on):
-            return f"bridge link set {link} learning {'on' if on else 'off'}"
-        case PinMac(link, mac):
-            return f"bridge fdb add {mac} dev {link} master static sticky"
-        case SetSysctl(key, value):
-            return f"sysctl {key.replace('/', '.')}={value}"
-        case AddAddress(link, address):
-            return f"address add {address.cidr} dev {link}"
-        case DeleteAddress(link, address):
-            return f"address delete {address.cidr} dev {link}"
-        case AwaitAddresses(link):
-            return f"wait until no address of {link} is tentative"
-        case AddRoute(route):
-            return f"route add {route.text}"
-        case AddLocalRoute(link, address):
-            return f"route add local {address} dev {link} table local"
-        case DeleteRoute(route):
-            return f"route delete {route.text}"
-        case AddRule(rule):
-            return f"rule add {rule.text}"
-        case DeleteRule(rule):
-            return f"rule delete {rule.text}"
-        case AddNeighbour(link, neighbour):
-            return f"neigh add {neighbour.address} lladdr {neighbour.mac} dev {link}"
-        case DeleteNeighbour(link, neighbour):
-            return f"neigh delete {neighbour.address} dev {link}"
-        case LoadTable(ruleset):
-            families = re.findall(r"^table (\w+)", ruleset, re.MULTILINE)
-            return "; ".join(f"nft load table {family} virt-launcher" for family in families)
-        case DeleteTable(families):
-            return "; ".join(f"nft delete table {family} virt-launcher" for family in families)

@@ -24,7 +24,6 @@ from netsetup.steps import (
     SetSysctl,
     SetUp,
     Step,
-    describe,
 )
 
 
@@ -103,4 +102,4 @@ def _fault(step: Step, evidence: Evidence) -> str:
         case SetSysctl(key, value):
             return f"{key.replace('/', '.')} is {observed.sysctl(key)}, not {value}"
         case _:
-            return f"`{describe(step)}` is missing"
+            return f"`{step}` is missing"

@@ -15,7 +15,7 @@ from lab.snapshot import assert_restored, take_snapshot
 from netsetup.apply import prepare_pod_network_interfaces
 from netsetup.errors import KernelRefused, NotPermitted
 from netsetup.plan import NetworkRequest
-from netsetup.steps import CreateBridge, CreateTap, Step, describe
+from netsetup.steps import CreateBridge, CreateTap, Step
 
 pytestmark = pytest.mark.root
 
@@ -28,11 +28,11 @@ def has_address(shape: str) -> bool:
 
 
 def refuse(step: Step) -> None:
-    raise KernelRefused(describe(step), errno.ENOMEM)
+    raise KernelRefused(str(step), errno.ENOMEM)
 
 
 def forbid(step: Step) -> None:
-    raise NotPermitted(describe(step))
+    raise NotPermitted(str(step))
 
 
 def defect(_step: Step) -> None:
