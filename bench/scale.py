@@ -25,6 +25,7 @@ if __name__ == "__main__":  # Python would look for modules beside this file, wh
 from bench.laboratory import pss_mib
 from dhcp.process import connect
 from launcher.prestart import setup_pod_network, teardown_pod_network
+from launcher.request import SetupRequest
 from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 from netsetup.kernel.netns import enter
 
@@ -124,7 +125,7 @@ def one_pod(prepare: Callable[[str, str], None], interfaces: tuple[InterfaceSpec
 
 
 def set_up(state: Path, interfaces: tuple[InterfaceSpec, ...] = (DEFAULT_INTERFACE,)) -> float:
-    return setup_pod_network(interfaces, state_dir=state).elapsed_ms["total"]
+    return setup_pod_network(SetupRequest.of(*interfaces), state_dir=state).elapsed_ms["total"]
 
 
 def put_back(state: Path) -> float:

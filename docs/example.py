@@ -51,7 +51,8 @@ def main() -> None:
     enter(POD)  # this thread, and what it starts, is in the pod from here on
     with tempfile.TemporaryDirectory() as state_dir:
         pod = setup_pod_network(state_dir=state_dir)
-        print(f"handed over in {pod.elapsed_ms['total']:.0f} ms: {', '.join(pod.networks[0].addresses)}")
+        addresses = ", ".join(pod.networks["default"].addresses)
+        print(f"handed over in {pod.elapsed_ms['total']:.0f} ms: {addresses}")
         print(f"the guest got {ask_for_a_lease()}")
         teardown_pod_network(state_dir)
     interface = discover_pod_network_interface("eth0")

@@ -111,15 +111,19 @@ def _parser() -> argparse.ArgumentParser:
 def _prestart(options: argparse.Namespace) -> int:
     resolver_path = _enter(options.netns)
     from launcher.prestart import setup_pod_network
-    from launcher.vmi.model import DEFAULT_INTERFACE, load_vmi
+    from launcher.request import SetupRequest
 
-    vmi = load_vmi(options.vmi) if options.vmi else None
+    request = SetupRequest.default()
+    if options.vmi:
+        from launcher.vmi.model import load_vmi
+
+        request = SetupRequest.from_vmi(load_vmi(options.vmi))
+    if options.no_isolation:
+        import dataclasses
+
+        request = dataclasses.replace(request, isolated=False)
     pod = setup_pod_network(
-        vmi.interfaces if vmi else (DEFAULT_INTERFACE,),
-        hostname=vmi.hostname if vmi else None,
-        subdomain=vmi.subdomain if vmi else None,
-        isolated=(vmi is None or vmi.isolated) and not options.no_isolation,
-        stable_id=vmi.stable_id if vmi else None,
+        request,
         state_dir=options.state_dir,
         resolver_path=resolver_path,
         server_log_format=options.log_format,
@@ -133,7 +137,7 @@ def _prestart(options: argparse.Namespace) -> int:
         return 0
     if options.dry_run:
         print("\n".join(pod.plan) or "nothing to do")
-    for network in pod.networks:
+    for network in pod.networks.values():
         print(network.interface_xml)
     return 0
 

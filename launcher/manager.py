@@ -14,10 +14,11 @@ from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel, find_images
 from launcher.machine.domain_xml import domain_xml
 from launcher.machine.libvirt_driver import SHARED_CACHE, LibvirtError, connect
+from launcher.request import SetupRequest
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from launcher.machine.accelerator import Accelerator
     from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
@@ -46,7 +47,7 @@ class Ending(Enum):
 
 
 class AttachedNetwork(Protocol):
-    """What the manager needs to know of one network that is set up."""
+    """What the manager uses of one network that is set up."""
 
     @property
     def interface_xml(self) -> str: ...
@@ -56,7 +57,7 @@ class AttachedNetworks(Protocol):
     """What the pre-start hook returns."""
 
     @property
-    def networks(self) -> Sequence[AttachedNetwork]: ...
+    def networks(self) -> Mapping[str, AttachedNetwork]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class LibvirtDomainManager:
         uri: str | None = None,
         accelerator: Accelerator | None = None,
         cache: Path | None = SHARED_CACHE,
-        setup: Callable[[VirtualMachineInstance, Path], AttachedNetworks] | None = None,
+        setup: Callable[[SetupRequest, Path], AttachedNetworks] | None = None,
         teardown: Callable[[Path], object] | None = None,
     ) -> None:
         """Check all that can be checked before anything is changed; raises ManifestError.
@@ -133,12 +134,12 @@ class LibvirtDomainManager:
 
     def pre_start_hook(self) -> AttachedNetworks:
         """Set the pod's networks up for the machine. Raises what `launcher.prestart` raises, the pod as before."""
-        self._networks = self._setup(self.vmi, self.state_dir)
+        self._networks = self._setup(SetupRequest.from_vmi(self.vmi), self.state_dir)
         return self._networks
 
     def domain_xml(self) -> str:
         """The domain as libvirt is given it."""
-        networks = self._networks.networks if self._networks is not None else ()
+        networks = self._networks.networks.values() if self._networks is not None else ()
         return domain_xml(
             self.vmi,
             interfaces=[network.interface_xml for network in networks],
@@ -249,10 +250,10 @@ def _ending(event: LifecycleEvent, asked_to_stop: bool) -> Ending:
     return Ending.DESTROYED
 
 
-def _setup_pod_network(vmi: VirtualMachineInstance, state_dir: Path) -> AttachedNetworks:
+def _setup_pod_network(request: SetupRequest, state_dir: Path) -> AttachedNetworks:
     from launcher.prestart import setup_pod_network
 
-    return setup_pod_network(vmi.interfaces, hostname=vmi.hostname, subdomain=vmi.subdomain, state_dir=state_dir)
+    return setup_pod_network(request, state_dir=state_dir)
 
 
 def _teardown_pod_network(state_dir: Path) -> None:

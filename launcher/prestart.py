@@ -10,18 +10,19 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
-from launcher.machine.domain_xml import interface_xml
-from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
+from dhcp.process import ServerProcess, connect
+from launcher.interface_xml import interface_xml
+from launcher.request import SetupRequest
 from netsetup.kernel.netns import state_directory
 
 if TYPE_CHECKING:
-    from netsetup.model.vm_network import Masquerade, VMNetwork
+    from launcher.vmi.model import InterfaceSpec
+    from netsetup.model.vm_network import VMNetwork
 
 DHCP_LOG = "dhcp.log"
 LOCK = "prestart"
@@ -48,33 +49,30 @@ class Network:
 class PodNetwork:
     """What the hook did: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
 
-    networks: tuple[Network, ...]
+    networks: dict[str, Network]
+    """By name, in the order of the request."""
     dhcp_pid: int | None
     elapsed_ms: dict[str, float]
     """Of `discover`, `plan`, `apply`, `serve` and `total`."""
     plan: tuple[str, ...]
     """The steps taken (in a dry run: to be taken), a line each; none on a pod that was set up already."""
     configs: tuple[dict[str, object], ...]
-    """What the DHCP server was told, one for each network it serves."""
+    """What the DHCP server serves, one for each network that is served."""
 
     def as_json(self) -> dict[str, object]:
         """The shape of `prestart --output json`."""
         import dataclasses
 
         return {
-            "networks": [dataclasses.asdict(network) for network in self.networks],
+            "networks": [dataclasses.asdict(network) for network in self.networks.values()],
             "dhcp": {"pid": self.dhcp_pid},
             "elapsed_ms": self.elapsed_ms,
         }
 
 
 def setup_pod_network(
-    interfaces: Sequence[InterfaceSpec] = (DEFAULT_INTERFACE,),
+    request: SetupRequest | None = None,
     *,
-    hostname: str | None = None,
-    subdomain: str | None = None,
-    isolated: bool = True,
-    stable_id: str | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     server_log: int | None = None,
@@ -84,26 +82,24 @@ def setup_pod_network(
     """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
 
     Returns when the server answers. Done again, it finds everything in place, changes nothing and makes sure that the
-    server lives. `hostname` (default: this host's) goes into option 12. An `isolated` guest is held to its addresses.
-    An interface without a MAC of its own gets one derived from `stable_id`, or without that the pod interface's. The
-    server logs to the descriptor `server_log`, or to dhcp.log in the state directory.
+    server lives. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
+    `server_log`, or to dhcp.log in the state directory.
 
     Raises NetworkSetupError (`netsetup.errors`) for what the pod or the kernel refuses, and ServerError
     (`dhcp.process`); the pod is then as it was before.
     """
     began = time.perf_counter()
+    request = request or SetupRequest.default()
     with contextlib.ExitStack() as held, contextlib.ExitStack() as on_failure:
         spawned = None
         spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
         if not dry_run and connect() is None:
             spawned = spawn()
 
-        from launcher.dhcpconfig.ipv4 import client_config, told_of
+        from launcher.serve import serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.lock import NamespaceLock
-        from netsetup.plan import NetworkRequest
 
-        name = socket.gethostname() if hostname is None else hostname
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
             folder = state_directory(state_dir)
@@ -112,22 +108,7 @@ def setup_pod_network(
                 spawned.stop()  # a teardown that we have waited for has taken its log away
                 spawned = None
         prepared = prepare_pod_network_interfaces(
-            [
-                NetworkRequest(
-                    name=interface.name,
-                    binding=interface.binding,
-                    pod_interface=pod_interface,
-                    guest_port=guest_port,
-                    mac=interface.mac,
-                    stable_id=f"{stable_id} {interface.name}" if stable_id else "",
-                    mtu=interface.mtu,
-                    queues=interface.queues,
-                    isolated=isolated,
-                    told=told_of(interface, name, subdomain),
-                    masquerade=_masquerade(interface),
-                )
-                for interface, (pod_interface, guest_port) in zip(interfaces, _devices(interfaces), strict=True)
-            ],
+            request.network_requests({name for _, name in socket.if_nameindex()}, socket.gethostname()),
             state_dir=state_dir,
             resolver_path=resolver_path,
             dry_run=dry_run,
@@ -136,12 +117,12 @@ def setup_pod_network(
             on_failure.callback(restore_pod_network_interfaces, state_dir)
         applied = time.perf_counter()
 
-        configs = tuple(config for config in map(client_config, prepared.networks) if config is not None)
-        pid = None if dry_run else _serve(spawned, configs, spawn)
+        configs = server_configs(prepared.record)
+        pid = None if dry_run else serve(prepared.record, spawn, spawned)
         on_failure.pop_all()
     served = time.perf_counter()
     return PodNetwork(
-        networks=tuple(_network(n, i) for n, i in zip(prepared.networks, interfaces, strict=True)),
+        networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
         dhcp_pid=pid,
         elapsed_ms={
             "discover": round(prepared.discover_ms, 3),
@@ -151,7 +132,7 @@ def setup_pod_network(
             "total": round((served - began) * 1e3, 3),
         },
         plan=tuple(prepared.plan.lines()),
-        configs=configs,
+        configs=tuple(configs),
     )
 
 
@@ -187,95 +168,20 @@ def _spawn(
     return process
 
 
-def _serve(
-    spawned: ServerProcess | None, configs: tuple[dict[str, object], ...], spawn: Callable[[], ServerProcess]
-) -> int | None:
-    """Give the configuration to the server that lives in this namespace, or to ours if there is none; its pid."""
-    running = connect()
-    server: ServerConnection | ServerProcess | None = spawned
-    if running is not None and (spawned is None or running.pid != spawned.pid):
-        server = running  # of an earlier run, or of a hook that was at work while we waited for it
-        if spawned is not None:
-            spawned.stop()
-    if not configs:
-        if server is not None:
-            server.stop()
-        return None
-    try:
-        server = server or spawn()
-        server.configure(list(configs))
-    except ServerError:
-        if running is not None:
-            raise
-        if server is not None:
-            server.stop()
-        # A teardown that we waited for has ended ours, or the one whose name ours could not have.
-        server = spawn()
-        server.configure(list(configs))
-    if isinstance(server, ServerProcess):
-        server.release()
-    return server.pid
-
-
-def _masquerade(interface: InterfaceSpec) -> Masquerade:
-    """The VM's own network in the masquerade binding, and what is forwarded to it."""
-    from netsetup.model.vm_network import VM_NETWORK4, VM_NETWORK6, Masquerade
-    from netsetup.nft.nat import ISTIO, ForwardedPorts
-
-    return Masquerade(
-        network4=interface.vm_network or VM_NETWORK4,
-        network6=interface.vm_network6 or VM_NETWORK6,
-        ports=tuple(ForwardedPorts(p.protocol.lower(), p.port, p.last or p.port) for p in interface.ports),
-        kept_ports=interface.kept_ports,
-        sidecar=ISTIO if interface.sidecar else None,
-    )
-
-
-def _devices(interfaces: Sequence[InterfaceSpec]) -> list[tuple[str, str]]:
-    """(pod interface, guest port) of each interface, by KubeVirt's naming schemes unless it is named otherwise.
-
-    The pod network's is eth0 with tap0. Others are named by a hash of the network's name, or, in a pod that was made
-    by the older scheme, net1, net2 … in their order.
-    """
-    present = {name for _, name in socket.if_nameindex()}
-    devices = []
-    ordinal = 0
-    for interface in interfaces:
-        if interface.pod_network or interface.multus_default:
-            devices.append((interface.pod_interface or "eth0", "tap0"))
-            continue
-        import hashlib
-
-        ordinal += 1
-        suffix = hashlib.sha256(interface.name.encode()).hexdigest()[:11]
-        older = f"pod{suffix}" not in present and f"net{ordinal}" in present
-        scheme = (f"net{ordinal}", f"tap{ordinal}") if older else (f"pod{suffix}", f"tap{suffix}")
-        devices.append((interface.pod_interface or scheme[0], scheme[1]))
-    return devices
-
-
 def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
+    from netsetup.bindings.registry import binding_of
+
+    attached = binding_of(network.binding).interface_element(network)
     return Network(
         name=network.name,
-        binding=interface.binding,
+        binding=network.binding,
         pod_interface=network.pod.name,
         bridge=network.bridge,
         guest_port=network.guest_port,
         mac=network.mac,
         mtu=network.mtu,
         addresses=_primary_first(a.cidr for a in network.pod.addresses if a.is_global),
-        interface_xml=interface_xml(
-            network.name,
-            network.guest_port,
-            network.mac,
-            network.mtu,
-            model=interface.model,
-            state=interface.state,
-            boot_order=interface.boot_order,
-            acpi_index=interface.acpi_index,
-            pci_address=interface.pci_address,
-            queues=interface.queues,
-        ),
+        interface_xml=interface_xml(interface, attached, network.mac, network.mtu),
     )
 
 
@@ -300,9 +206,9 @@ def _open_log(folder: Path) -> int:
 
 def _remove_if_unused(folder: Path) -> None:
     """Take the log and the folder away unless a record says that the pod is set up; what else lies there stays."""
-    from netsetup import record as state
+    from netsetup.record import FILE
 
-    if (folder / state.FILE).exists():
+    if (folder / FILE).exists():
         return
     (folder / DHCP_LOG).unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""`virt-launcher probe`: asks the DHCP server as the VM would, and compares the offer with what the record says."""
+"""`virt-launcher probe`: asks the DHCP server as the VM would, and compares the offer with the record."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
-from launcher.dhcpconfig.ipv4 import client_config, told_of
+from launcher.dhcpconfig.ipv4 import client_config
+from launcher.request import SetupRequest
 from launcher.vmi.model import VirtualMachineInstance
-from netsetup import record as state
-from netsetup.discover import observe
 from netsetup.errors import NetworkSetupError
-from netsetup.kernel.netns import state_directory
-from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
+from netsetup.record import read_record
 
 if TYPE_CHECKING:
     from dhcp.probe.dhcp4 import Offer
@@ -57,17 +55,18 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
         import dhcp.probe.dhcp4  # noqa: F401
     except ImportError:
         raise ProbeNotInstalled("probe needs scapy: pip install 'virt-launcher[probe]'") from None
-    with Netlink() as netlink, NamespaceLock():
-        record = state.find(state_directory(state_dir), netlink.namespace_cookie, observe(netlink).copy)
+    with NamespaceLock():
+        record = read_record(state_dir)
     if record is None:
         raise NetworkSetupError("nothing is set up in this network namespace")
-    interfaces = {interface.name: interface for interface in vmi.interfaces} if vmi else {}
+    request = SetupRequest.from_vmi(vmi) if vmi else None
     found = []
     server, problem = _connect()
-    for network in record.networks:
-        wanted = interfaces.get(network.name)
-        told = told_of(wanted, vmi.hostname, vmi.subdomain) if vmi and wanted else network.told
-        config = client_config(replace(network, told=told))
+    for name, network in record.networks.items():
+        options = network.options
+        if request and name in request.interfaces:
+            options = request.guest_options(request.interfaces[name], options.hostname)
+        config = client_config(replace(network, options=options))
         if config is None:
             continue  # the network itself has to serve it
         if server is None:

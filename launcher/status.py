@@ -1,14 +1,14 @@
-"""`virt-launcher status`: what is set up in this pod, who serves it, and what the guest has been up to."""
+"""`virt-launcher status`: what is set up in this pod, which server serves it, and what was dropped and forwarded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dhcp.process import ServerError, connect
-from netsetup import record as state
+from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
 from netsetup.kernel.netns import state_directory
@@ -16,10 +16,10 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.nft import tables as nftables
-from netsetup.nft.nat import DROPPED, counters_of
-from netsetup.nft.tables import COUNTERS
+from netsetup.nft.ruleset import CONNECTIONS, Counter
+from netsetup.nft.tables import read_counters
 from netsetup.plan import is_replaced, plan_setup
+from netsetup.record import copy_of, find_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,11 @@ class NetworkStatus:
     """The pod's other addresses, which nobody hands to the VM."""
     isolated: bool
     dropped: dict[str, int]
-    """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the reason's name."""
+    """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the cause's name."""
+    causes: dict[str, str]
+    """What each of `dropped` counts, in words."""
     forwarded: dict[str, int]
-    """Connections that were forwarded to a masqueraded guest, by protocol and port."""
+    """Connections that were forwarded to the guest, by protocol and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +76,32 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     """
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
-        record = state.find(state_directory(state_dir), netlink.namespace_cookie, observed.copy)
+        record = find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy)
         if record is None:
             return None
+    networks = tuple(record.networks.values())
     pending: tuple[str, ...] = ()
     refused = ""
     try:
-        # Of an interface that was made anew, `prestart` takes in first what it has.
-        if not any(is_replaced(observed, network) for network in record.networks):
-            pending = tuple(plan_setup(observed, record.networks, state.copy_of(record)).lines())
+        # Of an interface that was made anew, `prestart` reads first what it has.
+        if not any(is_replaced(observed, network) for network in networks):
+            pending = tuple(plan_setup(observed, networks, copy_of(record)).lines())
     except InvalidRequest as refusal:
         refused = str(refusal)
-    counters = nftables.read_counters()
-    networks = tuple(_status_of(network, observed, counters) for network in record.networks)
-    return Status(networks, pending, refused, _server_status())
+    counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
+    counts = read_counters({counter.family for used in counters.values() for counter in used})
+    found = tuple(_status_of(network, observed, counters[network.name], counts) for network in networks)
+    return Status(found, pending, refused, _server_status())
 
 
-def _status_of(network: VMNetwork, observed: Namespace, counters: dict[str, int]) -> NetworkStatus:
-    address, translation = network.address4, network.translation
-    address6 = network.address6 if network.serves6 else None
-    dropped = {name: counters.get(f"{network.guest_port}-{name}", 0) for name in COUNTERS} if network.isolated else {}
-    forwarded: dict[str, int] = {}
-    others: list[str] = []
-    if translation:
-        counted = nftables.read_counters(nftables.TRANSLATING)
-        dropped |= {name: counted.get(name, 0) for name in DROPPED}
-        forwarded = {name: counted.get(name, 0) for name in counters_of(translation) if name not in DROPPED}
-    else:
-        others = [a.cidr for a in network.pod.addresses if a.is_global and a not in (address, address6)]
+def _status_of(
+    network: VMNetwork, observed: Namespace, counters: Iterable[Counter], counts: Mapping[tuple[str, str], int]
+) -> NetworkStatus:
+    guest = network.guest
+    address6 = guest.address6 if network.serves6 else None
+    handed_out = (guest.address4, address6)
+    kept = () if guest.is_routed else network.pod.addresses
+    values = [(counter, counts.get((counter.family, counter.name), 0)) for counter in counters]
     return NetworkStatus(
         name=network.name,
         binding=network.binding,
@@ -110,17 +110,20 @@ def _status_of(network: VMNetwork, observed: Namespace, counters: dict[str, int]
         guest_port=network.guest_port,
         replaced=is_replaced(observed, network),
         missing=tuple(
-            name for name in (network.pod.name, network.bridge, network.guest_port) if observed.link(name) is None
+            name
+            for name in (network.pod.name, network.bridge, network.guest_port)
+            if name and observed.link(name) is None
         ),
-        mac=network.mac,
-        mac_source=network.mac_source,
+        mac=guest.mac,
+        mac_source=guest.mac_source,
         mtu=network.mtu,
-        address=address.cidr if address else "",
+        address=guest.address4.cidr if guest.address4 else "",
         address6=address6.cidr if address6 else "",
-        further_addresses=tuple(others),
+        further_addresses=tuple(a.cidr for a in kept if a.is_global and a not in handed_out),
         isolated=network.isolated,
-        dropped=dropped,
-        forwarded=forwarded,
+        dropped={counter.label: count for counter, count in values if counter.counts != CONNECTIONS},
+        causes={counter.label: counter.what for counter, _ in values if counter.counts != CONNECTIONS},
+        forwarded={counter.label: count for counter, count in values if counter.counts == CONNECTIONS},
     )
 
 
@@ -135,7 +138,7 @@ def _server_status() -> dict[str, Any] | None:
 def lines(status: Status) -> Iterator[str]:
     """The status as text, a fact a line."""
     for network in status.networks:
-        devices = (network.pod_interface, network.bridge, network.guest_port)
+        devices = filter(None, (network.pod_interface, network.bridge, network.guest_port))
         way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in devices)
         yield f"network {network.name}, {network.binding}: {way}"
         yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
@@ -145,10 +148,8 @@ def lines(status: Status) -> Iterator[str]:
             yield f"  not handed out: {', '.join(network.further_addresses)}"
         yield f"  isolation {'on' if network.isolated else 'off'}"
         for name, count in network.dropped.items():
-            if count and name in COUNTERS:
-                yield f"  dropped {count} frames of the guest: {COUNTERS[name]}"
-            elif count:
-                yield f"  dropped {count} packets: {DROPPED[name]}"
+            if count:
+                yield f"  dropped {count} {network.causes[name]}"
         for name, count in network.forwarded.items():
             yield f"  forwarded {count} connections: {name}"
     for step in status.pending:
@@ -169,4 +170,4 @@ def lines(status: Status) -> Iterator[str]:
         ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"
         yield f"  {port['interface']}: answered {answered}; ignored {ignored}"
         if port.get("advertisements"):
-            yield f"  {port['interface']}: advertised its router {port['advertisements']} times unasked"
+            yield f"  {port['interface']}: advertised its router {port['advertisements']} times unsolicited"

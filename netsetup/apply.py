@@ -4,12 +4,13 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from netsetup import record as state
-from netsetup.discover import observe, pod_interface
+from netsetup import record as records
+from netsetup.bindings.registry import binding_of
+from netsetup.discover import observe
 from netsetup.errors import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.executor import run
 from netsetup.gateway_mac import ask_for_routers, with_router_mac
@@ -17,21 +18,20 @@ from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import ALIAS, Namespace
-from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.model.vm_network import VMNetwork, canonical
+from netsetup.model.pod_interface import Resolver
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import VMNetwork
 from netsetup.plan import (
-    NetworkRequest,
     Plan,
-    describe_network,
+    admit,
+    converge,
     is_replaced,
     is_untouched,
     other_sysctls,
     plan_setup,
     plan_teardown,
-    with_new_interface,
-    with_news,
 )
-from netsetup.preflight import explain, require_means
+from netsetup.preflight import check_prerequisites, explain
 from netsetup.record import Record
 from netsetup.resolver import read_resolver
 
@@ -45,7 +45,7 @@ TEARDOWN_ROUNDS = 5
 class Prepared:
     """A pod whose interfaces serve the VM."""
 
-    networks: tuple[VMNetwork, ...]
+    record: Record
     plan: Plan
     """The steps that were (or, in a dry run, would be) taken; empty on a pod that was set up already."""
     fresh: bool
@@ -54,9 +54,14 @@ class Prepared:
     plan_ms: float
     apply_ms: float
 
+    @property
+    def networks(self) -> dict[str, VMNetwork]:
+        """The networks by name."""
+        return self.record.networks
+
 
 def prepare_pod_network_interfaces(
-    requests: Sequence[NetworkRequest] = (NetworkRequest(),),
+    requests: Iterable[NetworkRequest] = (NetworkRequest(),),
     *,
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
@@ -64,46 +69,33 @@ def prepare_pod_network_interfaces(
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
 
-    When a step fails, what was done is undone and the step's error raised: a NetworkSetupError, as model.py has them;
+    When a step fails, what was done is undone and the step's error raised: a NetworkSetupError (`netsetup.errors`);
     NotRestored when undoing failed too.
     """
+    wanted = _by_name(requests)
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
         began = time.perf_counter()
         observed = observe(netlink)
-        record = state.find(folder, netlink.namespace_cookie, observed.copy)
+        recorded = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy)
         resolver = read_resolver(resolver_path)
         discovered = time.perf_counter()
-        recorded, fresh = record, record is None or all(is_untouched(observed, n) for n in record.networks)
-        if record is None or fresh:
-            _require_one_translation(requests)
-            pods = [_interface(observed, r, resolver) for r in requests]
-            networks = tuple(describe_network(observed, pod, r) for pod, r in zip(pods, requests, strict=True))
-            if not dry_run:
-                networks = _with_router_macs(netlink, networks)
-            record = Record(
-                boot_id=state.boot_id(),
-                namespace_cookie=netlink.namespace_cookie,
-                networks=networks,
-                sysctls=other_sysctls(observed, networks),
-            )
+        fresh = recorded is None or all(is_untouched(observed, n) for n in recorded.networks.values())
+        if recorded is None or fresh:
+            record = _new_record(netlink, observed, wanted, resolver, ask=not dry_run)
         else:
-            _require_same(record, requests)
-            wishes = {request.name: request for request in requests}
-            networks = tuple(_today(observed, n, wishes[n.name], resolver) for n in record.networks)
-            if not dry_run and any(is_replaced(observed, n) for n in record.networks):
-                networks = _with_router_macs(netlink, networks)
-            record = dataclasses.replace(record, networks=networks)
-        plan = plan_setup(observed, networks, state.copy_of(record))
+            record = _converged(netlink, observed, recorded, wanted, resolver, ask=not dry_run)
+        networks = tuple(record.networks.values())
+        plan = plan_setup(observed, networks, records.copy_of(record))
         planned = time.perf_counter()
         if not dry_run:
             if fresh:
-                require_means(netlink, plan, networks)
-            if record != recorded or not state.is_saved(folder):
-                state.save(folder, record)
+                check_prerequisites(netlink, plan)
+            if record != recorded or not records.is_saved(folder):
+                records.save(folder, record)
             _carry_out(netlink, plan, record, folder if fresh else None)
         return Prepared(
-            networks=record.networks,
+            record=record,
             plan=plan,
             fresh=fresh,
             discover_ms=(discovered - began) * 1e3,
@@ -112,20 +104,55 @@ def prepare_pod_network_interfaces(
         )
 
 
-def _interface(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> PodInterface:
-    return pod_interface(observed, request.pod_interface, resolver, becomes_port=request.binding != "masquerade")
+def _by_name(requests: Iterable[NetworkRequest]) -> dict[str, NetworkRequest]:
+    """Raises InvalidRequest for two networks of one name, or two that cannot be side by side."""
+    listed = list(requests)
+    by_name = {request.name: request for request in listed}
+    if len(by_name) < len(listed):
+        raise InvalidRequest("two networks of the VM have the same name")
+    for binding in dict.fromkeys(request.binding for request in listed):
+        names = [request.name for request in listed if request.binding == binding]
+        if len(names) > 1 and binding_of(binding).is_private:
+            raise InvalidRequest(f"networks {', '.join(names)}: the {binding} binding serves only one")
+    return by_name
 
 
-def _today(observed: Namespace, network: VMNetwork, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
-    """A recorded network with what has changed in the pod since."""
-    if is_replaced(observed, network):
-        return with_new_interface(observed, network, _interface(observed, request, resolver), request)
-    return with_news(observed, network, request, resolver)
+def _new_record(
+    netlink: Netlink, observed: Namespace, wanted: Mapping[str, NetworkRequest], resolver: Resolver, *, ask: bool
+) -> Record:
+    networks = {name: admit(observed, request, resolver) for name, request in wanted.items()}
+    if ask:
+        networks = _with_router_macs(netlink, networks)
+    return Record(
+        boot_id=records.boot_id(),
+        namespace_cookie=netlink.namespace_cookie,
+        networks=networks,
+        sysctls=other_sysctls(observed, tuple(networks.values())),
+    )
 
 
-def _with_router_macs(netlink: Netlink, networks: Sequence[VMNetwork]) -> tuple[VMNetwork, ...]:
-    ask_for_routers(netlink, networks)
-    return tuple(with_router_mac(netlink, network) for network in networks)
+def _converged(
+    netlink: Netlink,
+    observed: Namespace,
+    record: Record,
+    wanted: Mapping[str, NetworkRequest],
+    resolver: Resolver,
+    *,
+    ask: bool,
+) -> Record:
+    """The record with what has changed since. A setting that it does not have yet is as it is now."""
+    _require_same(record, wanted)
+    networks = {name: converge(observed, network, wanted[name], resolver) for name, network in record.networks.items()}
+    if ask and any(is_replaced(observed, network) for network in record.networks.values()):
+        networks = _with_router_macs(netlink, networks)
+    known = dict(record.sysctls)
+    later = tuple((k, v) for k, v in other_sysctls(observed, tuple(networks.values())) if k not in known)
+    return dataclasses.replace(record, networks=networks, sysctls=record.sysctls + later)
+
+
+def _with_router_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:
+    ask_for_routers(netlink, networks.values())
+    return {name: with_router_mac(netlink, network) for name, network in networks.items()}
 
 
 def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = None) -> bool:
@@ -136,12 +163,12 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
-        record = state.find(folder, netlink.namespace_cookie, observed.copy)
+        record = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy)
         if record is None:
             _require_nothing_ours(observed)
             return False
         _restore(netlink, record)
-        state.forget(folder)
+        records.forget(folder)
         return True
 
 
@@ -164,64 +191,46 @@ def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None
             _restore(netlink, record)
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
-        state.forget(folder)
-        explain(failure, record.networks)
+        records.forget(folder)
+        explain(failure, plan)
         raise
 
 
 def _restore(netlink: Netlink, record: Record) -> None:
     """Plan and apply until nothing is left to do."""
     refused: NetworkSetupError | None = None
+    networks: Sequence[VMNetwork] = tuple(record.networks.values())
     for _ in range(TEARDOWN_ROUNDS):
-        plan = plan_teardown(observe(netlink), record.networks, record.sysctls)
+        plan = plan_teardown(observe(netlink), networks, record.sysctls)
         if not plan:
             return
         try:
             run(netlink, plan)
         except (KernelRefused, NotPermitted) as error:
             refused = error
-    left = plan_teardown(observe(netlink), record.networks, record.sysctls).lines()
+    left = plan_teardown(observe(netlink), networks, record.sysctls).lines()
     if left:
         because = f" ({refused})" if refused else ""
         raise NotRestored(f"left undone: {'; '.join(left[:5])}{' …' if len(left) > 5 else ''}{because}")
 
 
-def _require_one_translation(requests: Sequence[NetworkRequest]) -> None:
-    masqueraded = [request.name for request in requests if request.binding == "masquerade"]
-    if len(masqueraded) > 1:
-        raise InvalidRequest(f"networks {', '.join(masqueraded)}: only one can be masqueraded")
-
-
-def _require_same(record: Record, requests: Sequence[NetworkRequest]) -> None:
+def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
     """A pod is set up for one VM; another one's wishes are refused rather than half followed."""
-    there = {n.name: n for n in record.networks}
-    asked = {r.name for r in requests}
-    if set(there) != asked:
+    if set(record.networks) != set(wanted):
         raise InvalidRequest(
-            f"this pod is set up for networks {', '.join(there)}, not {', '.join(sorted(asked))}; run teardown first"
+            f"this pod is set up for networks {', '.join(record.networks)}, not {', '.join(sorted(wanted))}; "
+            "run teardown first"
         )
-    for request in requests:
-        network = there[request.name]
+    for name, network in record.networks.items():
+        request, devices = wanted[name], (network.pod.name, network.guest_port)
+        problem = ""
         if request.binding != network.binding:
-            raise InvalidRequest(
-                f"network {request.name}: its binding is {network.binding}, not {request.binding}; run teardown first"
-            )
-        if network.masquerade:
-            wanted, there_is = canonical(request.masquerade), network.masquerade
-            if (wanted.network4, wanted.network6) != (there_is.network4, there_is.network6):
-                raise InvalidRequest(
-                    f"network {request.name}: the VM's networks are {there_is.network4} and {there_is.network6}; "
-                    "run teardown first"
-                )
-        if request.mac and request.mac != network.mac:
-            raise InvalidRequest(
-                f"network {request.name}: set up with MAC {network.mac}, not {request.mac}; run teardown first"
-            )
-        if request.mtu and min(request.mtu, network.pod.mtu) != network.mtu:
-            raise InvalidRequest(
-                f"network {request.name}: set up with MTU {network.mtu}, not {request.mtu}; run teardown first"
-            )
-        if (request.pod_interface, request.guest_port) != (network.pod.name, network.guest_port):
-            raise InvalidRequest(
-                f"network {request.name}: it joins {network.pod.name} and {network.guest_port}; run teardown first"
-            )
+            problem = f"its binding is {network.binding}, not {request.binding}"
+        elif request.mac and request.mac != network.mac:
+            problem = f"set up with MAC {network.mac}, not {request.mac}"
+        elif request.mtu and min(request.mtu, network.pod.mtu) != network.mtu:
+            problem = f"set up with MTU {network.mtu}, not {request.mtu}"
+        elif (request.pod_interface, request.guest_port) != devices:
+            problem = f"it joins {' and '.join(devices)}"
+        if problem:
+            raise InvalidRequest(f"network {name}: {problem}; run teardown first")

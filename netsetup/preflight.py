@@ -1,7 +1,7 @@
 """What a set-up needs of kernel and container, asked before anything is touched.
 
-`require_means` asks for the devices and settings of a plan by requests that change nothing, which take a quarter of a
-millisecond together. For nftables there is nothing to ask: the first step of each set-up loads all of its rules in one
+`check_prerequisites` asks for the devices and settings of a plan by requests that change nothing, which take a quarter
+of a millisecond together. For nftables there is nothing to ask: the first step of each set-up loads its rules in one
 transaction, which itself is the test of them, and leaves nothing behind when it fails.
 
 After a refusal `missing_features` names all that is missing, not just the first of it. It tries everything piece by
@@ -12,7 +12,7 @@ before every set-up would cost 6 ms, and CAP_SYS_ADMIN.
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from netsetup.discover import PROC_SYS
@@ -20,9 +20,9 @@ from netsetup.errors import KernelRefused, MissingFeature, NetworkSetupError, No
 from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
-from netsetup.steps import CreateBridge, CreateTap, SetSysctl
+from netsetup.steps import CreateBridge, CreateTap, LoadTable, SetSysctl
 
 IMPOSSIBLE_MAC: Final = "01:00:00:00:00:00"
 """A group address. The bridge driver refuses a bridge with it (`br_validate`) before one is made."""
@@ -30,30 +30,36 @@ IMPOSSIBLE_MAC: Final = "01:00:00:00:00:00"
 CHAIN: Final = "table {} t {{\n chain c {{\n type {} priority 0;\n {}\n }}\n}}\n"
 
 RULES: Final = {
-    "nftables (nf_tables)": "table ip t {\n}\n",
-    "nftables' bridge family (nf_tables, Linux 3.14)": CHAIN.format("bridge", "filter hook input", ""),
-    "named counters (nft_objref, Linux 4.10)": (
-        "table bridge t {\n counter n { }\n chain c {\n counter name n\n }\n}\n"
-    ),
-    "NAT in nftables' inet family (nft_chain_nat, Linux 5.2)": CHAIN.format("inet", "nat hook postrouting", ""),
-    "destination NAT (nft_nat)": CHAIN.format(
-        "inet", "nat hook prerouting", "dnat ip to 10.0.2.2\n dnat ip6 to fd10:0:2::2"
-    ),
-    "masquerading (nft_masq)": CHAIN.format("inet", "nat hook postrouting", 'oifname "lo" masquerade'),
-    "connection tracking (nft_ct, nf_conntrack)": CHAIN.format(
-        "inet", "filter hook forward", "ct state established accept\n ct status dnat accept"
-    ),
-    "address types in rules (nft_fib_inet)": CHAIN.format(
-        "inet", "filter hook prerouting", "fib daddr type local accept"
-    ),
+    BRIDGE: {
+        "nftables (nf_tables)": "table ip t {\n}\n",
+        "nftables' bridge family (nf_tables, Linux 3.14)": CHAIN.format("bridge", "filter hook input", ""),
+        "named counters (nft_objref, Linux 4.10)": (
+            "table bridge t {\n counter n { }\n chain c {\n counter name n\n }\n}\n"
+        ),
+    },
+    INET: {
+        "NAT in nftables' inet family (nft_chain_nat, Linux 5.2)": CHAIN.format("inet", "nat hook postrouting", ""),
+        "destination NAT (nft_nat)": CHAIN.format(
+            "inet", "nat hook prerouting", "dnat ip to 10.0.2.2\n dnat ip6 to fd10:0:2::2"
+        ),
+        "masquerading (nft_masq)": CHAIN.format("inet", "nat hook postrouting", 'oifname "lo" masquerade'),
+        "connection tracking (nft_ct, nf_conntrack)": CHAIN.format(
+            "inet", "filter hook forward", "ct state established accept\n ct status dnat accept"
+        ),
+        "address types in rules (nft_fib_inet)": CHAIN.format(
+            "inet", "filter hook prerouting", "fib daddr type local accept"
+        ),
+    },
+    NETDEV: {
+        "forwarding frames between devices (nft_fwd_netdev, Linux 4.10)": (
+            'table netdev t {\n chain c {\n type filter hook ingress device "lo" priority 0;\n fwd to "lo"\n }\n}\n'
+        ),
+    },
 }
-"""What is needed of nftables, each with the smallest ruleset that uses it."""
-
-BRIDGING: Final = (0, 1, 2)
-"""The members of `RULES` that the bridge binding needs too."""
+"""What each family's table needs of nftables, with the smallest ruleset that uses it."""
 
 
-def require_means(netlink: Netlink, plan: Plan, networks: Sequence[VMNetwork]) -> None:
+def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     """Ask for what the steps of a first set-up need besides nftables, and change nothing.
 
     Raises NotPermitted, and MissingFeature or KernelRefused for the first that cannot be had.
@@ -70,14 +76,16 @@ def require_means(netlink: Netlink, plan: Plan, networks: Sequence[VMNetwork]) -
                     # What a device has that is still to be made, new devices have.
                     _require_setting(step, key.replace(f"/{step.link}/", "/default/") if step.link in made else key)
     except KernelRefused as failure:
-        explain(failure, networks)
+        explain(failure, plan)
         raise
 
 
-def explain(failure: BaseException, networks: Sequence[VMNetwork]) -> None:
+def explain(failure: BaseException, plan: Plan) -> None:
     """Raises MissingFeature when the kernel has refused something because it has not got it."""
     if isinstance(failure, RulesetRefused | KernelRefused):
-        missing = missing_features(any(network.masquerade for network in networks))
+        missing = missing_features(
+            {family for step in plan.steps if isinstance(step, LoadTable) for family in step.families}
+        )
         if missing:
             raise MissingFeature(f"this kernel lacks {', '.join(missing)}: {failure}") from None
 
@@ -100,12 +108,15 @@ def _require_setting(step: SetSysctl, key: str) -> None:
     raise KernelRefused(str(step), errno.ENOENT, "no such setting")
 
 
-def missing_features(masquerade: bool) -> tuple[str, ...]:
-    """The features that this kernel has not got; of nftables alone where nobody may make a namespace."""
+def missing_features(families: Iterable[str]) -> tuple[str, ...]:
+    """The features that this kernel lacks; `families` are those of the nftables tables that are needed.
+
+    Where nobody may make a namespace, of nftables alone.
+    """
     import subprocess
 
     # never out of the folder that we happen to be in
-    command = [sys.executable, "-P", "-m", "netsetup.preflight", *(["masquerade"] if masquerade else [])]
+    command = [sys.executable, "-P", "-m", "netsetup.preflight", *sorted(families)]
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20, env=environment)
@@ -115,12 +126,10 @@ def missing_features(masquerade: bool) -> tuple[str, ...]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print what is missing, a feature a line."""
+    """Print what is missing, a feature a line; `arguments` are the families of nftables tables besides bridge."""
     import ctypes
 
-    rules = list(RULES.items())
-    if "masquerade" not in arguments:
-        rules = [rules[number] for number in BRIDGING]
+    rules = [rule for family, needed in RULES.items() if family in (BRIDGE, *arguments) for rule in needed.items()]
     alone = ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0
     for name, text in rules:
         if not _loads(text):

@@ -1,6 +1,7 @@
-"""The saved record: what the pod was before we changed it. Atomic, versioned, bound to one namespace of one boot.
+"""The record: what the pod was before we changed it. Atomic, versioned, bound to one namespace of one boot.
 
-It is kept twice: in a file, and as a copy in the kernel (in our nftables table) for the day when the files are gone.
+It is the truth about a set-up: what is served, what is undone and what `status`, `doctor` and `probe` say comes from
+it. It is kept twice: in a file, and as a copy in the kernel (in our nftables table) for when the files are gone.
 """
 
 import binascii
@@ -8,18 +9,22 @@ import json
 import logging
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from netsetup.errors import RecordError
+from netsetup.kernel.netns import state_directory
+from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.tables import read_tables
 
 log = logging.getLogger("netsetup")
 
-VERSION = 2
-FILE = "network.json"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+VERSION: Final = 3
+FILE: Final = "network.json"
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,21 @@ class Record:
 
     boot_id: str
     namespace_cookie: int
-    networks: tuple[VMNetwork, ...]
+    networks: dict[str, VMNetwork]
+    """By their names, in the order in which they were set up."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of interfaces that are not the VM's, as they were."""
     version: int = VERSION
+
+
+class NewerRecord(RecordError):
+    """The record was written by a later version of this program."""
+
+    def __init__(self, where: str, version: int) -> None:
+        super().__init__(
+            f"{where}: the record has version {version}, and this program reads {VERSION} at most; "
+            "use the virt-launcher that set the pod up, or a newer one"
+        )
 
 
 def boot_id() -> str:
@@ -60,28 +76,40 @@ def copy_of(record: Record) -> str:
     return binascii.b2a_base64(zlib.compress(_encode(record)), newline=False).decode()
 
 
-def find(folder: Path, namespace_cookie: int, copy: str) -> Record | None:
+def read_record(state_dir: str | os.PathLike[str] | None = None) -> Record | None:
+    """The record of the current network namespace; None when nothing is set up. Raises as `find_record` does."""
+    with Netlink() as netlink:
+        return find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: read_tables().copy)
+
+
+def find_record(folder: Path, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
     """The record of this namespace, from its file or else from the kernel's copy; None when there is neither.
 
-    A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read: corrupt,
-    or of another version. That is said in the log.
+    A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read, which is
+    logged. One of an earlier version is migrated. Raises NewerRecord for one of a later version.
     """
+    file = folder / FILE
     try:
-        record = _decode((folder / FILE).read_bytes())
-        if _is_of(record, namespace_cookie):
+        record = _decode(file.read_bytes(), str(file), namespace_cookie)
+        if record:
             return record
     except FileNotFoundError:
         pass
+    except NewerRecord:
+        raise
     except (OSError, RecordError) as error:
-        log.warning("%s cannot be used: %s", folder / FILE, error)
+        log.warning("%s cannot be used: %s", file, error)
+    copy = read_copy()
     if not copy:
         return None
+    where = "the copy of the record in nftables"
     try:
-        record = _decode(zlib.decompress(binascii.a2b_base64(copy)))
+        return _decode(zlib.decompress(binascii.a2b_base64(copy)), where, namespace_cookie)
+    except NewerRecord:
+        raise
     except (RecordError, ValueError, zlib.error) as error:
-        log.warning("the copy of the record in nftables cannot be used: %s", error)
+        log.warning("%s cannot be used: %s", where, error)
         return None
-    return record if _is_of(record, namespace_cookie) else None
 
 
 def is_saved(folder: Path) -> bool:
@@ -97,20 +125,24 @@ def _encode(record: Record) -> bytes:
     return json.dumps(record, default=_fields).encode()
 
 
-def _decode(data: bytes) -> Record:
+def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
+    """The record in present form; None when it is of another boot or namespace. Raises RecordError and NewerRecord."""
     import msgspec
 
     try:
-        record = msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RecordError(f"not a record of version {VERSION}: {error}") from None
-    if record.version != VERSION:
-        raise RecordError(f"version {record.version}, but this program knows {VERSION}")
-    return record
+        content = json.loads(data)
+        if (content["boot_id"], content["namespace_cookie"]) != (boot_id(), namespace_cookie):
+            return None
+        version = int(content["version"])
+        if version > VERSION:
+            raise NewerRecord(where, version)
+        if version < VERSION:
+            from netsetup.migration import migrate
 
-
-def _is_of(record: Record, namespace_cookie: int) -> bool:
-    return (record.boot_id, record.namespace_cookie) == (boot_id(), namespace_cookie)
+            content = migrate(content)
+        return msgspec.convert(content, Record)
+    except (ValueError, LookupError, TypeError, AttributeError, msgspec.ValidationError) as error:
+        raise RecordError(f"not a record: {error}") from None
 
 
 def _fields(data: Any) -> dict[str, object]:

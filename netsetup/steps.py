@@ -240,7 +240,7 @@ class LoadTable:
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
-    families: tuple[str, ...] = ("bridge",)
+    families: tuple[str, ...]
 
     def __str__(self) -> str:
         return "; ".join(f"nft delete table {family} virt-launcher" for family in self.families)

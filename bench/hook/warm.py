@@ -11,15 +11,16 @@ import time
 from dataclasses import replace
 
 from launcher.prestart import setup_pod_network, teardown_pod_network
+from launcher.request import SetupRequest
 from launcher.vmi.model import DEFAULT_INTERFACE
 
 
 def main(state_dir: str, cycles: int, binding: str) -> None:
-    interface = replace(DEFAULT_INTERFACE, binding=binding)
+    request = SetupRequest.of(replace(DEFAULT_INTERFACE, binding=binding))
     setups: list[float] = []
     teardowns: list[float] = []
     for _ in range(cycles):
-        setups.append(setup_pod_network([interface], state_dir=state_dir).elapsed_ms["total"])
+        setups.append(setup_pod_network(request, state_dir=state_dir).elapsed_ms["total"])
         began = time.perf_counter()
         teardown_pod_network(state_dir)
         teardowns.append((time.perf_counter() - began) * 1e3)

@@ -1,4 +1,4 @@
-"""Keeps the DHCP server of a running launcher alive; its state is its configuration, so a restart loses nothing."""
+"""Restarts the DHCP server of a running launcher with what the record says; so a restart loses nothing."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Sequence
 
-from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
+from dhcp.process import ServerError, ServerProcess
+from launcher.serve import serve
+from netsetup.errors import NetworkSetupError
+from netsetup.record import read_record
 
 log = logging.getLogger("launcher")
 
 RETRY_SECONDS = 0.2
 
 
-class DHCPKeeper:
+class DHCPWatchdog:
     """Watches one server process from a thread of its own and starts another as soon as it is gone."""
 
-    def __init__(self, pid: int, configs: Sequence[dict[str, object]], log: int, log_format: str) -> None:
-        """`pid` is the living server's, `configs` what it was told; a new one logs to the descriptor `log`."""
+    def __init__(self, pid: int, state_dir: str | os.PathLike[str], log: int, log_format: str) -> None:
+        """`pid` is the living server's, the record is in `state_dir`; a new server logs to the descriptor `log`."""
         self.pid = pid
         self.restarts = 0
-        self._configs = list(configs)
+        self._state_dir = state_dir
         self._log, self._log_format = log, log_format
         self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._watch, name="dhcp-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="dhcp-watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin to watch, in the network namespace of the calling thread."""
@@ -66,18 +68,25 @@ class DHCPKeeper:
         return True
 
     def _restart(self) -> bool:
-        server: ServerConnection | ServerProcess | None = None
+        started: list[ServerProcess] = []
+
+        def spawn() -> ServerProcess:
+            started.append(ServerProcess.spawn(self._log, log_format=self._log_format))
+            return started[-1]
+
         try:
-            # A hook that ran in this moment may have been faster.
-            server = connect() or ServerProcess.spawn(self._log, log_format=self._log_format)
-            server.configure(self._configs)
-        except (ServerError, OSError) as error:
+            # A hook that ran in this moment may have been faster, and the record is what it left.
+            record = read_record(self._state_dir)
+            pid = serve(record, spawn) if record else None
+            if pid is None:
+                log.warning("nothing is recorded that needs a DHCP server; waiting for a hook to set the pod up")
+                return False
+        except (ServerError, NetworkSetupError, OSError) as error:
             log.error("the DHCP server does not start: %s", error)
-            if isinstance(server, ServerProcess):
+            for server in started:
                 with contextlib.suppress(ServerError):
                     server.stop()
             return False
-        server.release()
-        self.pid = server.pid
+        self.pid = pid
         self.restarts += 1
         return True

@@ -14,9 +14,10 @@ from launcher.container.init import supervise
 from launcher.exit_codes import exit_code_of
 
 if TYPE_CHECKING:
-    from launcher.container.dhcp_watchdog import DHCPKeeper
+    from launcher.container.dhcp_watchdog import DHCPWatchdog
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
+    from launcher.request import SetupRequest
     from launcher.vmi.model import VirtualMachineInstance
 
 log = logging.getLogger("launcher")
@@ -124,7 +125,7 @@ class _Machine:
         self._vmi = vmi
         self._resolver_path = resolver_path
         self._log_format = log_format
-        self._keeper: DHCPKeeper | None = None
+        self._watchdog: DHCPWatchdog | None = None
         self._manager = LibvirtDomainManager(
             vmi, state_dir=folder, disks=disks, uri=uri, setup=self._set_up, teardown=self._put_back
         )
@@ -171,44 +172,40 @@ class _Machine:
         log.info("asked to stop, the guest has %d s", self._vmi.grace_seconds)
         return self._manager.stop()
 
-    def _set_up(self, vmi: VirtualMachineInstance, state_dir: Path) -> PodNetwork:
-        from launcher.container.dhcp_watchdog import DHCPKeeper
+    def _set_up(self, request: SetupRequest, state_dir: Path) -> PodNetwork:
+        from launcher.container.dhcp_watchdog import DHCPWatchdog
         from launcher.prestart import setup_pod_network
 
         pod = setup_pod_network(
-            vmi.interfaces,
-            hostname=vmi.hostname,
-            subdomain=vmi.subdomain,
-            isolated=vmi.isolated,
-            stable_id=vmi.stable_id,
+            request,
             state_dir=state_dir,
             resolver_path=self._resolver_path,
             server_log=STDERR,
             server_log_format=self._log_format,
         )
-        for network in pod.networks:
+        for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
-            place = "for" if network.binding == "bridge" else "in front of"
             log.info(
-                "%s: %s %s the VM, MAC %s, MTU %d",
+                "network %s: %s (%s), %s binding, VM's MAC %s, MTU %d",
+                network.name,
                 network.pod_interface,
                 addresses,
-                place,
+                network.binding,
                 network.mac,
                 network.mtu,
             )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
         if pod.dhcp_pid is not None:
-            self._keeper = DHCPKeeper(pod.dhcp_pid, pod.configs, STDERR, self._log_format)
-            self._keeper.start()
+            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._log_format)
+            self._watchdog.start()
         return pod
 
     def _put_back(self, state_dir: Path) -> None:
         from launcher.prestart import teardown_pod_network
 
-        if self._keeper is not None:
-            self._keeper.stop()
-            self._keeper = None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         began = time.perf_counter()
         teardown_pod_network(state_dir)
         _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})

@@ -1,4 +1,4 @@
-"""What the VM is told by DHCP: the pod's network → the server's configuration. Pure.
+"""What the VM gets by DHCP: a recorded network → the server's configuration. Pure.
 
 The JSON shape is the DHCP server's own (`dhcp.config`); only addresses, routes and names are decided here.
 """
@@ -12,10 +12,8 @@ from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.vm_network import Told
 
 if TYPE_CHECKING:
-    from launcher.vmi.model import InterfaceSpec
     from netsetup.model.vm_network import VMNetwork
 
 SERVER_PREFIX = "169.254.75."
@@ -26,42 +24,29 @@ class NoServerAddress(NetworkSetupError):
     """Every link-local address that the server could use is taken."""
 
 
-def told_of(interface: InterfaceSpec, hostname: str, subdomain: str | None) -> Told:
-    """What the record keeps of a VM's wishes, so that what it is served can be told without its manifest."""
-    wanted = interface.dhcp_options
-    return Told(
-        hostname=hostname,
-        subdomain=subdomain or "",
-        ntp=wanted.ntp,
-        tftp_server=wanted.tftp_server or "",
-        boot_file=wanted.boot_file or "",
-        private=wanted.private,
-    )
-
-
 def client_config(network: VMNetwork) -> dict[str, object] | None:
     """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
 
     The record is all it is made of. Raises NoServerAddress.
     """
     ipv6 = ipv6_fields(network)
-    if network.address4 is None and not ipv6:
+    address4, options = network.guest.address4, network.options
+    if address4 is None and not ipv6:
         return None
-    told = network.told
-    search = search_list(network.pod.resolver.search, told.subdomain)
+    search = search_list(network.pod.resolver.search, options.subdomain)
     config: dict[str, object] = {
         "interface": network.guest_port,
         "client_mac": network.mac,
-        **(ipv4_fields(network, network.address4) if network.address4 else {}),
+        **(ipv4_fields(network, address4) if address4 else {}),
         "search": list(search),
         "domain": domain_of(search),
-        "hostname": told.hostname,
+        "hostname": options.hostname,
         "mtu": network.mtu,
         "neighbours": {**ipv4_neighbours(network), **neighbours6(network)},
-        "ntp": list(told.ntp),
-        "tftp_server": told.tftp_server,
-        "boot_file": told.boot_file,
-        "options": {str(number): text for number, text in told.private},
+        "ntp": list(options.ntp),
+        "tftp_server": options.tftp_server,
+        "boot_file": options.boot_file,
+        "options": {str(number): text for number, text in options.private},
         **ipv6,
     }
     return {key: value for key, value in config.items() if value}
@@ -69,7 +54,7 @@ def client_config(network: VMNetwork) -> dict[str, object] | None:
 
 def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
     """The fields that say what is served over IPv4. Raises NoServerAddress."""
-    pod, own_router = network.pod, network.gateway4
+    pod, own_router = network.pod, network.guest.router4
     # In a network of its own the VM has one router, the pod, and that knows the pod's routes.
     routes = [] if own_router else routes_of(pod)
     default = next((r for r in routes if r.is_default), None)
@@ -79,7 +64,7 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
         "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
         "router": router,
-        "heard": list(network.barrier.addresses4) if network.isolated and not own_router else [],
+        "heard": [a.address for a in pod.global_addresses(AF_INET)] if network.isolated and not own_router else [],
         "routes": [
             {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
             for r in routes
@@ -91,7 +76,7 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
 
 def ipv4_neighbours(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
-    if network.gateway4 or network.address4 is None:
+    if network.guest.router4 or network.guest.address4 is None:
         return {}
     return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
 

@@ -1,13 +1,12 @@
-"""What the VM is told of IPv6: the pod's network → the fields of the server's configuration. Pure."""
+"""What the VM gets over IPv6: a recorded network → the fields of the server's configuration. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING
 
-from netsetup.gateway_mac import first_leg, permanent_mac, router6_of
 from netsetup.model.kernel import AF_INET6, RTN_UNICAST
-from netsetup.model.vm_network import MASQUERADE_LINK_LOCAL, MASQUERADE_MAC
+from netsetup.routing import first_leg, permanent_mac, router6_of
 
 if TYPE_CHECKING:
     from netsetup.model.kernel import Address
@@ -20,14 +19,14 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
 
     The MAC of a global gateway is for the server to keep fresh: the VM cannot resolve it.
     """
-    address = network.address6
+    guest, address = network.guest, network.guest.address6
     if address is None or not network.serves6:
         return {}
     fields: dict[str, object] = {
         "dns6": [server for server in network.pod.resolver.nameservers if ":" in server and "%" not in server]
     }
-    if network.masquerade:
-        router = {"router6": MASQUERADE_LINK_LOCAL, "router6_lladdr": MASQUERADE_MAC}
+    if guest.router6:
+        router = {"router6": guest.router6_link_local, "router6_lladdr": guest.router_mac}
         return {"client_address6": f"{address.address}/{address.prefixlen}", **router, **fields}
     pod = network.pod
     fields = {"client_address6": f"{address.address}/{prefix_length6(address, pod)}", **fields}
@@ -35,7 +34,7 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     if route is None:
         return fields
     permanent = permanent_mac(pod, route.gateway)
-    if mac := permanent or network.router6_mac:
+    if mac := permanent or network.gateway6_mac:
         fields["router6_lladdr"] = mac
     if not permanent and not ipaddress.ip_address(route.gateway).is_link_local:
         fields["uplink6"] = pod.name
@@ -46,7 +45,7 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
 
 def neighbours6(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
-    if network.masquerade or not network.serves6:
+    if network.guest.router6 or not network.serves6:
         return {}
     return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
 

@@ -41,14 +41,13 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
         finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} that the VM was told"
         found.append(wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
     found += _lost(evidence, nic)
-    kept = _listed(family.outer_address for family in evidence.families)
-    has = f"keeps {kept}" if evidence.network.masquerade else "has no address left"
-    yield from found or [ok(Hop.POD_NIC, f"{name} is up with a carrier, MTU {nic.mtu}, and {has}")]
+    well = f"{name} is up with a carrier, MTU {nic.mtu}, and {evidence.hops.pod_nic}"
+    yield from found or [ok(Hop.POD_NIC, well)]
 
 
 def _lost(evidence: Evidence, nic: Link) -> Iterator[Check]:
-    """With masquerade the pod is the router, and its own way to the gateway is the VM's."""
-    if not evidence.network.masquerade:
+    """Where the pod is the router, its own way to the gateway is the VM's."""
+    if not evidence.network.guest.is_routed:
         return
     routes, neighbours = evidence.observed.routes_of(nic.index), evidence.observed.neighbours_of(nic.index)
     permanent = {(neighbour.address, neighbour.mac) for neighbour in neighbours}
@@ -66,14 +65,13 @@ def _lost(evidence: Evidence, nic: Link) -> Iterator[Check]:
 
 def _bridge_port(evidence: Evidence) -> Iterator[Check]:
     name, bridge = evidence.network.pod.name, evidence.network.bridge
+    if not evidence.hops.bridge_port:
+        return
     if evidence.nic is None or evidence.bridge is None:
         yield unseen(Hop.BRIDGE_PORT, f"{name if evidence.nic is None else bridge} is gone")
         return
-    if evidence.network.masquerade:
-        yield ok(Hop.BRIDGE_PORT, f"{name} is none: the pod routes between it and {bridge}")
-        return
     found = list(out_of_place(evidence, Hop.BRIDGE_PORT))
-    yield from found or [ok(Hop.BRIDGE_PORT, f"{name} is a port of {bridge} and learns no MAC")]
+    yield from found or [ok(Hop.BRIDGE_PORT, evidence.hops.bridge_port)]
 
 
 def _bridge(evidence: Evidence) -> Iterator[Check]:
@@ -89,10 +87,8 @@ def _bridge(evidence: Evidence) -> Iterator[Check]:
         yield from found
         return
     both = any(all(family.answers.crosses.get(side) for side in Side) for family in evidence.families)
-    own = [gateway.address for gateway in (network.gateway4, network.gateway6) if gateway]
-    addresses = _listed(own or [family.address for family in evidence.families])
-    kept = f"has {addresses}" if addresses else "needs no address"
-    yield ok(Hop.BRIDGE, f"{network.bridge} is up and {kept}{'; frames cross it both ways' if both else ''}")
+    crossing = "; frames cross it both ways" if both else ""
+    yield ok(Hop.BRIDGE, f"{network.bridge} is up and {evidence.hops.bridge}{crossing}")
 
 
 def _bridge_mtu(evidence: Evidence, bridge: Link) -> Iterator[Check]:
@@ -132,11 +128,10 @@ def _guest_port(evidence: Evidence) -> Iterator[Check]:
         yield unseen(Hop.GUEST_PORT, f"{network.pod.name} is gone")
     elif found := list(out_of_place(evidence, Hop.GUEST_PORT)):
         yield from found
-    elif evidence.bridge is None:
+    elif network.bridge and evidence.bridge is None:
         yield unseen(Hop.GUEST_PORT, f"{network.bridge} is gone")
     elif port:
-        settled = f"is up, MTU {port.mtu}, a port of {network.bridge} with the VM's MAC pinned"
-        yield ok(Hop.GUEST_PORT, f"{port.name} {settled}")
+        yield ok(Hop.GUEST_PORT, f"{port.name} is up, MTU {port.mtu}, {evidence.hops.guest_port}")
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
@@ -172,7 +167,7 @@ def _offer6(evidence: Evidence, family: Family) -> Check:
         return wrong(Hop.SERVER, f"{offered}, not {family.address}", RUN_PRESTART)
     if offer.router:
         return ok(Hop.SERVER, f"{offered} and advertises the router {offer.router}")
-    if not evidence.network.masquerade and not family.is_default:
+    if not evidence.network.guest.is_routed and not family.is_default:
         return ok(Hop.SERVER, f"{offered} and advertises no default router, for the pod has none")
     if family.gateway and not family.answers.gateway_mac:
         return unseen(Hop.SERVER, f"{family.gateway} does not answer, and so cannot be advertised as the router")

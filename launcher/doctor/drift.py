@@ -36,9 +36,10 @@ def out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
         else:
             yield unseen(hop, finding)
         return
+    network = evidence.network
     steps = [step for step in evidence.steps if hop_of(step, evidence) is hop]
     made = [step for step in steps if isinstance(step, CreateBridge | CreateTap)]
-    if evidence.bridge is None and hop is not Hop.BRIDGE:
+    if network.bridge and evidence.bridge is None and hop is not Hop.BRIDGE:
         # A port that has no bridge to belong to is the bridge's affair.
         steps = [step for step in steps if not isinstance(step, SetMaster | SetLearning | PinMac)]
     findings = dict.fromkeys(_fault(step, evidence) for step in (made or steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dhcp.io.sockets import TransportError
@@ -21,7 +21,7 @@ from launcher.doctor.prober import Inquiry
 from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
-from netsetup import record as state
+from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
 from netsetup.kernel.netns import state_directory
@@ -29,9 +29,10 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import ALIAS, Link, Namespace
 from netsetup.model.vm_network import VMNetwork
-from netsetup.nft.tables import EDITED, digest_of
-from netsetup.plan import plan_setup, ruleset_of
-from netsetup.record import Record
+from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of
+from netsetup.nft.tables import EDITED
+from netsetup.plan import plan_setup, table_faults, wanted_tables
+from netsetup.record import Record, copy_of, find_record
 from netsetup.steps import LoadTable, SetSysctl, Step
 
 LOCK_SECONDS = 1.0
@@ -49,28 +50,30 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     """
     with Netlink() as netlink, NamespaceLock(wait_seconds=LOCK_SECONDS):
         observed = observe(netlink)
-        record = state.find(state_directory(state_dir), netlink.namespace_cookie, observed.copy)
+        record = find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy)
     if record is None:
         return (_nothing_set_up(observed),)
     listened = _listened_on()  # before we listen ourselves
     table = _table_problem(observed, record)
-    families = [families_of(network) for network in record.networks]
-    _probe(observed, list(zip(record.networks, families, strict=True)), is_guarded=not table)
+    families = {name: families_of(network) for name, network in record.networks.items()}
+    _probe(observed, record, families, is_guarded=not table)
     steps, conflicts = _out_of_place(observed, record)
-    server = _ServerInquiry(record.networks).result()  # after the gateway was asked: the server hears its answer, too
+    # After the gateway was asked: the server receives its answer, too.
+    server = _ServerInquiry(tuple(record.networks.values())).result()
     checks: list[Check] = []
-    for network, heard in zip(record.networks, families, strict=True):
+    for name, network in record.networks.items():
         port = observed.link(network.guest_port)
         checks += judge(
             Evidence(
                 network=network,
                 observed=observed,
-                steps=steps.get(network.name, ()),
-                conflict=conflicts.get(network.name, ""),
+                hops=binding_of(network.binding).hops(network),
+                steps=steps.get(name, ()),
+                conflict=conflicts.get(name, ""),
                 table=table,
                 server=server,
                 is_heard=port is not None and port.index in listened,
-                families=heard,
+                families=families[name],
             )
         )
     return tuple(dict.fromkeys(checks))  # what several networks share is said once
@@ -102,8 +105,8 @@ def _out_of_place(observed: Namespace, record: Record) -> tuple[dict[str, tuple[
     """What `prestart` would do to each network, and for which it would refuse to do anything; both by name."""
     steps: dict[str, tuple[Step, ...]] = {}
     conflicts: dict[str, str] = {}
-    ports = {network.guest_port for network in record.networks}
-    for network in record.networks:
+    ports = {network.guest_port for network in record.networks.values()}
+    for network in record.networks.values():
         others = ports - {network.guest_port}
         try:
             plan = plan_setup(observed, [network])
@@ -123,41 +126,45 @@ def _is_about(step: Step, devices: set[str]) -> bool:
     return isinstance(step, SetSysctl) and step.link in devices
 
 
+_TABLE_GONE = {
+    BRIDGE: "our table is gone: the guest is held to nothing, and foreign DHCP reaches it",
+    INET: "our table of the inet family is gone: nothing is translated for the guest",
+    NETDEV: "our table of the netdev family is gone: no frame is forwarded between guest and network",
+}
+
+
 def _table_problem(observed: Namespace, record: Record) -> str:
-    if not observed.table:
-        return "our table is gone: the guest is held to nothing, and foreign DHCP reaches it"
-    wanted = digest_of(ruleset_of(record.networks, state.copy_of(record)))
-    translates = any(network.masquerade for network in record.networks)
-    if translates and not observed.translation:
-        return "our table of the inet family is gone: nothing is translated for the guest"
-    there = (observed.table, observed.translation)
-    loaded = tuple(digest.removesuffix(EDITED) for digest in there)
-    if loaded != (wanted, wanted if translates else ""):
+    tables = wanted_tables(record.networks.values(), copy_of(record))
+    faults = table_faults(observed, tables)
+    for family, digest in faults.items():
+        if not digest:
+            return _TABLE_GONE[family]
+    if any(digest.removesuffix(EDITED) != digest_of(tables.get(family, "")) for family, digest in faults.items()):
         return "our table is not the one of this set-up"
-    return "" if there == loaded else "rules of our table were changed or deleted since it was loaded"
+    return "rules of our table were changed or deleted since it was loaded" if faults else ""
 
 
-def _probe(observed: Namespace, networks: Sequence[tuple[VMNetwork, Sequence[Family]]], *, is_guarded: bool) -> None:
+def _probe(observed: Namespace, record: Record, families: Mapping[str, Sequence[Family]], *, is_guarded: bool) -> None:
     """Ask what each network answers. An interface through which nothing can pass is not asked.
 
     `is_guarded` says that our table keeps from the guest what is not meant for it.
     """
     parties = []
     with contextlib.ExitStack() as stack:
-        for network, families in networks:
+        for name, network in record.networks.items():
             nic, port = observed.link(network.pod.name), observed.link(network.guest_port)
             wanted = {Side.NODE: (network.pod.name, nic, ""), Side.GUEST: (network.guest_port, port, network.mac)}
             sockets = {}
-            for side, (name, link, expected_mac) in wanted.items():
-                if trouble_of(link, name):
+            for side, (device, link, expected_mac) in wanted.items():
+                if trouble_of(link, device):
                     continue
                 with contextlib.suppress(TransportError):  # gone since we looked
-                    sockets[side] = stack.enter_context(ProbeSocket(name, expected_mac))
+                    sockets[side] = stack.enter_context(ProbeSocket(device, expected_mac))
             inquiries: list[Inquiry] = [
                 Inquiry6(network, family, _mac_of(port), is_guarded=is_guarded)
                 if family.is_ipv6
                 else Inquiry4(network, family, _mac_of(port))
-                for family in families
+                for family in families[name]
             ]
             parties.append((inquiries, sockets))
         ask(parties)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from launcher.doctor.targets import Family
+from netsetup.bindings.binding import Hops
 from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.steps import Step
@@ -79,6 +80,8 @@ class Evidence:
     """All that is known of one network."""
 
     network: VMNetwork
+    hops: Hops
+    """What its binding says of each device when nothing is wrong."""
     observed: Namespace
     steps: tuple[Step, ...]
     """What `prestart` would do to this network's devices."""

@@ -36,7 +36,7 @@ def guest(evidence: Evidence, family: Family) -> Iterator[Check]:
         yield ok(Hop.GUEST, f"it has a carrier; {heard}")
     elif evidence.server.problem:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, and no DHCP server could have given it that")
-    elif answers.holders and not network.masquerade:
+    elif answers.holders and not network.guest.is_routed:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, which another host has")
     elif _uses_the_other_alone(evidence, family):
         yield ok(Hop.GUEST, f"it uses IPv4 alone: it has not asked for {address}, at which nobody reaches it")
@@ -99,12 +99,12 @@ def pod_network(evidence: Evidence, family: Family) -> Iterator[Check]:
         yield wrong(
             Hop.POD_NETWORK, f"another {family.dhcp} server, {server} at MAC {mac}, answers to the VM's MAC", advice
         )
-    routers = [] if evidence.network.masquerade else sorted(_foreign_routers(family))
+    routers = [] if evidence.network.guest.is_routed else sorted(_foreign_routers(family))
     for router, mac in routers:
         yield wrong(Hop.POD_NETWORK, f"another router, {router} at MAC {mac}, advertises itself", advice)
     if not answers.holders and not answers.servers and not routers:
         others = f", and no other {family.dhcp} server{' or router' if family.is_ipv6 else ''} answers"
-        yield ok(Hop.POD_NETWORK, f"nobody else has {address}{'' if evidence.network.masquerade else others}")
+        yield ok(Hop.POD_NETWORK, f"nobody else has {address}{'' if evidence.network.guest.is_routed else others}")
 
 
 def _foreign_routers(family: Family) -> set[tuple[str, str]]:
@@ -161,7 +161,7 @@ def _unreached(evidence: Evidence, family: Family) -> Check:
     """No IP packet came back: the node's fault only if the node could know where the VM is."""
     if family.answers.holders:
         return unseen(Hop.NODE, f"another host has {family.outer_address}, and answers may go there")
-    if not _is_there(evidence, family) and not evidence.network.masquerade:
+    if not _is_there(evidence, family) and not evidence.network.guest.is_routed:
         return unseen(Hop.NODE, f"the guest does not answer for {family.address}, so the node may not find it")
     finding = f"{family.gateway} is there, but no IP packet comes back from it or from behind it"
     advice = (

@@ -1,8 +1,8 @@
 """What `doctor` asks on the wire about one network, and what the answers mean. Pure: frames in, frames out.
 
-On the pod's interface questions are asked as the VM would ask them, with its MAC and address (in the masquerade binding
-as the pod would, with its own), so that the node sees nobody new. On the guest's port they are asked so that no answer
-of theirs changes what the guest knows. What the two IP families have in common is here.
+On the pod's interface questions are asked as the VM would ask them, with its MAC and address (where the pod
+is its router, with the pod's own), so that the node sees no new host. On the guest's port they are such that no answer
+changes the guest's neighbour cache. What the two IP families have in common is here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Inquiry(ABC):
     def __init__(self, network: VMNetwork, family: Family, port_mac: str) -> None:
         """`port_mac` is the guest port's own MAC. What is heard goes into the family's answers."""
         self.answers = family.answers
-        self._routed = network.masquerade is not None
+        self._routed = network.guest.is_routed
         self._mac = parse_mac(network.mac)
         self._address = family.packed(family.address)
         self._port_mac = parse_mac(port_mac)

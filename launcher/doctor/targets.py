@@ -10,9 +10,9 @@ from ipaddress import ip_network
 from dhcp.wire.addresses import parse_ipv4
 from dhcp.wire.addresses6 import parse_ipv6
 from launcher.dhcpconfig.ipv4 import routes_of
-from netsetup.gateway_mac import permanent_mac, router6_of
 from netsetup.model.kernel import AF_INET, AF_INET6, Route
 from netsetup.model.vm_network import VMNetwork
+from netsetup.routing import permanent_mac, router6_of
 
 BEYOND = "198.51.100.1"
 """TEST-NET-2 (RFC 5737): nobody's, hence a destination of which the first router alone can tell something."""
@@ -72,7 +72,7 @@ class Family:
     address: str
     """The VM's; empty where it is served none."""
     outer_address: str
-    """That by which the node knows the VM: its own, or in the masquerade binding the pod's."""
+    """That by which the node knows the VM: its own, or the pod's where that is its router."""
     gateway: str = ""
     """That of the default route if there is one; empty without any."""
     beyond: str = ""
@@ -102,19 +102,19 @@ class Family:
 def families_of(network: VMNetwork) -> tuple[Family, ...]:
     """The families that the VM is served; where that is none, IPv4 without an address, so that it is listened to."""
     families = []
-    if network.address4 or not network.serves6:
+    if network.guest.address4 or not network.serves6:
         families.append(_ipv4(network))
-    if network.address6 and network.serves6:
-        families.append(_ipv6(network, network.address6.address))
+    if network.guest.address6 and network.serves6:
+        families.append(_ipv6(network, network.guest.address6.address))
     return tuple(families)
 
 
 def _ipv4(network: VMNetwork) -> Family:
     outer_address = next((address.address for address in network.pod.global_addresses(AF_INET)), "")
-    if network.address4 is None:
+    if network.guest.address4 is None:
         return Family(False, "", outer_address)
     routes = [route for route in routes_of(network.pod) if route.gateway]
-    family = Family(False, network.address4.address, outer_address)
+    family = Family(False, network.guest.address4.address, outer_address)
     return _through(routes[-1], routes, family, network) if routes else family  # the default one comes last
 
 

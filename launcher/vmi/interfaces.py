@@ -11,7 +11,6 @@ from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.model import (
     DEFAULT_INTERFACE,
-    Binding,
     DHCPOptions,
     InterfaceSpec,
     LinkState,
@@ -20,9 +19,15 @@ from launcher.vmi.model import (
     Port,
     Protocol,
 )
+from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
+from netsetup.errors import InvalidRequest
+from netsetup.mac import parse_guest_mac
+from netsetup.model.private_network import parse_vm_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from netsetup.bindings.binding import Binding
 
 MODELS: tuple[NicModel, ...] = ("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139")
 PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
@@ -35,12 +40,9 @@ ACPI_INDEX_MAXIMUM = 16383
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
 PORT_RANGES_MAXIMUM = 10
-MASQUERADE_BRIDGE_MAC = "02:00:00:00:00:00"
+BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "slirp", "binding")
+"""Of an interface in the manifest; the last one names any other binding."""
 
-_MAC_FORMS = re.compile(
-    r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}",
-    re.IGNORECASE,
-)
 # dev_valid_name() of the kernel.
 _INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
@@ -115,9 +117,15 @@ def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Netw
 def _interface(
     interface: source.Interface, path: str, network: source.Network, network_path: str, queues: int
 ) -> InterfaceSpec:
-    binding = _binding(interface, path)
-    if binding == "masquerade" and network.pod is None:
-        raise ManifestError(f"{path}.masquerade", "is for the pod network alone")
+    name, binding_path = _binding(interface, path)
+    try:
+        binding = binding_of(name)
+    except UnknownBinding:
+        raise ManifestError(binding_path, f"is not supported; the bindings are: {', '.join(binding_names())}") from None
+    except InvalidRequest as error:
+        raise ManifestError(binding_path, str(error)) from None
+    if binding.is_private and network.pod is None:
+        raise ManifestError(binding_path, "is for the pod network alone")
     model = choose(f"{path}.model", interface.model or "virtio", MODELS)
     state = interface.state or "up"
     check_positive(f"{path}.bootOrder", interface.boot_order)
@@ -128,7 +136,7 @@ def _interface(
     pod = network.pod or source.PodNetwork()
     return InterfaceSpec(
         name=interface.name,
-        binding=binding,
+        binding=name,
         model=model,
         mac=_mac(f"{path}.macAddress", interface.mac_address, binding),
         pod_network=network.pod is not None,
@@ -146,31 +154,23 @@ def _interface(
     )
 
 
-def _binding(interface: source.Interface, path: str) -> Binding:
-    for name in ("sriov", "macvtap", "passt", "slirp", "binding"):
-        if getattr(interface, name) is not None:
-            raise ManifestError(f"{path}.{name}", "is not supported: the bindings are bridge and masquerade")
-    if (interface.bridge is None) == (interface.masquerade is None):
-        raise ManifestError(path, "must have exactly one of the bindings bridge and masquerade")
-    return "masquerade" if interface.bridge is None else "bridge"
+def _binding(interface: source.Interface, path: str) -> tuple[str, str]:
+    """The binding's name and the path of the field that names it."""
+    named = [name for name in BINDING_FIELDS if getattr(interface, name) is not None]
+    if len(named) != 1:
+        raise ManifestError(path, f"must have exactly one binding, of these: {', '.join(binding_names())}")
+    if interface.binding is not None:
+        return interface.binding.name, f"{path}.binding.name"
+    return named[0], f"{path}.{named[0]}"
 
 
 def _mac(path: str, text: str | None, binding: Binding) -> str | None:
-    """The MAC address in lower case with colons, from any of the usual spellings."""
     if not text:
         return None
-    check_match(path, text, _MAC_FORMS, "must be six bytes such as 02:00:00:00:00:01")
-    digits = re.sub(r"[:.-]", "", text.lower())
-    mac = ":".join(digits[i : i + 2] for i in range(0, 12, 2))
-    if int(mac[:2], 16) & 1:
-        raise ManifestError(path, f"must not be a multicast address, is {mac}")
-    if mac == "00:00:00:00:00:00":
-        raise ManifestError(path, "must not be all zero")
-    if mac.startswith("fe:"):
-        raise ManifestError(path, f"must not begin with fe, which libvirt keeps for its own taps, is {mac}")
-    if binding == "masquerade" and mac == MASQUERADE_BRIDGE_MAC:
-        raise ManifestError(path, f"must not be {mac}, which is the bridge's own")
-    return mac
+    try:
+        return parse_guest_mac(text, binding.reserved_mac)
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from None
 
 
 def _ports(path: str, ports: Sequence[source.PortSource]) -> tuple[Port, ...]:
@@ -192,8 +192,8 @@ def _port_ranges(path: str, interface: source.Interface, binding: Binding) -> tu
     here, ranges = f"{path}.portRanges", interface.port_ranges or []
     if not ranges:
         return ()
-    if binding != "masquerade":
-        raise ManifestError(here, "is for the masquerade binding alone")
+    if not binding.is_private:
+        raise ManifestError(here, "is for bindings with a network of the VM's own, such as masquerade")
     if interface.ports:
         raise ManifestError(here, "must not be given together with ports")
     if len(ranges) > PORT_RANGES_MAXIMUM:
@@ -246,21 +246,16 @@ def _ipv4(path: str, text: str) -> str:
 
 
 def _vm_network(path: str, text: str | None, version: int) -> str | None:
-    """The guest's network of the masquerade binding; it must hold a gateway and a guest."""
+    """The guest's network behind the pod; it must have room for a gateway and a guest."""
     if not text:
         return None
     address, slash, prefix = text.partition("/")
     if version == 4:
         address = _ipv4(path, address)
     try:
-        network = ipaddress.ip_network(f"{address}{slash}{prefix}", strict=False)
-    except ValueError:
-        raise ManifestError(path, f"must be a network such as 10.0.2.0/24, is `{text}`") from None
-    if network.version != version:
-        raise ManifestError(path, f"must be an IPv{version} network, is `{text}`")
-    if network.max_prefixlen - network.prefixlen < 2:
-        raise ManifestError(path, f"is too small, must be /{network.max_prefixlen - 2} or larger")
-    return str(network)
+        return parse_vm_network(f"{address}{slash}{prefix}", version)
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from None
 
 
 def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from os import PathLike
 
-Binding = Literal["bridge", "masquerade"]
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
 Cache = Literal["none", "writethrough", "writeback"]
@@ -43,7 +42,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the guest that masquerade forwards to it, or a range of them."""
+    """A port that is forwarded to the guest, or a range of them."""
 
     port: int
     protocol: Protocol = "TCP"
@@ -71,7 +70,8 @@ class InterfaceSpec:
     """One network interface of the guest together with the network that it is attached to."""
 
     name: str
-    binding: Binding = "bridge"
+    binding: str = "bridge"
+    """The binding's name (`netsetup.bindings.registry`)."""
     model: NicModel = "virtio"
     mac: str | None = None
     """Lower case, colons; None leaves the choice to the hook."""
@@ -91,7 +91,7 @@ class InterfaceSpec:
     ports: tuple[Port, ...] = ()
     dhcp_options: DHCPOptions = DHCPOptions()
     vm_network: str | None = None
-    """The guest's IPv4 network in the masquerade binding, canonical CIDR."""
+    """The guest's IPv4 network behind the pod, canonical CIDR."""
     vm_network6: str | None = None
     """The same for IPv6."""
     mtu: int = 0
@@ -99,7 +99,12 @@ class InterfaceSpec:
     sidecar: bool = False
     """Whether Istio's proxy takes the pod's traffic, so that only what bypasses it is forwarded from outside."""
     kept_ports: tuple[int, ...] = ()
-    """TCP ports of the pod's loopback address that masquerade leaves to the launcher."""
+    """TCP ports of the pod's loopback address that stay the launcher's, whatever is forwarded."""
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether its network is the pod's primary one."""
+        return self.pod_network or self.multus_default
 
 
 DEFAULT_INTERFACE = InterfaceSpec(name="default")

@@ -23,7 +23,7 @@ Quantity = str | int | float
 """A Kubernetes quantity before it is parsed, e.g. `128Mi`."""
 
 
-class Record(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class StrictObject(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """What all objects of the schema have in common."""
 
 
@@ -36,12 +36,12 @@ class Metadata(msgspec.Struct, kw_only=True):
     annotations: dict[str, str] | None = None
 
 
-class Feature(Record):
+class Feature(StrictObject):
     name: str
     policy: str | None = None
 
 
-class Processor(Record):
+class Processor(StrictObject):
     cores: int | None = None
     sockets: int | None = None
     threads: int | None = None
@@ -49,30 +49,30 @@ class Processor(Record):
     features: list[Feature] | None = None
 
 
-class Memory(Record):
+class Memory(StrictObject):
     guest: Quantity | None = None
 
 
-class Resources(Record):
+class Resources(StrictObject):
     requests: dict[str, Quantity] | None = None
     limits: dict[str, Quantity] | None = None
     overcommit_guest_overhead: object = None
 
 
-class Machine(Record):
+class Machine(StrictObject):
     type: str | None = None
 
 
-class BIOS(Record):
+class BIOS(StrictObject):
     use_serial: bool | None = None
 
 
-class Bootloader(Record):
+class Bootloader(StrictObject):
     bios: BIOS | None = None
     efi: object = None
 
 
-class KernelContainer(Record):
+class KernelContainer(StrictObject):
     """In a cluster the image's files; the launcher takes the paths from its own file system."""
 
     kernel_path: str | None = None
@@ -82,33 +82,33 @@ class KernelContainer(Record):
     image_pull_secret: object = None
 
 
-class KernelBootSource(Record):
+class KernelBootSource(StrictObject):
     kernel_args: str | None = None
     container: KernelContainer | None = None
 
 
-class FirmwareSource(Record):
+class FirmwareSource(StrictObject):
     uuid: str | None = None
     serial: str | None = None
     bootloader: Bootloader | None = None
     kernel_boot: KernelBootSource | None = None
 
 
-class Switch(Record):
+class Switch(StrictObject):
     enabled: bool | None = None
 
 
-class Features(Record):
+class Features(StrictObject):
     acpi: Switch | None = None
 
 
-class TimerSource(Record):
+class TimerSource(StrictObject):
     present: bool | None = None
     tick_policy: str | None = None
     track: str | None = None
 
 
-class Timers(Record):
+class Timers(StrictObject):
     hpet: TimerSource | None = None
     kvm: TimerSource | None = None
     pit: TimerSource | None = None
@@ -116,23 +116,23 @@ class Timers(Record):
     hyperv: TimerSource | None = None
 
 
-class UTC(Record):
+class UTC(StrictObject):
     offset_seconds: int | None = None
 
 
-class ClockSource(Record):
+class ClockSource(StrictObject):
     utc: UTC | None = None
     timezone: str | None = None
     timer: Timers | None = None
 
 
-class DiskTarget(Record):
+class DiskTarget(StrictObject):
     bus: str | None = None
     readonly: bool | None = None
     pci_address: str | None = None
 
 
-class DiskSource(Record):
+class DiskSource(StrictObject):
     name: str
     disk: DiskTarget | None = None
     cdrom: DiskTarget | None = None
@@ -143,39 +143,43 @@ class DiskSource(Record):
     io: str | None = None
 
 
-class PortSource(Record):
+class PortSource(StrictObject):
     port: int
     protocol: str | None = None
     name: str | None = None
 
 
-class PortRange(Record):
+class PortRange(StrictObject):
     start: int
     end: int
     protocol: str | None = None
 
 
-class PrivateOption(Record):
+class PrivateOption(StrictObject):
     option: int
     value: str
 
 
-class DHCPOptionsSource(Record):
+class DHCPOptionsSource(StrictObject):
     boot_file_name: str | None = None
     tftp_server_name: str | None = None
     ntp_servers: list[str] | None = None
     private_options: list[PrivateOption] | None = None
 
 
-class Interface(Record):
+class PluginBinding(StrictObject):
     name: str
-    bridge: Record | None = None
-    masquerade: Record | None = None
+
+
+class Interface(StrictObject):
+    name: str
+    bridge: StrictObject | None = None
+    masquerade: StrictObject | None = None
     sriov: object = None
     macvtap: object = None
     passt: object = None
     slirp: object = None
-    binding: object = None
+    binding: PluginBinding | None = None
     mac_address: str | None = None
     model: str | None = None
     state: str | None = None
@@ -187,10 +191,10 @@ class Interface(Record):
     dhcp_options: DHCPOptionsSource | None = None
 
 
-class Devices(Record):
+class Devices(StrictObject):
     disks: list[DiskSource] | None = None
     interfaces: list[Interface] | None = None
-    rng: Record | None = None
+    rng: StrictObject | None = None
     autoattach_pod_interface: bool | None = None
     autoattach_serial_console: bool | None = None
     autoattach_mem_balloon: bool | None = None
@@ -198,7 +202,7 @@ class Devices(Record):
     network_interface_multiqueue: bool | None = None
 
 
-class Domain(Record):
+class Domain(StrictObject):
     devices: Devices | None = None
     machine: Machine | None = None
     cpu: Processor | None = None
@@ -209,17 +213,17 @@ class Domain(Record):
     clock: ClockSource | None = None
 
 
-class PodNetwork(Record):
+class PodNetwork(StrictObject):
     vm_network_cidr: str | None = msgspec.field(name="vmNetworkCIDR", default=None)
     vm_network_cidr6: str | None = msgspec.field(name="vmIPv6NetworkCIDR", default=None)
 
 
-class MultusNetwork(Record):
+class MultusNetwork(StrictObject):
     network_name: str
     default: bool | None = None
 
 
-class Network(Record):
+class Network(StrictObject):
     name: str
     pod: PodNetwork | None = None
     multus: MultusNetwork | None = None
@@ -231,7 +235,7 @@ class Volume(msgspec.Struct, kw_only=True):
     name: str
 
 
-class Spec(Record):
+class Spec(StrictObject):
     domain: Domain
     networks: list[Network] | None = None
     volumes: list[Volume] | None = None
@@ -268,7 +272,7 @@ class Status(msgspec.Struct, rename="camel", kw_only=True):
     migration_transport: str | None = None
 
 
-class Manifest(Record):
+class Manifest(StrictObject):
     api_version: str
     kind: str
     metadata: Metadata

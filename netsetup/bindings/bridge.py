@@ -1,27 +1,42 @@
-"""The bridge binding, pure: which devices it needs, how a pod gets there and how it gets back.
+"""The bridge binding: the VM has the pod's own addresses. Pure.
 
-    node ── eth0 (another MAC, no address) ── k6t-eth0 (keeps the address, is deaf) ── tap0 ── VM (the pod's MAC and IP)
-
-What is already as it should be takes no step, so the plan of a pod that is set up, or put back, is empty, and a plan
-made half-way leads on from there.
+node ── eth0 (another MAC, no address) ── k6t-eth0 (keeps the address, answers nobody) ── tap0 ── VM (pod's MAC, IP)
 """
 
-import binascii
+import dataclasses
+from typing import Final
 
-from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.kernel import AF_INET, AF_INET6, ALIAS, SCOPE_HOST, SCOPE_LINK, Address, Link, Namespace
-from netsetup.model.pod_interface import PodInterface
-from netsetup.model.vm_network import IPV6_MIN_MTU, VMNetwork
+from netsetup.admission import pod_interface, require_bridge_port
+from netsetup.bindings.binding import Hops
+from netsetup.bindings.devices import (
+    ADDR_GEN_MODE_NONE,
+    allow_list,
+    bridge_name,
+    bridge_steps,
+    device_release_steps,
+    guest_mac,
+    guest_port_steps,
+    has_ipv6,
+    new_network,
+    own_nic,
+    plug_steps,
+    require_bridge_name_free,
+    require_nic,
+    tap_element,
+)
+from netsetup.bindings.restore import changes_since, restore_steps
+from netsetup.errors import InvalidRequest
+from netsetup.mac import local_mac
+from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_NODAD, SCOPE_HOST, Address, Namespace
+from netsetup.model.pod_interface import PodInterface, Resolver
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
+from netsetup.nft.isolation import bridged_rules
+from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import (
-    AddAddress,
-    CreateBridge,
-    CreateTap,
     DeleteAddress,
-    DeleteLink,
     DeleteRoute,
-    PinMac,
     SetAddrGenMode,
-    SetAlias,
     SetLearning,
     SetMac,
     SetMaster,
@@ -32,22 +47,41 @@ from netsetup.steps import (
     sysctl_steps,
 )
 
-ADDR_GEN_MODE_NONE = 1
-IFA_F_TEMPORARY = 0x01
-IFA_F_NODAD = 0x02
+is_private: Final = False
+reserved_mac: Final = ""
+
 IFA_F_NOPREFIXROUTE = 0x200
 DAD_SETTINGS = ("/accept_dad", "/dad_transmits")
-IFNAME_MAX = 15
+
+interface_element = tap_element
 
 
-def bridge_name(pod_interface: str) -> str:
-    """``k6t-eth0``, as KubeVirt names it; a long name is replaced by its hash to stay within 15 characters."""
-    name = f"k6t-{pod_interface}"
-    if len(name) <= IFNAME_MAX:
-        return name
-    import hashlib
+def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
+    """See `binding.Binding`. Raises UnsupportedInterface for an interface that cannot be a port of a bridge."""
+    pod = pod_interface(observed, request.pod_interface, resolver)
+    require_bridge_port(observed, pod.link)
+    bridge = bridge_name(pod.name)
+    require_bridge_name_free(observed, bridge, derived_mac("bridge", pod))
+    if pod.link.master:
+        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
+        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
+    return new_network(observed, pod, request, guest_of(pod, *guest_mac(request, pod.link.mac)), bridge=bridge)
 
-    return f"k6t-{hashlib.sha256(pod_interface.encode()).hexdigest()[:11]}"
+
+def guest_of(pod: PodInterface, mac: str, mac_source: str) -> Guest:
+    """The VM has the first addresses of the pod interface, and its routes."""
+    return Guest(mac, mac_source, pod.main_address(AF_INET), pod.main_address(AF_INET6))
+
+
+def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
+    """New addresses, routes and neighbours come behind what was there, so the VM keeps its address."""
+    pod = changes_since(observed, network.pod)
+    return dataclasses.replace(network, pod=pod, guest=guest_of(pod, network.guest.mac, network.guest.mac_source))
+
+
+def other_settings(observed: Namespace) -> tuple[str, ...]:
+    """None."""
+    return ()
 
 
 def derived_mac(role: str, pod: PodInterface) -> str:
@@ -56,54 +90,21 @@ def derived_mac(role: str, pod: PodInterface) -> str:
     return local_mac(f"{role} {pod.link.mac} {address}")
 
 
-def local_mac(name: str) -> str:
-    """A locally administered unicast MAC that is always the same for one name."""
-    seed = name.encode()
-    # Checksums tell near inputs apart for certain, and loading OpenSSL for a hash would take 3 ms.
-    octets = bytearray(binascii.crc_hqx(seed, 0).to_bytes(2, "big") + binascii.crc32(seed).to_bytes(4, "big"))
-    octets[0] = octets[0] & 0xFC | 0x02
-    return octets.hex(":")
+def rules(network: VMNetwork) -> NetworkRules:
+    """The guest may use every address of the pod interface."""
+    return bridged_rules(allow_list(network, network.pod.addresses), network.pod.name)
 
 
-def adopt(observed: Namespace, name: str, bridge: str) -> Link | None:
-    """The device that stands under the guest port's name, if the plan may use it.
-
-    Raises DeviceConflict for one that somebody else is using: it has an address, or is a port of another bridge.
-    """
-    link = observed.link(name)
-    if link is None or link.alias.startswith(ALIAS):
-        return None
-    addresses = [a for a in observed.addresses_of(link.index) if a.scope != SCOPE_LINK]
-    if addresses:
-        raise DeviceConflict(
-            f"{name}: in use, it has the address {addresses[0].cidr}; remove it or name another guest port"
-        )
-    master = next((other.name for other in observed.links if other.index == link.master), "")
-    if link.master and master != bridge:
-        raise DeviceConflict(
-            f"{name}: in use, it is a port of {master or link.master}; release it or name another guest port"
-        )
-    return link
-
-
-def is_our_bridge(link: Link, mac: str) -> bool:
-    """Known by its alias; between the request that makes it and the one that sets the alias, by the `mac` it gets."""
-    return link.kind == "bridge" and (link.alias.startswith(ALIAS) or link.mac == mac)
-
-
-def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> None:
-    """Raises DeviceConflict when a device that is not our bridge has its name."""
-    link = observed.link(name)
-    if link and not is_our_bridge(link, mac):
-        kind = link.kind or "device"
-        raise DeviceConflict(f"{name}: a {kind} of that name is in the way and is not ours; remove or rename it")
-
-
-def require_mtu(mtu: int, pod: PodInterface) -> int:
-    """The guest's MTU. Raises InvalidRequest for one larger than the link carries."""
-    if mtu > pod.link.mtu:
-        raise InvalidRequest(f"{pod.name}: MTU {mtu} is larger than the interface's {pod.link.mtu}")
-    return min(mtu, pod.mtu) if mtu else pod.mtu
+def hops(network: VMNetwork) -> Hops:
+    """See `binding.Binding`."""
+    name, bridge = network.pod.name, network.bridge
+    kept = ", ".join(a.address for a in (network.guest.address4, network.guest.address6) if a)
+    return Hops(
+        pod_nic="has no address left",
+        bridge_port=f"{name} is a port of {bridge} and learns no MAC",
+        bridge=f"has {kept}" if kept else "needs no address",
+        guest_port=f"a port of {bridge} with the VM's MAC pinned",
+    )
 
 
 # --- there ------------------------------------------------------------------------------------------------------------
@@ -122,68 +123,7 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     return steps + guest_port_steps(observed, network)
 
 
-def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
-    """The bridge, made and marked as ours. Raises DeviceConflict when something else has its name."""
-    require_bridge_name_free(observed, network.bridge, mac)
-    bridge = observed.link(network.bridge)
-    steps: list[Step] = [CreateBridge(network.bridge, mac, network.mtu)] if bridge is None else []
-    if bridge and bridge.mtu != network.mtu:
-        steps.append(SetMtu(network.bridge, network.mtu))
-    if bridge is None or not bridge.alias:
-        steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
-    return steps
-
-
-def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
-    """The guest port, made if it has to be, and set. Raises DeviceConflict when somebody else is using it."""
-    steps: list[Step] = []
-    port = observed.link(network.guest_port)
-    adopt(observed, network.guest_port, network.bridge)
-    if port is None:
-        steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}", network.queues))
-    if port is None or port.mtu != network.mtu:
-        steps.append(SetMtu(network.guest_port, network.mtu))
-    if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
-        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
-    return steps
-
-
-def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
-    """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
-    steps: list[Step] = []
-    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
-    if bridge is None or not bridge.up:
-        steps.append(SetUp(network.bridge, True))
-    present = observed.addresses_of(bridge.index) if bridge else ()
-    there, wanted = {a.key for a in present}, {a.key for a in addresses}
-    # What is there beyond them is of an interface that the CNI has made anew since.
-    steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
-    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in there]
-    if port is None or bridge is None or port.master != bridge.index:
-        steps.append(SetMaster(network.guest_port, network.bridge))
-    if port is None or (port.index, network.mac) not in observed.forwarding_entries:
-        steps.append(PinMac(network.guest_port, network.mac))
-    if port is None or not port.up:
-        steps.append(SetUp(network.guest_port, True))
-    return steps
-
-
-def own_nic(observed: Namespace, pod: PodInterface) -> Link | None:
-    """The pod interface; None when the CNI has taken it away since it was recorded, or has made another one of its name
-    (DEL and ADD): what that one has is for nobody to put back."""
-    nic = observed.link(pod.name)
-    return nic if nic and nic.index == pod.link.index else None
-
-
-def require_nic(observed: Namespace, network: VMNetwork) -> Link:
-    """The pod interface. Raises InvalidRequest when it has gone since it was recorded, as after a CNI's DEL."""
-    nic = observed.link(network.pod.name)
-    if nic is None:
-        raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
-    return nic
-
-
-def move_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The address moves from the pod interface to the bridge, and the interface becomes a port."""
     bridge, nic = observed.link(network.bridge), require_nic(observed, network)
     steps = plug_steps(observed, network, _kept(network))
@@ -227,7 +167,7 @@ def _kept(network: VMNetwork) -> list[Address]:
 
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
-    """The devices: the pod interface leaves the bridge with its MAC, ours go, an adopted guest port is as it was."""
+    """The pod interface leaves the bridge with its MAC, our devices go, and it gets back what it had."""
     steps: list[Step] = []
     bridge = observed.link(network.bridge)
     nic, original = own_nic(observed, network.pod), network.pod.link
@@ -238,28 +178,5 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps.append(SetMac(nic.name, original.mac))
     if nic and nic.mtu != original.mtu:
         steps.append(SetMtu(nic.name, original.mtu))
-    return steps + device_release_steps(observed, network, derived_mac("bridge", network.pod))
-
-
-def device_release_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
-    """Our devices go, the bridge with this `mac` among them; an adopted guest port is as it was."""
-    steps: list[Step] = []
-    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
-    if port and network.adopted:
-        if bridge and port.master == bridge.index:
-            steps.append(SetMaster(port.name, ""))
-        if port.mtu != network.adopted.mtu:
-            steps.append(SetMtu(port.name, network.adopted.mtu))
-        if port.up != network.adopted.up:
-            steps.append(SetUp(port.name, network.adopted.up))
-        steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
-    elif port and port.alias.startswith(ALIAS):
-        steps.append(DeleteLink(port.name))
-    if bridge and is_our_bridge(bridge, mac):
-        steps.append(DeleteLink(bridge.name))
-    return steps
-
-
-def has_ipv6(observed: Namespace, name: str) -> bool:
-    """Whether the kernel has IPv6 for an interface, be it switched on or off."""
-    return observed.sysctl(f"net/ipv6/conf/{name}/disable_ipv6") is not None
+    steps += device_release_steps(observed, network, derived_mac("bridge", network.pod))
+    return steps + restore_steps(observed, network.pod)

@@ -1,4 +1,4 @@
-"""The masquerade binding, pure: the VM has a network of its own behind the pod's address, and the pod is its router.
+"""The masquerade binding: the VM has a network of its own behind the pod's address, and the pod is its router. Pure.
 
     node ── eth0 (untouched) ═ translation ═ k6t-eth0 (10.0.2.1, fd10:0:2::1) ── tap0 ── VM (10.0.2.2, fd10:0:2::2)
 
@@ -8,22 +8,29 @@ learnt from routers through all interfaces whose accept_ra is not 2 (Documentati
 comes first when setting up, and last when putting back.
 """
 
-from dataclasses import replace
+import dataclasses
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from netsetup.bindings.bridge import (
-    IFA_F_NODAD,
+from netsetup.admission import pod_interface
+from netsetup.bindings.binding import Hops
+from netsetup.bindings.devices import (
+    allow_list,
+    bridge_name,
     bridge_steps,
     device_release_steps,
+    guest_mac,
     guest_port_steps,
     has_ipv6,
-    local_mac,
+    new_network,
     own_nic,
     plug_steps,
+    require_bridge_name_free,
     require_nic,
+    tap_element,
 )
 from netsetup.errors import InvalidRequest
+from netsetup.mac import local_mac
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -31,6 +38,7 @@ from netsetup.model.kernel import (
     FORCE_FORWARDING,
     FORWARDING4,
     FORWARDING6,
+    IFA_F_NODAD,
     IFF_LOOPBACK,
     TABLE_MAIN,
     Address,
@@ -38,11 +46,21 @@ from netsetup.model.kernel import (
     Namespace,
     Rule,
 )
-from netsetup.model.pod_interface import PodInterface
-from netsetup.model.vm_network import IPV6_MIN_MTU, MASQUERADE_MAC, Masquerade, VMNetwork, canonical
-from netsetup.nft.nat import LOOPBACK
+from netsetup.model.pod_interface import PodInterface, Resolver
+from netsetup.model.private_network import PrivateNetwork
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
+from netsetup.nft.isolation import routed_rules
+from netsetup.nft.nat import LOOPBACK, Side, Translation, nat_counters, nat_rules
+from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps
 
+is_private: Final = True
+reserved_mac: Final = "02:00:00:00:00:00"
+"""The bridge's: the same in every pod, so that a guest that moves finds its router again."""
+
+LINK_LOCAL: Final = "fe80::ff:fe00:0"
+"""What the kernel makes of that MAC (RFC 4291 appendix A): the router's address in advertisements."""
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
 PROTO_RA: Final = 9
 """Routes that a router advertisement has brought (RTPROT_RA)."""
@@ -57,21 +75,43 @@ CHANGED: Final = (
 """The settings of the pod interface that a set-up may change, in the order in which they are put back."""
 
 
-def require_possible(observed: Namespace, pod: PodInterface, wanted: Masquerade, bridge: str) -> Masquerade:
-    """What was asked for, with networks in canonical form.
+interface_element = tap_element
 
-    Raises InvalidRequest when the pod has no address, or when the VM's network holds something that the pod knows
+
+def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
+    """See `binding.Binding`.
+
+    Raises InvalidRequest when the pod has no address, or when the VM's network holds something that the pod reaches
     elsewhere: then the VM could not reach it.
     """
-    networks = canonical(wanted)
+    pod = pod_interface(observed, request.pod_interface, resolver)
+    bridge = bridge_name(pod.name)
+    require_bridge_name_free(observed, bridge)
+    private = request.private.canonical()
     families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
     if not families:
         raise InvalidRequest(f"{pod.name}: has no address to masquerade behind; use the bridge binding")
     if AF_INET in families:
-        _require_no_overlap(observed, pod, networks.network4, AF_INET, "vmNetworkCIDR", bridge)
+        _require_no_overlap(observed, pod, private.network4, AF_INET, "vmNetworkCIDR", bridge)
     if AF_INET6 in families:
-        _require_no_overlap(observed, pod, networks.network6, AF_INET6, "vmIPv6NetworkCIDR", bridge)
-    return networks
+        _require_no_overlap(observed, pod, private.network6, AF_INET6, "vmIPv6NetworkCIDR", bridge)
+    mac, source = guest_mac(request, local_mac(f"guest {pod.link.mac}"), reserved_mac)
+    return new_network(observed, pod, request, guest_of(pod, private, mac, source), bridge=bridge, private=private)
+
+
+def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: str) -> Guest:
+    """Of each family that the pod has, the second address of the VM's network; the first one is the pod's."""
+    has4, has6 = pod.global_addresses(AF_INET), pod.global_addresses(AF_INET6)
+    return Guest(
+        mac=mac,
+        mac_source=mac_source,
+        address4=private.host(AF_INET, 2) if has4 else None,
+        address6=private.host(AF_INET6, 2) if has6 else None,
+        router4=private.host(AF_INET, 1) if has4 else None,
+        router6=private.host(AF_INET6, 1) if has6 else None,
+        router6_link_local=LINK_LOCAL if has6 else "",
+        router_mac=reserved_mac,
+    )
 
 
 def _require_no_overlap(
@@ -99,9 +139,81 @@ def _require_no_overlap(
             raise refuse(f"the name server {server}")
 
 
-def derived_mac(pod: PodInterface) -> str:
-    """The guest's, from the pod interface's, which itself stays in use."""
-    return local_mac(f"guest {pod.link.mac}")
+def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
+    """The interface is in use, and what it has now is what holds. Raises InvalidRequest for another VM network."""
+    private, wanted = _private(network), request.private.canonical()
+    if (wanted.network4, wanted.network6) != (private.network4, private.network6):
+        raise InvalidRequest(
+            f"network {network.name}: the VM's networks are {private.network4} and {private.network6}; "
+            "run teardown first"
+        )
+    nic = observed.link(network.pod.name)
+    pod = network.pod
+    if nic:
+        pod = dataclasses.replace(
+            pod,
+            addresses=observed.addresses_of(nic.index),
+            routes=observed.routes_of(nic.index),
+            neighbours=observed.neighbours_of(nic.index),
+        )
+    guest = guest_of(pod, wanted, network.guest.mac, network.guest.mac_source)
+    return dataclasses.replace(network, pod=pod, private=wanted, guest=guest)
+
+
+def _private(network: VMNetwork) -> PrivateNetwork:
+    assert network.private is not None, "admit() gives every masqueraded network one"
+    return network.private
+
+
+def rules(network: VMNetwork) -> NetworkRules:
+    """Isolation on the bridge, and the translation between bridge and pod interface."""
+    own = tuple(a for a in (network.guest.address4, network.guest.address6) if a)
+    isolation, translation = routed_rules(allow_list(network, own)), translation_of(network)
+    return dataclasses.replace(
+        isolation, inet=nat_rules(translation), counters=(*isolation.counters, *nat_counters(translation))
+    )
+
+
+def translation_of(network: VMNetwork) -> Translation:
+    """What the kernel translates for this network."""
+    private, guest, before = _private(network), network.guest, dict(network.pod.sysctls)
+    families = (
+        (AF_INET, guest.router4, guest.address4, (FORWARDING4,)),
+        (AF_INET6, guest.router6, guest.address6, (FORCE_FORWARDING, FORWARDING6)),
+    )
+    return Translation(
+        pod_interface=network.pod.name,
+        bridge=network.bridge,
+        sides=tuple(
+            Side(
+                family=family,
+                network=router.network,
+                gateway=router.address,
+                guest=address.address,
+                pod_addresses=tuple(a.address for a in network.pod.global_addresses(family)),
+                forwarded_before=any(before.get(s.format(network.pod.name)) == "1" for s in settings),
+            )
+            for family, router, address, settings in families
+            if router and address
+        ),
+        ports=private.ports,
+        kept_ports=private.kept_ports,
+        sidecar=private.sidecar,
+    )
+
+
+def hops(network: VMNetwork) -> Hops:
+    """See `binding.Binding`."""
+    name, bridge, guest = network.pod.name, network.bridge, network.guest
+    outer = [network.pod.global_addresses(AF_INET), (network.pod.main_address(AF_INET6),)]
+    kept = ", ".join(found[0].address for found in outer if found and found[0])
+    own = ", ".join(router.address for router in (guest.router4, guest.router6) if router)
+    return Hops(
+        pod_nic=f"keeps {kept}",
+        bridge_port=f"{name} is none: the pod routes between it and {bridge}",
+        bridge=f"has {own}",
+        guest_port=f"a port of {bridge} with the VM's MAC pinned",
+    )
 
 
 # --- there ------------------------------------------------------------------------------------------------------------
@@ -109,11 +221,11 @@ def derived_mac(pod: PodInterface) -> str:
 
 def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Bridge and guest port, made and set but not yet up: nothing can pass."""
-    steps = bridge_steps(observed, network, MASQUERADE_MAC)
+    steps = bridge_steps(observed, network, reserved_mac)
     # What the guest sends to itself by the pod's address is translated when it has come in, not on the bridge, which
     # sends nothing back to where it came from. On, in every new namespace, where br_netfilter is loaded.
     steps += [step for key in BRIDGE_NETFILTER if observed.sysctl(key) for step in sysctl_steps(observed, key, "0")]
-    if network.gateway4:
+    if network.guest.router4:
         # The guest reaches in-pod clients, who speak from 127.0.0.1; the raw chain keeps it from the loopback address.
         steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
@@ -121,26 +233,26 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps += sysctl_steps(observed, f"{own}/accept_ra", "0")
         # Nobody else is on this link: the router's addresses are usable from the first moment.
         steps += sysctl_steps(observed, f"{own}/accept_dad", "0")
-        steps += sysctl_steps(observed, f"{own}/disable_ipv6", "0" if network.gateway6 else "1")
+        steps += sysctl_steps(observed, f"{own}/disable_ipv6", "0" if network.guest.router6 else "1")
     return steps + guest_port_steps(observed, network)
 
 
-def forward_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The bridge goes up with its addresses, and the pod forwards between it and the pod interface."""
     require_nic(observed, network)
     addresses = []
-    if network.gateway4:
-        gateway = network.gateway4
+    if network.guest.router4:
+        gateway = network.guest.router4
         addresses.append(Address(AF_INET, gateway.address, gateway.prefixlen, label=network.bridge))
-    if network.gateway6:
-        gateway = network.gateway6
+    if network.guest.router6:
+        gateway = network.guest.router6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
     steps = plug_steps(observed, network, addresses)
     steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
     both = (network.bridge, network.pod.name)
-    if network.gateway4:
+    if network.guest.router4:
         steps += [s for name in both for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
-    if network.gateway6:
+    if network.guest.router6:
         steps += _forward6_steps(observed, network)
     return steps
 
@@ -152,12 +264,12 @@ def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
     for the VM stays out of that.
     """
     rules: list[Rule] = []
-    for family, gateway in ((AF_INET, network.gateway4), (AF_INET6, network.gateway6)):
+    for family, gateway in ((AF_INET, network.guest.router4), (AF_INET6, network.guest.router6)):
         if gateway is None:
             continue
         own, vm = ip_address(network.pod.global_addresses(family)[0].address), ip_network(gateway.network)
         mirrored = [
-            replace(rule, source=gateway.network)
+            dataclasses.replace(rule, source=gateway.network)
             for rule in observed.rules
             if rule.family == family and rule.source and not rule.selective
             and own in (source := ip_network(rule.source)) and not source.overlaps(vm)
@@ -205,8 +317,8 @@ def _learns_routes(observed: Namespace, link: Link) -> bool:
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Our devices go, and the pod interface has its settings back; the rest of it was never ours to change."""
-    steps = device_release_steps(observed, network, MASQUERADE_MAC)
-    ours = {network.masquerade.network4, network.masquerade.network6} if network.masquerade else set()
+    steps = device_release_steps(observed, network, reserved_mac)
+    ours = {_private(network).network4, _private(network).network6}
     steps += [DeleteRule(rule) for rule in observed.rules if {rule.source, rule.destination} & ours]
     if own_nic(observed, network.pod) is None:
         return steps
@@ -218,7 +330,7 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 
 def other_settings(observed: Namespace) -> tuple[str, ...]:
-    """The keys of settings outside the VM's own interfaces that a set-up may change."""
+    """Forwarding, router advertisements and bridge netfilter."""
     names = [link.name for link in observed.links if not link.flags & IFF_LOOPBACK]
     keys = [*BRIDGE_NETFILTER, *(ACCEPT_RA.format(name) for name in names)]
     if observed.sysctl(FORWARDING6.format("all")) is not None:  # without a setting of each interface, see `discover`

@@ -1,8 +1,8 @@
-"""A pod interface put back, pure: its addresses, settings, neighbours and routes as they were recorded."""
+"""A pod interface put back: its addresses, settings, neighbours and routes as they were recorded. Pure."""
 
 import dataclasses
 
-from netsetup.bindings.bridge import ADDR_GEN_MODE_NONE, own_nic
+from netsetup.bindings.devices import ADDR_GEN_MODE_NONE, own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -113,10 +113,10 @@ def missing_addresses(observed: Namespace, nic: Link, pod: PodInterface) -> list
     return [a for a in pod.addresses if a.restorable and a.key not in present]
 
 
-def news(observed: Namespace, pod: PodInterface) -> PodInterface:
+def changes_since(observed: Namespace, pod: PodInterface) -> PodInterface:
     """The pod interface with addresses, routes and neighbours that have appeared on it since.
 
-    A route of the kernel's own is news only if it comes with a new address: putting back, when it is interrupted, may
+    A route of the kernel's own counts only if it comes with a new address: putting back, when it is interrupted, may
     have left some behind.
     """
     nic = observed.link(pod.name)

@@ -30,6 +30,7 @@ RTN_LOCAL: Final = 2
 RTNH_F_ONLINK: Final = 4
 
 IFA_F_TEMPORARY: Final = 0x01
+IFA_F_NODAD: Final = 0x02
 IFA_F_TENTATIVE: Final = 0x40
 # The address flags that a user sets (linux/if_addr.h): no DAD, optimistic, home address, manage temporary addresses, no
 # prefix route, multicast auto-join. The others are states: tentative, deprecated, secondary …
@@ -244,12 +245,10 @@ class Namespace:
     forwarding_entries: tuple[tuple[int, str], ...] = ()
     """Static entries of bridge forwarding databases: (port, MAC)."""
     sysctls: tuple[tuple[str, str], ...] = ()
-    table: str = ""
-    """The digest our nftables table carries; empty when there is no such table."""
-    translation: str = ""
-    """The digest our nftables table of the inet family carries, likewise."""
+    tables: tuple[tuple[str, str], ...] = ()
+    """Our nftables tables: family and digest of each that is there."""
     copy: str = ""
-    """The copy of the record that our nftables table carries."""
+    """The copy of the record that our nftables table of the bridge family carries."""
 
     def link(self, name: str) -> Link | None:
         return next((link for link in self.links if link.name == name), None)
@@ -263,10 +262,9 @@ class Namespace:
     def neighbours_of(self, index: int) -> tuple[Neighbour, ...]:
         return tuple(neighbour for owner, neighbour in self.neighbours if owner == index)
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The families in which there is a table of ours."""
-        return tuple(f for f, digest in (("bridge", self.table), ("inet", self.translation)) if digest)
+    def table(self, family: str) -> str:
+        """The digest that our nftables table of a family carries; empty when there is no such table."""
+        return dict(self.tables).get(family, "")
 
     def sysctl(self, key: str) -> str | None:
         return dict(self.sysctls).get(key)

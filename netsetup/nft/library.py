@@ -5,25 +5,44 @@ import socket
 from functools import cache
 
 from netsetup.errors import NotPermitted, RulesetRefused
-from netsetup.nft.fingerprint import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"
+NETLINK_NETFILTER = 12
+NFT_CTX_OUTPUT_HANDLE = 1 << 3
+CAP_NET_ADMIN = 12
 
 
-def run(commands: str) -> str:
-    """What nft prints for these commands, in the network namespace of the calling thread.
+def has_netfilter() -> bool:
+    """Whether the kernel has a netfilter socket, without which the library ends the process."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
+    except OSError:
+        return False
+    return True
+
+
+def _may_administer() -> bool:
+    """Whether this thread has CAP_NET_ADMIN (proc(5), CapEff)."""
+    with open("/proc/thread-self/status", "rb") as status:
+        effective = next(line for line in status if line.startswith(b"CapEff:"))
+    return bool(int(effective.split()[1], 16) & 1 << CAP_NET_ADMIN)
+
+
+def run(commands: str, *, handles: bool = False) -> str:
+    """What nft prints for these commands, in the network namespace of the calling thread; with `handles` as by `-a`.
 
     A text of several commands is one transaction. Raises NotPermitted and RulesetRefused.
     """
     library = _library()
-    try:  # the library ends the process when it cannot have this socket
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
-    except OSError as refused:
-        raise RulesetRefused(f"nftables: no netfilter socket: {refused.strerror}") from None
+    if not _may_administer():
+        raise NotPermitted("nftables")  # which the library itself prints on standard error
+    if not has_netfilter():
+        raise RulesetRefused("nftables: no netfilter socket; the kernel has no nftables (nf_tables)")
     context = library.nft_ctx_new(0)
     if not context:
         raise RulesetRefused(f"{LIBRARY}: out of memory")
     try:
+        library.nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE if handles else 0)
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         failed = library.nft_run_cmd_from_buffer(context, commands.encode())
@@ -44,6 +63,7 @@ def _library() -> ctypes.CDLL:
     except OSError:
         raise RulesetRefused(f"{LIBRARY}: no such library; install the package nftables") from None
     library.nft_ctx_new.restype = ctypes.c_void_p
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
         getattr(library, name).argtypes = [ctypes.c_void_p]

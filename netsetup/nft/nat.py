@@ -7,52 +7,16 @@ A client's address reaches the guest as it is. Only who has none that the guest 
 own loopback address, and the guest itself when it speaks to the pod's address.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from netsetup.model.kernel import AF_INET
+from netsetup.model.private_network import ForwardedPorts, Sidecar
+from netsetup.nft.ruleset import CONNECTIONS, INET, PACKETS, Counter, chain, counter_lines, element_set
 
 LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
 LOOPBACK_NETWORK: Final = {True: "127.0.0.0/8", False: "::1"}
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardedPorts:
-    """Ports that are forwarded to the guest, both ends included."""
-
-    protocol: str
-    """``tcp``, ``udp`` or ``sctp``."""
-    first: int
-    last: int
-
-    @property
-    def match(self) -> str:
-        return f"{self.protocol} dport {self.text}"
-
-    @property
-    def text(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-
-    @property
-    def counter(self) -> str:
-        return f"{self.protocol}-{self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """A proxy in the pod that takes what comes in, and connects to the guest by the pod's own IPv4 address."""
-
-    own_ports: tuple[int, ...]
-    """TCP ports of the loopback address at which the proxy itself is."""
-    direct_ports: tuple[int, ...]
-    """TCP ports that bypass it."""
-
-
-ISTIO: Final = Sidecar(
-    own_ports=(15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090), direct_ports=(22,)
-)
-"""The ports of Istio's proxy (istio.io, Application Requirements), and SSH, as KubeVirt has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +65,22 @@ DROPPED: Final = {
 """Why a packet is dropped; a counter of each is kept under its name."""
 
 
-def counters_of(translation: Translation) -> list[str]:
-    """The names of the table's counters: of connections by port, and of what is dropped."""
+def nat_counters(translation: Translation) -> tuple[Counter, ...]:
+    """The table's counters: of connections by port, and of what is dropped."""
     forwarded: dict[str, None] = {}
     for ports in (_reached_from_outside(translation), _reached_from_inside(translation)):
         forwarded |= dict.fromkeys([ALL] if ports is None else [port.counter for port in ports])
-    return [*forwarded, *DROPPED]
+    return (
+        *(Counter(INET, name, name, CONNECTIONS) for name in forwarded),
+        *(Counter(INET, name, name, PACKETS, cause) for name, cause in DROPPED.items()),
+    )
 
 
-def body(translation: Translation) -> str:
-    """The table's content: chains and counters, to be put between braces."""
+def nat_rules(translation: Translation) -> tuple[str, ...]:
+    """The table's content: counters and chains, a line each."""
     nic, bridge = f'"{translation.pod_interface}"', f'"{translation.bridge}"'
     sides = translation.sides
-    lines = [f"  counter {name} {{ }}" for name in counters_of(translation)]
+    lines = counter_lines(nat_counters(translation))
 
     # Before anything is translated back: an answer's destination is still an address of ours on the right interface.
     raw = [
@@ -126,26 +93,25 @@ def body(translation: Translation) -> str:
         f"iifname {bridge} {side.word} daddr {LOOPBACK_NETWORK[side.is_ipv4]} counter name loopback drop"
         for side in sides
     ]
-    lines += _chain("raw", "filter hook prerouting priority raw", raw)
+    lines += chain("raw", raw, "filter hook prerouting priority raw")
 
     inbound = [f"iifname {nic} fib daddr type local jump inbound"]
     inbound += [
-        f"iifname {bridge} {side.word} daddr {_set(side.pod_addresses)} jump inbound"
+        f"iifname {bridge} {side.word} daddr {element_set(side.pod_addresses)} jump inbound"
         for side in sides
         if side.pod_addresses
     ]
-    lines += _chain("guest", "", [f"dnat {side.word} to {side.guest}" for side in sides])
-    lines += _chain("inbound", "", ["ip6 daddr fe80::/10 return", *_forward(_reached_from_outside(translation))])
-    lines += _chain("loopback", "", [*_kept(translation), *_forward(_reached_from_inside(translation))])
-    lines += _chain("prerouting", "nat hook prerouting priority dstnat", inbound)
-    lines += _chain(
+    lines += chain("guest", [f"dnat {side.word} to {side.guest}" for side in sides])
+    lines += chain("inbound", ["ip6 daddr fe80::/10 return", *_forward(_reached_from_outside(translation))])
+    lines += chain("loopback", [*_kept(translation), *_forward(_reached_from_inside(translation))])
+    lines += chain("prerouting", inbound, "nat hook prerouting priority dstnat")
+    lines += chain(
         "output",
+        [f"{side.word} daddr {element_set(_seen_from_inside(translation, side))} jump loopback" for side in sides],
         "nat hook output priority -100",
-        [f"{side.word} daddr {_set(_seen_from_inside(translation, side))} jump loopback" for side in sides],
     )
-    lines += _chain(
+    lines += chain(
         "postrouting",
-        "nat hook postrouting priority srcnat",
         [
             rule
             for side in sides
@@ -155,6 +121,7 @@ def body(translation: Translation) -> str:
                 f" snat {side.word} to {side.gateway}",
             )
         ],
+        "nat hook postrouting priority srcnat",
     )
 
     # The pod forwards for the VM and for nobody else, unless it was a router before.
@@ -170,14 +137,14 @@ def body(translation: Translation) -> str:
         for side in sides
         if not side.forwarded_before
     ]
-    lines += _chain("forward", "filter hook forward priority filter", forward)
+    lines += chain("forward", forward, "filter hook forward priority filter")
     # What the guest sends to itself by the pod's address leaves by the interface it came from. It must not be told so.
-    lines += _chain(
+    lines += chain(
         "redirects",
-        "filter hook output priority filter",
         [f"oifname {bridge} icmp type redirect drop", f"oifname {bridge} icmpv6 type nd-redirect drop"],
+        "filter hook output priority filter",
     )
-    return "\n".join(lines)
+    return tuple(lines)
 
 
 def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:
@@ -208,10 +175,10 @@ def _seen_from_inside(translation: Translation, side: Side) -> tuple[str, ...]:
 def _kept(translation: Translation) -> Iterator[str]:
     """What stays with the pod itself."""
     if translation.kept_ports:
-        ports = _set(map(str, translation.kept_ports))
+        ports = element_set(map(str, translation.kept_ports))
         yield from (f"{s.word} saddr {LOOPBACK[s.is_ipv4]} tcp dport {ports} return" for s in translation.sides)
     if translation.sidecar and not translation.ports:
-        yield f"ip saddr {LOOPBACK[True]} tcp dport {_set(map(str, translation.sidecar.own_ports))} return"
+        yield f"ip saddr {LOOPBACK[True]} tcp dport {element_set(map(str, translation.sidecar.own_ports))} return"
 
 
 def _forward(ports: tuple[ForwardedPorts, ...] | None) -> Iterator[str]:
@@ -219,12 +186,3 @@ def _forward(ports: tuple[ForwardedPorts, ...] | None) -> Iterator[str]:
         yield f"counter name {ALL} jump guest"
         return
     yield from (f"{port.match} counter name {port.counter} jump guest" for port in ports)
-
-
-def _chain(name: str, hook: str, rules: Iterable[str]) -> list[str]:
-    base = [f"    type {hook}; policy accept;"] if hook else []
-    return [f"  chain {name} {{", *base, *(f"    {rule}" for rule in rules), "  }"]
-
-
-def _set(elements: Iterable[str]) -> str:
-    return f"{{ {', '.join(elements)} }}"

@@ -14,7 +14,7 @@ from lab.snapshot import assert_restored, take_snapshot
 
 from netsetup.apply import prepare_pod_network_interfaces
 from netsetup.errors import KernelRefused, NotPermitted
-from netsetup.plan import NetworkRequest
+from netsetup.model.request import NetworkRequest
 from netsetup.steps import CreateBridge, CreateTap, Step
 
 pytestmark = pytest.mark.root

@@ -18,7 +18,7 @@ from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import FORCE_FORWARDING
-from netsetup.plan import NetworkRequest
+from netsetup.model.request import NetworkRequest
 from netsetup.steps import Step
 
 Fault = Callable[[Step], None]

@@ -7,20 +7,20 @@ import shlex
 from pathlib import Path
 
 _LIBRARY = """
-from netsetup.nft import library as libnftables
+from netsetup.nft import library
 from netsetup.errors import (RulesetRefused)
 
-run = libnftables.run
+run = library.run
 
-def refusing(commands):
+def refusing(commands, **options):
     if not commands.startswith("list"):
         with open({asked!r}, "a") as asked:
             asked.write(".")
     if {unknown!r} in commands:
         raise RulesetRefused("nftables: Error: {error}")
-    return run(commands)
+    return run(commands, **options)
 
-libnftables.run = refusing
+library.run = refusing
 """
 _PROGRAM = """#!/bin/sh
 rules=$(cat)

@@ -27,7 +27,7 @@ from scapy.layers.dhcp import DHCP
 from scapy.layers.l2 import ARP
 
 from netsetup.apply import prepare_pod_network_interfaces
-from netsetup.plan import NetworkRequest
+from netsetup.model.request import NetworkRequest
 
 pytestmark = pytest.mark.root
 

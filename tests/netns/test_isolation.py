@@ -28,7 +28,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from netsetup.nft.tables import COUNTERS
+from netsetup.nft.isolation import CAUSES
 
 pytestmark = pytest.mark.root
 
@@ -233,7 +233,7 @@ def test_lies_are_dropped_and_counted(wire: Wire) -> None:
         assert wire.dropped() == expected, name
     shown = wire.status_text()
     for counter, count in expected.items():
-        assert f"dropped {count} frames of the guest: {COUNTERS[counter]}" in shown
+        assert f"dropped {count} frames of the guest: {CAUSES[counter]}" in shown
 
 
 def test_the_truth_passes(wire: Wire) -> None:

@@ -17,7 +17,7 @@ from lab.clients import Udhcpc
 from lab.pod import Pod
 from lab.rawclient import RawClient
 
-from launcher.container.dhcp_watchdog import DHCPKeeper
+from launcher.container.dhcp_watchdog import DHCPWatchdog
 from launcher.prestart import setup_pod_network, teardown_pod_network
 
 pytestmark = pytest.mark.root
@@ -52,13 +52,13 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
         network = setup_pod_network(state_dir=tmp_path)
         assert network.dhcp_pid is not None
         log = os.open("/dev/null", os.O_WRONLY)
-        keeper = DHCPKeeper(network.dhcp_pid, network.configs, log, "text")
-        keeper.start()
+        watchdog = DHCPWatchdog(network.dhcp_pid, tmp_path, log, "text")
+        watchdog.start()
         try:
             for number in range(1, KILLS + 1):
-                pid, killed = keeper.pid, time.monotonic()
+                pid, killed = watchdog.pid, time.monotonic()
                 os.kill(pid, signal.SIGKILL)
-                while keeper.restarts < number:
+                while watchdog.restarts < number:
                     assert time.monotonic() < killed + 5
                     time.sleep(0.001)
                 waits.append(time.monotonic() - killed)
@@ -66,7 +66,7 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
                 assert offer is not None, f"no answer after kill {number}"
                 assert offer.yiaddr == "10.244.1.3"
         finally:
-            keeper.stop()
+            watchdog.stop()
             os.close(log)
             teardown_pod_network(tmp_path)
 

@@ -1,10 +1,11 @@
-"""What the VM is told, for the shapes that CNIs give a pod."""
+"""What the VM gets by DHCP, for the shapes that CNIs give a pod."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
+from lab.vmnetworks import bridged
 
 from dhcp.config import parse_configs
 from launcher.dhcpconfig.ipv4 import (
@@ -13,12 +14,12 @@ from launcher.dhcpconfig.ipv4 import (
     domain_of,
     free_server_address,
     search_list,
-    told_of,
 )
+from launcher.request import SetupRequest
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
 from netsetup.model.kernel import AF_INET, IFF_UP, SCOPE_LINK, TABLE_MAIN, Address, Link, Neighbour, NextHop, Route
 from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.model.vm_network import Told, VMNetwork
+from netsetup.model.vm_network import GuestOptions, VMNetwork
 
 MAC = "0a:58:0a:f4:01:05"
 CLUSTER = Resolver(
@@ -32,15 +33,15 @@ def network(
     link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
     address, length = cidr.split("/")
     pod = PodInterface(link, (Address(AF_INET, address, int(length)),), routes, neighbours, resolver=resolver)
-    return VMNetwork("default", pod, "tap0", "k6t-eth0", MAC, 1450)
+    return bridged(pod)
 
 
 def route(destination: str, gateway: str = "", **more: object) -> Route:
     return Route(AF_INET, destination, interface=2, gateway=gateway, scope=0 if gateway else SCOPE_LINK, **more)
 
 
-def told(net: VMNetwork, **options: str) -> dict[str, object]:
-    config = client_config(dataclasses.replace(net, told=Told(**options)))
+def config_of(net: VMNetwork, **options: str) -> dict[str, object]:
+    config = client_config(dataclasses.replace(net, options=GuestOptions(**options)))
     assert config is not None
     parse_configs([config])
     return config
@@ -51,7 +52,7 @@ def routes_of(config: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def test_flannel() -> None:
-    config = told(
+    config = config_of(
         network(
             "10.244.1.5/24",
             route("0.0.0.0/0", "10.244.1.1"),
@@ -69,14 +70,14 @@ def test_flannel() -> None:
 
 
 def test_calico() -> None:
-    config = told(network("192.168.103.70/32", route("0.0.0.0/0", "169.254.1.1"), route("169.254.1.1/32")))
+    config = config_of(network("192.168.103.70/32", route("0.0.0.0/0", "169.254.1.1"), route("169.254.1.1/32")))
     assert config["client_address"] == "192.168.103.70/32"
     assert config["router"] == config["server_address"] == "169.254.1.1"
     assert routes_of(config) == [("169.254.1.1/32", "0.0.0.0")]
 
 
 def test_ptp_has_no_connected_route_so_the_vm_gets_a_32() -> None:
-    config = told(
+    config = config_of(
         network(
             "10.84.1.16/24",
             route("0.0.0.0/0", "10.84.1.1"),
@@ -89,7 +90,7 @@ def test_ptp_has_no_connected_route_so_the_vm_gets_a_32() -> None:
 
 
 def test_without_a_default_route_there_is_no_router_and_the_server_takes_a_free_address() -> None:
-    config = told(network("192.168.10.118/24", route("192.168.10.0/24", proto=2)))
+    config = config_of(network("192.168.10.118/24", route("192.168.10.0/24", proto=2)))
     assert "router" not in config
     assert config["server_address"] == "169.254.75.10"
     assert "routes" not in config
@@ -106,11 +107,11 @@ def test_the_server_address_avoids_what_the_pod_speaks_of() -> None:
 def test_permanent_neighbours_are_answered_for() -> None:
     neighbour = Neighbour(AF_INET, "169.254.1.1", "2a:09:74:cd:c4:62")
     net = network("10.0.97.30/32", route("0.0.0.0/0", "169.254.1.1"), route("169.254.1.1/32"), neighbours=(neighbour,))
-    assert told(net)["neighbours"] == {"169.254.1.1": "2a:09:74:cd:c4:62"}
+    assert config_of(net)["neighbours"] == {"169.254.1.1": "2a:09:74:cd:c4:62"}
 
 
 def test_the_best_default_wins_and_other_kinds_of_route_do_not_disturb() -> None:
-    config = told(
+    config = config_of(
         network(
             "10.0.0.5/24",
             route("0.0.0.0/0", "10.0.0.2", metric=200),
@@ -137,26 +138,27 @@ def test_policy_routing_decides_by_the_address_of_the_vm() -> None:
         route("10.8.0.0/16", "10.7.0.3", table=101),
     )
     pod = dataclasses.replace(net.pod, tables=(100, TABLE_MAIN))
-    config = told(dataclasses.replace(net, pod=pod))
+    config = config_of(dataclasses.replace(net, pod=pod))
     assert (config["client_address"], config["router"]) == ("10.7.168.202/16", "10.7.0.1")
     assert routes_of(config) == [("10.9.0.0/16", "10.7.0.2")]
 
 
 def test_a_default_route_without_gateway_is_handed_on_as_on_link() -> None:
-    config = told(network("10.0.0.5/32", route("0.0.0.0/0")))
+    config = config_of(network("10.0.0.5/32", route("0.0.0.0/0")))
     assert "router" not in config
     assert routes_of(config) == [("0.0.0.0/0", "0.0.0.0")]
 
 
 def test_an_interface_without_address_is_not_served() -> None:
     link = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
-    assert client_config(VMNetwork("l2", PodInterface(link), "tap0", "k6t-eth0", MAC, 1450)) is None
+    assert client_config(bridged(PodInterface(link))) is None
 
 
 def test_options_of_the_manifest() -> None:
     wanted = DHCPOptions(boot_file="boot.ipxe", tftp_server="tftp", ntp=("192.0.2.1",), private=((240, "value"),))
-    wishes = told_of(InterfaceSpec("default", dhcp_options=wanted), "", None)
-    config = client_config(dataclasses.replace(network("10.0.0.5/24"), told=wishes))
+    interface = InterfaceSpec("default", dhcp_options=wanted)
+    options = SetupRequest.of(interface).guest_options(interface, "")
+    config = client_config(dataclasses.replace(network("10.0.0.5/24"), options=options))
     assert config is not None
     assert (config["boot_file"], config["tftp_server"], config["ntp"]) == ("boot.ipxe", "tftp", ["192.0.2.1"])
     assert config["options"] == {"240": "value"}

@@ -1,4 +1,4 @@
-"""What the VM is told of IPv6, for the shapes that CNIs give a pod; and what a configuration of IPv6 must keep."""
+"""What the VM gets over IPv6, for the shapes that CNIs give a pod; and what a configuration of IPv6 must keep."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from lab.vmnetworks import bridged, masqueraded
 
 from dhcp.config import ConfigError, parse_configs
 from dhcp.v4.lease import serve_port
@@ -25,7 +26,7 @@ from netsetup.model.kernel import (
     Route,
 )
 from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.model.vm_network import Masquerade, VMNetwork
+from netsetup.model.vm_network import VMNetwork
 
 MAC, GATEWAY_MAC = "0a:58:0a:f4:01:05", "0a:58:0a:f4:01:01"
 DUAL = Resolver(nameservers=("10.96.0.10", "fd00::a", "fe80::1%eth0"), search=("cluster.local",))
@@ -38,14 +39,14 @@ def network(*routes: Route, addresses: tuple[Address, ...] = (ADDRESS,), **more:
     neighbours = more.pop("neighbours", ())
     tables6 = more.pop("tables6", (254,))
     pod = PodInterface(link, addresses, routes, neighbours, tables6=tables6, resolver=DUAL)
-    return VMNetwork("default", pod, "tap0", "k6t-eth0", MAC, more.pop("mtu", 1450), **more)
+    return bridged(pod, **more)
 
 
 def default(gateway: str, **more: Any) -> Route:
     return Route(AF_INET6, "::/0", interface=2, gateway=gateway, metric=1024, **more)
 
 
-def told(net: VMNetwork) -> dict[str, object]:
+def config_of(net: VMNetwork) -> dict[str, object]:
     config = client_config(net)
     assert config is not None
     parse_configs([config])
@@ -57,34 +58,34 @@ def of_ipv6(config: dict[str, object]) -> dict[str, object]:
 
 
 def test_ipv6_alone() -> None:
-    config = told(network(default("fe80::1")))
+    config = config_of(network(default("fe80::1")))
     assert of_ipv6(config) == {"client_address6": "fd00:10::5/128", "router6": "fe80::1", "dns6": ["fd00::a"]}
     assert {"client_address", "server_address", "dns", "router"}.isdisjoint(config)
     assert (config["search"], config["mtu"]) == (["cluster.local"], 1450)
 
 
 def test_prefix_is_on_the_link_when_the_routing_table_says_so() -> None:
-    assert told(network(CONNECTED))["client_address6"] == "fd00:10::5/64"
-    assert told(network(dataclasses.replace(CONNECTED, gateway="fe80::1")))["client_address6"] == "fd00:10::5/128"
+    assert config_of(network(CONNECTED))["client_address6"] == "fd00:10::5/64"
+    assert config_of(network(dataclasses.replace(CONNECTED, gateway="fe80::1")))["client_address6"] == "fd00:10::5/128"
 
 
 def test_link_local_gateway_with_its_mac_where_it_is_known() -> None:
     neighbour = Neighbour(AF_INET6, "fe80::1", GATEWAY_MAC)
-    config = told(network(default("fe80::1"), neighbours=(neighbour,)))
+    config = config_of(network(default("fe80::1"), neighbours=(neighbour,)))
     assert (config["router6_lladdr"], config["neighbours"]) == (GATEWAY_MAC, {"fe80::1": GATEWAY_MAC})
-    config = told(network(default("fe80::1"), router6_mac=GATEWAY_MAC))
+    config = config_of(network(default("fe80::1"), gateway6_mac=GATEWAY_MAC))
     assert config["router6_lladdr"] == GATEWAY_MAC
     assert "neighbours" not in config, "it answers for itself"
 
 
 def test_a_global_gateways_mac_is_kept_fresh() -> None:
-    config = told(network(default("fd00:10::1"), router6_mac=GATEWAY_MAC))
+    config = config_of(network(default("fd00:10::1"), gateway6_mac=GATEWAY_MAC))
     named = ("router6", "router6_lladdr", "uplink6")
     assert [config.get(name) for name in named] == ["fd00:10::1", GATEWAY_MAC, "eth0"]
-    config = told(network(default("fd00:10::1")))
+    config = config_of(network(default("fd00:10::1")))
     assert [config.get(name) for name in named] == ["fd00:10::1", None, "eth0"]
     neighbour = Neighbour(AF_INET6, "fd00:10::1", GATEWAY_MAC)
-    config = told(network(default("fd00:10::1"), neighbours=(neighbour,)))
+    config = config_of(network(default("fd00:10::1"), neighbours=(neighbour,)))
     assert [config.get(name) for name in named] == ["fd00:10::1", GATEWAY_MAC, None]
 
 
@@ -95,13 +96,13 @@ def test_best_default_route() -> None:
         default("fe80::1"),
         default("fe80::4", table=99),
     ]
-    assert told(network(*routes))["router6"] == "fe80::1"
-    assert told(network(*routes, tables6=(100, 254)))["router6"] == "fe80::3"
+    assert config_of(network(*routes))["router6"] == "fe80::1"
+    assert config_of(network(*routes, tables6=(100, 254)))["router6"] == "fe80::3"
 
 
 def test_first_hop_of_a_multipath_route() -> None:
     hops = (NextHop(2, 1, gateway="fe80::8"), NextHop(2, 1, gateway="fe80::9"))
-    assert told(network(Route(AF_INET6, "::/0", nexthops=hops)))["router6"] == "fe80::8"
+    assert config_of(network(Route(AF_INET6, "::/0", nexthops=hops)))["router6"] == "fe80::8"
 
 
 def test_routes_are_told_where_there_is_no_default_one() -> None:
@@ -110,17 +111,17 @@ def test_routes_are_told_where_there_is_no_default_one() -> None:
         Route(AF_INET6, "fd00:97::/112", interface=2, gateway="fe80::1"),
         Route(AF_INET6, "fd00:98::/112", interface=2, gateway="fe80::2", metric=2048),
     ]
-    config = told(network(*routes))
+    config = config_of(network(*routes))
     assert config["routes6"] == [
         {"destination": "fd00:96::/112", "gateway": "fe80::1"},
         {"destination": "fd00:97::/112", "gateway": "fe80::1"},
     ]
     assert "router6" not in config
-    assert "routes6" not in told(network(default("fe80::1"), *routes))
+    assert "routes6" not in config_of(network(default("fe80::1"), *routes))
 
 
 def test_default_route_without_a_gateway() -> None:
-    assert of_ipv6(told(network(Route(AF_INET6, "::/0", interface=2)))).keys() == {"client_address6", "dns6"}
+    assert of_ipv6(config_of(network(Route(AF_INET6, "::/0", interface=2)))).keys() == {"client_address6", "dns6"}
 
 
 def test_oldest_lasting_address() -> None:
@@ -132,25 +133,25 @@ def test_oldest_lasting_address() -> None:
         Address(AF_INET6, "fd00:10::4", 64, preferred_seconds=0),
         Address(AF_INET6, "fe80::5", 64, SCOPE_LINK),
     )
-    assert told(network(addresses=addresses))["client_address6"] == "fd00:10::5/128"
-    assert told(network(addresses=addresses[3:]))["client_address6"] == "fd00:10::4/128"
+    assert config_of(network(addresses=addresses))["client_address6"] == "fd00:10::5/128"
+    assert config_of(network(addresses=addresses[3:]))["client_address6"] == "fd00:10::4/128"
 
 
 @pytest.mark.parametrize("net", [network(addresses=()), network(mtu=1279)])
 def test_nothing_to_serve(net: VMNetwork) -> None:
     assert client_config(net) is None
-    assert not net.barrier.dhcp6
+    assert not net.serves6
 
 
 def test_both_families() -> None:
-    config = told(network(default("fe80::1"), addresses=(Address(AF_INET, "10.0.0.5", 24), ADDRESS)))
+    config = config_of(network(default("fe80::1"), addresses=(Address(AF_INET, "10.0.0.5", 24), ADDRESS)))
     assert (config["client_address"], config["client_address6"]) == ("10.0.0.5/32", "fd00:10::5/128")
     assert (config["dns"], config["dns6"]) == (["10.96.0.10"], ["fd00::a"])
 
 
 def test_masquerade() -> None:
     """The bridge is the router, under the link-local address that the kernel makes of its MAC."""
-    config = told(network(default("fd00:10::1"), masquerade=Masquerade()))
+    config = config_of(masqueraded(network(default("fd00:10::1")).pod))
     assert of_ipv6(config) == {
         "client_address6": "fd10:0:2::2/120",
         "router6": "fe80::ff:fe00:0",

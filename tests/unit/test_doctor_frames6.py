@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab.vmnetworks import bridged
 from scapy.layers.dhcp6 import (
     DUID_LL,
     DHCP6_Advertise,
@@ -39,7 +40,6 @@ from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Side, Target, families_of
 from netsetup.model.kernel import AF_INET6, Address, Link, Neighbour, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.vm_network import VMNetwork
 
 VM_MAC, VM, VM_LINK_LOCAL = "aa:58:f0:00:01:03", "fd00:1::3", "fe80::a858:f0ff:fe00:103"
 GATEWAY_MAC, GATEWAY = "0a:00:00:00:00:01", "fd00:1::1"
@@ -52,7 +52,7 @@ def inquiry(*routes: Route, neighbours: tuple[Neighbour, ...] = (), is_guarded: 
     link = Link(2, "eth0", "veth", VM_MAC, MTU, 0x10043, 0, "", None, None)
     default = (Route(AF_INET6, "::/0", interface=2, gateway=GATEWAY),)
     pod = PodInterface(link, (Address(AF_INET6, VM, 64),), routes or default, neighbours)
-    network = VMNetwork("default", pod, "tap0", "k6t-eth0", VM_MAC, MTU)
+    network = bridged(pod, mtu=MTU)
     (family,) = families_of(network)
     return Inquiry6(network, family, PORT_MAC, is_guarded=is_guarded)
 

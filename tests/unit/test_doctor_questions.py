@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
+from lab.vmnetworks import bridged
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
@@ -15,7 +16,6 @@ from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.targets import Side, Target, families_of
 from netsetup.model.kernel import AF_INET, Address, Link, Neighbour, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.vm_network import VMNetwork
 
 VM_MAC, VM = "aa:58:f0:00:01:03", "10.244.1.3"
 GATEWAY_MAC, GATEWAY = "0a:00:00:00:00:01", "10.244.1.1"
@@ -27,7 +27,7 @@ def inquiry(*routes: Route, neighbours: tuple[Neighbour, ...] = ()) -> Inquiry:
     link = Link(2, "eth0", "veth", VM_MAC, MTU, 0x10043, 0, "", None, None)
     default = (Route(AF_INET, "0.0.0.0/0", interface=2, gateway=GATEWAY),)
     pod = PodInterface(link, (Address(AF_INET, VM, 24),), routes or default, neighbours)
-    network = VMNetwork("default", pod, "tap0", "k6t-eth0", VM_MAC, MTU)
+    network = bridged(pod, mtu=MTU)
     (family,) = families_of(network)
     return Inquiry4(network, family, PORT_MAC)
 

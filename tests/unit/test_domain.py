@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from launcher.interface_xml import interface_xml
 from launcher.machine.accelerator import Accelerator
 from launcher.machine.disk_images import DiskImage
-from launcher.machine.domain_xml import domain_xml, drive_letters, interface_xml
+from launcher.machine.domain_xml import domain_xml, drive_letters
 from launcher.vmi.model import (
     CPU,
     Clock,
@@ -21,6 +22,7 @@ from launcher.vmi.model import (
     Timer,
     VirtualMachineInstance,
 )
+from netsetup.bindings.binding import InterfaceElement
 
 UUID = "3f2a6b52-7a07-4f64-9d6c-0e5f7b1c2d3e"
 VMI = VirtualMachineInstance("testvm", "default", 128 << 20, Firmware(UUID))
@@ -39,8 +41,11 @@ def one(element: ElementTree.Element, path: str) -> ElementTree.Element:
     return found
 
 
+TAP0 = InterfaceElement("ethernet", (("target", (("dev", "tap0"), ("managed", "no"))),))
+
+
 def test_interface_as_the_hook_prints_it() -> None:
-    assert interface_xml("default", "tap0", "52:54:00:12:34:56", 1400) == (
+    assert interface_xml(InterfaceSpec("default"), TAP0, "52:54:00:12:34:56", 1400) == (
         "<interface type='ethernet'>\n"
         "  <mac address='52:54:00:12:34:56'/>\n"
         "  <target dev='tap0' managed='no'/>\n"
@@ -54,16 +59,18 @@ def test_interface_as_the_hook_prints_it() -> None:
 
 def test_interface_with_everything() -> None:
     text = interface_xml(
-        "blue",
-        "tap1",
+        InterfaceSpec(
+            "blue",
+            model="e1000e",
+            state="down",
+            boot_order=2,
+            acpi_index=101,
+            pci_address="0000:03:00.0",
+            queues=4,
+        ),
+        InterfaceElement("ethernet", (("target", (("dev", "tap1"), ("managed", "no"))),)),
         "52:54:00:12:34:57",
         9000,
-        model="e1000e",
-        state="down",
-        boot_order=2,
-        acpi_index=101,
-        pci_address="0000:03:00.0",
-        queues=4,
     )
     element = ElementTree.fromstring(text)
     assert one(element, "model").get("type") == "e1000e"
@@ -106,7 +113,7 @@ def test_memory_is_rounded_up() -> None:
 
 
 def test_interfaces_are_taken_as_they_are() -> None:
-    text = interface_xml("default", "tap0", "52:54:00:12:34:56", 1400)
+    text = interface_xml(InterfaceSpec("default"), TAP0, "52:54:00:12:34:56", 1400)
     assert text in domain_xml(VMI, interfaces=[text], accelerator=TCG)
 
 

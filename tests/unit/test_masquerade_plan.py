@@ -9,18 +9,18 @@ import pytest
 
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import AF_INET, AF_INET6, ALIAS, IFF_UP, SCOPE_LINK, Address, Link, Namespace, Route
-from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.model.vm_network import Masquerade, VMNetwork
-from netsetup.nft.nat import ISTIO, ForwardedPorts
-from netsetup.nft.tables import digest_of
+from netsetup.model.pod_interface import Resolver
+from netsetup.model.private_network import ISTIO, ForwardedPorts, PrivateNetwork
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.ruleset import BRIDGE, INET, digest_of
 from netsetup.plan import (
-    NetworkRequest,
-    describe_network,
+    admit,
+    converge,
     other_sysctls,
     plan_setup,
     plan_teardown,
-    ruleset_of,
-    with_news,
+    wanted_tables,
 )
 from netsetup.steps import AddAddress, CreateBridge, DeleteTable, LoadTable, SetMac, SetSysctl, Step
 
@@ -58,13 +58,16 @@ def world(*addresses: Address, links: tuple[Link, ...] = (), force: bool = True,
     return dataclasses.replace(observed, **changes)
 
 
-def pod_of(observed: Namespace) -> PodInterface:
-    names = tuple((k, v) for k, v in observed.sysctls if "/eth0/" in k)
-    return PodInterface(ETH0, observed.addresses_of(2), observed.routes_of(2), sysctls=names)
-
-
 def network_of(observed: Namespace, request: NetworkRequest = REQUEST) -> VMNetwork:
-    return describe_network(observed, pod_of(observed), request)
+    return admit(observed, request, Resolver())
+
+
+def text_of(network: VMNetwork) -> str:
+    return "".join(wanted_tables([network]).values())
+
+
+def tables(**digests: str) -> tuple[tuple[str, str], ...]:
+    return tuple(digests.items())
 
 
 def changed(steps: tuple[Step, ...]) -> list[tuple[str, str]]:
@@ -113,7 +116,7 @@ def test_only_families_that_the_pod_has(addresses: tuple[Address, ...], expected
     forwards4 = ("ipv4/conf/eth0/forwarding", "1") in changed(steps)
     forwards6 = ("ipv6/conf/eth0/force_forwarding", "1") in changed(steps)
     assert (forwards4, forwards6) == (ADDRESS4 in addresses, ADDRESS6 in addresses)
-    text = ruleset_of([network])
+    text = text_of(network)
     assert ("dnat ip to" in text, "dnat ip6 to" in text) == (forwards4, forwards6)
 
 
@@ -125,14 +128,14 @@ def test_accept_ra_is_put_back_in_a_round_of_its_own() -> None:
         "net/ipv6/conf/eth0/force_forwarding": "1",
         "net/ipv4/conf/eth0/forwarding": "1",
     }
-    during = dataclasses.replace(observed, sysctls=tuple(values.items()), table="x", translation="x")
+    during = dataclasses.replace(observed, sysctls=tuple(values.items()), tables=tables(bridge="x", inet="x"))
     first = plan_teardown(during, [network], ()).steps
     assert changed(first) == [("ipv4/conf/eth0/forwarding", "0"), ("ipv6/conf/eth0/force_forwarding", "0")]
     values |= dict(network.pod.sysctls) | {"net/ipv6/conf/eth0/accept_ra": "2"}
     second = plan_teardown(dataclasses.replace(during, sysctls=tuple(values.items())), [network], ()).steps
     assert changed(second) == [("ipv6/conf/eth0/accept_ra", "1")]
-    last = plan_teardown(dataclasses.replace(observed, table="x", translation="x"), [network], ()).steps
-    assert last == (DeleteTable(("bridge", "inet")),)
+    last = plan_teardown(dataclasses.replace(observed, tables=tables(bridge="x", inet="x")), [network], ()).steps
+    assert last == (DeleteTable((BRIDGE, INET)),)
     assert not plan_teardown(observed, [network], ())
 
 
@@ -145,39 +148,39 @@ def test_what_the_cni_changes_meanwhile_is_not_undone() -> None:
         routes=(Route(AF_INET, "10.77.0.0/16", interface=2, gateway="10.244.1.1"),),
     )
     assert not plan_teardown(later, [network], ())
-    news = with_news(later, network, REQUEST, Resolver())
+    news = converge(later, network, REQUEST, Resolver())
     assert [a.cidr for a in news.pod.addresses] == ["10.244.1.9/24"]
-    assert (news.pod.sysctls, news.gateway6) == (network.pod.sysctls, None)
+    assert (news.pod.sysctls, news.guest.router6) == (network.pod.sysctls, None)
 
 
 def test_one_table_missing_or_another_loads_both_again() -> None:
     observed = world()
     network = network_of(observed)
-    digest = digest_of(ruleset_of([network]))
-    for table, translation, families in (
-        ("", "", ()),
-        (digest, "", ("bridge",)),
-        ("", digest, ("inet",)),
-        (digest, "other", ("bridge", "inet")),
+    digest = digest_of(text_of(network))
+    for there_are in (
+        tables(),
+        tables(bridge=digest),
+        tables(inet=digest),
+        tables(bridge=digest, inet="other"),
     ):
-        there = dataclasses.replace(observed, table=table, translation=translation)
+        there = dataclasses.replace(observed, tables=there_are)
         (load,) = [s for s in plan_setup(there, [network]).steps if isinstance(s, LoadTable)]
-        assert load.replace == families
-    there = dataclasses.replace(observed, table=digest, translation=digest)
+        assert load.replace == tuple(dict(there_are))
+    there = dataclasses.replace(observed, tables=tables(bridge=digest, inet=digest))
     assert not [s for s in plan_setup(there, [network]).steps if isinstance(s, LoadTable)]
 
 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Masquerade(network4="10.10.10.3/30"), ("10.10.10.1/30", "10.10.10.2/30")),  # LK01
-        (Masquerade(network6="fd10:10:10::/120"), ("fd10:10:10::1/120", "fd10:10:10::2/120")),  # LK02
-        (Masquerade(), ("10.0.2.1/24", "10.0.2.2/24")),  # LK03
+        (PrivateNetwork(network4="10.10.10.3/30"), ("10.10.10.1/30", "10.10.10.2/30")),  # LK01
+        (PrivateNetwork(network6="fd10:10:10::/120"), ("fd10:10:10::1/120", "fd10:10:10::2/120")),  # LK02
+        (PrivateNetwork(), ("10.0.2.1/24", "10.0.2.2/24")),  # LK03
     ],
 )
-def test_lk01_to_lk04_gateway_and_guest(wanted: Masquerade, expected: tuple[str, str]) -> None:
-    network = network_of(world(), dataclasses.replace(REQUEST, masquerade=wanted))
-    found = [a.cidr for a in (network.gateway4, network.address4, network.gateway6, network.address6) if a]
+def test_lk01_to_lk04_gateway_and_guest(wanted: PrivateNetwork, expected: tuple[str, str]) -> None:
+    guest = network_of(world(), dataclasses.replace(REQUEST, private=wanted)).guest
+    found = [a.cidr for a in (guest.router4, guest.address4, guest.router6, guest.address6) if a]
     assert set(expected) <= set(found)
     assert len(found) == 4  # LK04: each family that is not asked for otherwise has its usual network
 
@@ -185,25 +188,25 @@ def test_lk01_to_lk04_gateway_and_guest(wanted: Masquerade, expected: tuple[str,
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (Masquerade(network4="10.0.2.0/31"), r"vmNetworkCIDR: 10\.0\.2\.0/31 is too small"),  # LK05
-        (Masquerade(network6="fd10::/127"), r"vmIPv6NetworkCIDR: fd10::/127 is too small"),  # LK06
-        (Masquerade(network4="abc"), r"vmNetworkCIDR: abc is not a network"),
-        (Masquerade(network4="fd10::/120"), r"vmNetworkCIDR: fd10::/120 is not an IPv4 network"),
+        (PrivateNetwork(network4="10.0.2.0/31"), r"vmNetworkCIDR: 10\.0\.2\.0/31 is too small"),  # LK05
+        (PrivateNetwork(network6="fd10::/127"), r"vmIPv6NetworkCIDR: fd10::/127 is too small"),  # LK06
+        (PrivateNetwork(network4="abc"), r"vmNetworkCIDR: must be a network such as 10\.0\.2\.0/24, is `abc`"),
+        (PrivateNetwork(network4="fd10::/120"), r"vmNetworkCIDR: must be an IPv4 network, is `fd10::/120`"),
     ],
 )
-def test_lk05_lk06_networks_that_cannot_be(wanted: Masquerade, message: str) -> None:
+def test_lk05_lk06_networks_that_cannot_be(wanted: PrivateNetwork, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        network_of(world(), dataclasses.replace(REQUEST, masquerade=wanted))
+        network_of(world(), dataclasses.replace(REQUEST, private=wanted))
 
 
 def test_the_guests_mac_is_never_the_pods_nor_the_bridges() -> None:
     observed = world()
     derived = network_of(observed)
-    assert derived.mac_source == "pod"
+    assert derived.guest.mac_source == "pod"
     assert derived.mac not in (ETH0.mac, "02:00:00:00:00:00")
-    assert network_of(observed, dataclasses.replace(REQUEST, stable_id="x")).mac_source == "derived"
+    assert network_of(observed, dataclasses.replace(REQUEST, stable_id="x")).guest.mac_source == "derived"
     assert network_of(observed, dataclasses.replace(REQUEST, mac="02:00:00:00:00:07")).mac == "02:00:00:00:00:07"
-    with pytest.raises(InvalidRequest, match="it is the bridge's own"):
+    with pytest.raises(InvalidRequest, match="which is the bridge's own"):
         network_of(observed, dataclasses.replace(REQUEST, mac="02:00:00:00:00:00"))
 
 
@@ -231,14 +234,14 @@ def test_what_forwarded_before_still_does() -> None:
     values = dict(observed.sysctls) | {"net/ipv4/conf/eth0/forwarding": "1"}
     forwarding = dataclasses.replace(observed, sysctls=tuple(values.items()))
     rule = 'iifname "eth0" meta nfproto ipv4 counter name elsewhere drop'
-    assert rule in ruleset_of([network_of(observed)])
-    assert rule not in ruleset_of([network_of(forwarding)])
+    assert rule in text_of(network_of(observed))
+    assert rule not in text_of(network_of(forwarding))
 
 
 def test_the_same_wishes_give_the_same_digest_and_others_another() -> None:
     def digest(**wishes: Any) -> str:
-        wanted = dataclasses.replace(REQUEST, masquerade=Masquerade(**wishes))
-        return digest_of(ruleset_of([network_of(world(), wanted)]))
+        wanted = dataclasses.replace(REQUEST, private=PrivateNetwork(**wishes))
+        return digest_of(text_of(network_of(world(), wanted)))
 
     http = ForwardedPorts("tcp", 80, 80)
     assert digest(ports=(http,)) == digest(ports=(http,))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from netsetup.bindings.bridge import bridge_name, derived_mac
+from netsetup.bindings.bridge import derived_mac
+from netsetup.bindings.devices import bridge_name
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     ALIAS,
+    IFF_LOWER_UP,
     IFF_UP,
     SCOPE_HOST,
     SCOPE_LINK,
@@ -21,8 +24,11 @@ from netsetup.model.kernel import (
     Neighbour,
     Route,
 )
-from netsetup.model.pod_interface import PodInterface
-from netsetup.plan import NetworkRequest, describe_network, plan_setup, plan_teardown
+from netsetup.model.pod_interface import PodInterface, Resolver
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.ruleset import BRIDGE, digest_of
+from netsetup.plan import admit, plan_setup, plan_teardown
 from netsetup.steps import (
     AddAddress,
     AddNeighbour,
@@ -43,7 +49,7 @@ from netsetup.steps import (
 
 MAC = "0a:58:0a:f4:01:05"
 LO = Link(1, "lo", "", "00:00:00:00:00:00", 65536, 0x9, 0, "", 0, None)
-ETH0 = Link(2, "eth0", "veth", MAC, 1450, IFF_UP, 0, "", 0, None)
+ETH0 = Link(2, "eth0", "veth", MAC, 1450, IFF_UP | IFF_LOWER_UP, 0, "", 0, None)
 ADDRESS = Address(AF_INET, "10.244.1.5", 24, label="eth0", broadcast="10.244.1.255")
 LINK_LOCAL = Address(AF_INET6, "fe80::858:aff:fef4:105", 64, scope=SCOPE_LINK, proto=3)
 CONNECTED = Route(AF_INET, "10.244.1.0/24", interface=2, scope=SCOPE_LINK, proto=2, preferred_source="10.244.1.5")
@@ -78,6 +84,10 @@ def namespace(pod: PodInterface, *others: Link) -> Namespace:
     )
 
 
+def admitted(observed: Namespace, **wishes: Any) -> VMNetwork:
+    return admit(observed, NetworkRequest(**wishes), Resolver())
+
+
 def kinds(steps: tuple[object, ...]) -> list[type]:
     return [type(step) for step in steps]
 
@@ -85,7 +95,7 @@ def kinds(steps: tuple[object, ...]) -> list[type]:
 def test_the_address_leaves_the_interface_before_its_mac_changes_and_it_joins_last() -> None:
     pod = pod_interface()
     observed = namespace(pod)
-    steps = plan_setup(observed, [describe_network(observed, pod, NetworkRequest())]).steps
+    steps = plan_setup(observed, [admitted(observed)]).steps
     order = [
         steps.index(next(s for s in steps if wanted(s)))
         for wanted in (
@@ -107,7 +117,7 @@ def test_the_address_leaves_the_interface_before_its_mac_changes_and_it_joins_la
 def test_the_bridge_keeps_the_address_for_this_host_alone() -> None:
     pod = pod_interface()
     observed = namespace(pod)
-    plan = plan_setup(observed, [describe_network(observed, pod, NetworkRequest())])
+    plan = plan_setup(observed, [admitted(observed)])
     kept = [step.address for step in plan.steps if isinstance(step, AddAddress)]
     assert [(a.cidr, a.scope) for a in kept] == [("10.244.1.5/32", SCOPE_HOST)]
     assert SetSysctl("net/ipv4/conf/k6t-eth0/arp_ignore", "3") in plan.steps
@@ -117,16 +127,16 @@ def test_every_other_interface_stops_answering_arp_for_it() -> None:
     second = dataclasses.replace(ETH0, index=3, name="net1", mac="0a:58:0a:f4:02:05")
     pod = pod_interface()
     observed = namespace(pod, second)
-    plan = plan_setup(observed, [describe_network(observed, pod, NetworkRequest())])
+    plan = plan_setup(observed, [admitted(observed)])
     assert SetSysctl("net/ipv4/conf/net1/arp_ignore", "3") in plan.steps
 
 
 def test_an_interface_without_address_is_bridged_and_dhcp_passes() -> None:
     pod = pod_interface(addresses=(LINK_LOCAL,), routes=(), neighbours=())
     observed = namespace(pod)
-    network = describe_network(observed, pod, NetworkRequest())
+    network = admitted(observed)
     steps = plan_setup(observed, [network]).steps
-    assert network.address4 is None
+    assert network.guest.address4 is None
     assert not [s for s in steps if isinstance(s, AddAddress | DeleteAddress)]
     (table,) = [s.ruleset for s in steps if isinstance(s, LoadTable)]
     assert "dport" not in table
@@ -135,10 +145,10 @@ def test_an_interface_without_address_is_bridged_and_dhcp_passes() -> None:
 def test_the_mtu_is_the_least_of_link_route_and_request() -> None:
     pod = pod_interface(routes=(CONNECTED, dataclasses.replace(DEFAULT, metrics=(("mtu", 1400),))))
     observed = namespace(pod)
-    assert describe_network(observed, pod, NetworkRequest()).mtu == 1400
-    assert describe_network(observed, pod, NetworkRequest(mtu=1300)).mtu == 1300
+    assert admitted(observed).mtu == 1400
+    assert admitted(observed, mtu=1300).mtu == 1300
     with pytest.raises(InvalidRequest, match=r"eth0: MTU 9000 is larger than the interface's 1450"):
-        describe_network(observed, pod, NetworkRequest(mtu=9000))
+        admitted(observed, mtu=9000)
 
 
 def test_derived_macs_are_local_unicast_and_differ_by_role_and_pod() -> None:
@@ -172,7 +182,7 @@ def test_a_guest_port_that_somebody_uses_is_refused_by_name(
     observed = namespace(pod, port, foreign)
     observed = dataclasses.replace(observed, addresses=observed.addresses + tuple((7, a) for a in addresses))
     with pytest.raises(DeviceConflict, match=message):
-        describe_network(observed, pod, NetworkRequest())
+        admitted(observed)
 
 
 def test_a_foreign_device_under_the_bridges_name_is_refused() -> None:
@@ -180,21 +190,19 @@ def test_a_foreign_device_under_the_bridges_name_is_refused() -> None:
     foreign = Link(8, "k6t-eth0", "bridge", "02:00:00:00:00:08", 1500, IFF_UP, 0, "", 0, None)
     observed = namespace(pod, foreign)
     with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name is in the way"):
-        describe_network(observed, pod, NetworkRequest())
+        admitted(observed)
 
 
 def set_up(pod: PodInterface, adopted: bool) -> tuple[Namespace, object]:
     """A namespace as the plan leaves it, and the network that was set up."""
     port = Link(7, "tap0", "veth", "02:00:00:00:00:07", 1500, 0, 0, "", 0, None)
     before = namespace(pod, *([port] if adopted else []))
-    network = describe_network(before, pod, NetworkRequest())
+    network = admitted(before)
     bridge = Link(9, "k6t-eth0", "bridge", derived_mac("bridge", pod), 1450, IFF_UP, 0, f"{ALIAS} default", 1, None)
     nic = dataclasses.replace(ETH0, mac=derived_mac("port", pod), master=9, learning=False)
     alias = "" if adopted else f"{ALIAS} default"
     tap = dataclasses.replace(port, mtu=1450, flags=IFF_UP, master=9, alias=alias, learning=True)
     (table,) = [s.ruleset for s in plan_setup(before, [network]).steps if isinstance(s, LoadTable)]
-    from netsetup.nft.tables import digest_of
-
     changed = dict(pod.sysctls) | {
         "net/ipv6/conf/eth0/disable_ipv6": "1",
         "net/ipv4/conf/eth0/arp_ignore": "3",
@@ -209,7 +217,7 @@ def set_up(pod: PodInterface, adopted: bool) -> tuple[Namespace, object]:
         addresses=((9, kept),),
         forwarding_entries=((7, MAC),),
         sysctls=tuple(changed.items()),
-        table=digest_of(table),
+        tables=((BRIDGE, digest_of(table)),),
     ), network
 
 
@@ -232,26 +240,28 @@ def test_the_way_back(adopted: bool) -> None:
     assert [s.address for s in steps if isinstance(s, AddAddress)] == [LINK_LOCAL, ADDRESS]
     assert AddNeighbour("eth0", NEIGHBOUR) in steps
     assert [s.route for s in steps if isinstance(s, AddRoute)] == [DEFAULT], "the kernel makes the connected route"
-    assert DeleteTable() not in steps, "it carries the copy of the record, and goes last"
+    assert DeleteTable((BRIDGE,)) not in steps, "it carries the copy of the record, and goes last"
 
 
 def test_the_second_round_settles_what_the_kernel_made() -> None:
     """ptp: the CNI had removed the connected route, and adding the address has brought it back."""
     pod = pod_interface(routes=(DEFAULT,))
     observed = dataclasses.replace(namespace(pod), routes=(CONNECTED, DEFAULT))
-    network = describe_network(namespace(pod), pod, NetworkRequest())
+    network = admitted(namespace(pod))
     assert plan_teardown(observed, [network], ()).lines() == ["route delete 10.244.1.0/24"]
 
 
 def test_a_pod_that_is_put_back_needs_no_step() -> None:
     pod = pod_interface()
     observed = namespace(pod)
-    network = describe_network(observed, pod, NetworkRequest())
+    network = admitted(observed)
     assert not plan_teardown(observed, [network], ())
-    assert plan_teardown(dataclasses.replace(observed, table="12345678"), [network], ()).steps == (DeleteTable(),)
+    assert plan_teardown(dataclasses.replace(observed, tables=((BRIDGE, "12345678"),)), [network], ()).steps == (
+        DeleteTable((BRIDGE,)),
+    )
 
 
 def test_an_interface_that_has_left_is_not_put_back() -> None:
     pod = pod_interface()
-    network = describe_network(namespace(pod), pod, NetworkRequest())
-    assert kinds(plan_teardown(Namespace(links=(LO,), table="x"), [network], ()).steps) == [DeleteTable]
+    network = admitted(namespace(pod))
+    assert kinds(plan_teardown(Namespace(links=(LO,), tables=((BRIDGE, "x"),)), [network], ()).steps) == [DeleteTable]

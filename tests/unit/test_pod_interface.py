@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from netsetup.discover import pod_interface
+from netsetup.admission import pod_interface, require_bridge_port
 from netsetup.errors import UnsupportedInterface
 from netsetup.kernel.rtnl_messages import ifinfmsg, link_of
 from netsetup.model.kernel import IFF_UP, Link, Namespace
@@ -44,13 +44,13 @@ def eth0(**changes: object) -> Link:
 )
 def test_what_cannot_be_bridged_is_refused_with_what_to_use_instead(links: tuple[Link, ...], message: str) -> None:
     with pytest.raises(UnsupportedInterface, match=f"^{message}"):
-        pod_interface(Namespace(links=links), "eth0", Resolver())
+        require_bridge_port(Namespace(links=links), links[0])
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_it_need_not_become_a_port(kind: str) -> None:
     """In the masquerade binding the pod keeps its interface."""
-    found = pod_interface(Namespace(links=(eth0(kind=kind),)), "eth0", Resolver(), becomes_port=False)
+    found = pod_interface(Namespace(links=(eth0(kind=kind),)), "eth0", Resolver())
     assert found.name == "eth0"
 
 

@@ -228,8 +228,10 @@ INTERFACE = "spec.domain.devices.interfaces[0]"
     [
         ({}, "", "exactly one"),
         ({"bridge": {}, "masquerade": {}}, "", "exactly one"),
-        ({"bridge": {}, "sriov": {}}, ".sriov", "not supported"),
-        ({"binding": {"name": "passt"}}, ".binding", "not supported"),
+        ({"bridge": {}, "sriov": {}}, "", "exactly one"),
+        ({"sriov": {}}, ".sriov", "not supported; the bindings are: bridge, masquerade"),
+        ({"slirp": {}}, ".slirp", "not supported"),
+        ({"binding": {"name": "passt"}}, ".binding.name", "not supported; the bindings are"),
         ({"bridge": {}, "model": "vmxnet3"}, ".model", "one of virtio"),
         ({"bridge": {}, "state": "half"}, ".state", "one of up, down"),
         ({"bridge": {}, "macAddress": "02:00:00:00:00"}, ".macAddress", "six bytes"),

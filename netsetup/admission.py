@@ -1,0 +1,102 @@
+"""Which interface of an observed namespace can be handed to a VM. Pure."""
+
+from dataclasses import replace
+from typing import Final
+
+from netsetup.errors import InterfaceNotFound, UnsupportedInterface
+from netsetup.model.kernel import (
+    AF_INET,
+    AF_INET6,
+    ALIAS,
+    FORCE_FORWARDING,
+    FORWARDING4,
+    FORWARDING6,
+    IFF_LOOPBACK,
+    Link,
+    Namespace,
+)
+from netsetup.model.pod_interface import PodInterface, Resolver
+from netsetup.routing import lookup_tables
+
+# In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
+SYSCTLS: Final = (
+    "net/ipv4/conf/{}/arp_ignore",
+    FORWARDING4,
+    "net/ipv4/conf/{}/route_localnet",
+    FORCE_FORWARDING,
+    FORWARDING6,
+    "net/ipv6/conf/{}/disable_ipv6",
+    "net/ipv6/conf/{}/accept_ra",
+    "net/ipv6/conf/{}/accept_dad",
+    "net/ipv6/conf/{}/dad_transmits",
+)
+"""The settings of each interface that a plan reads or changes."""
+
+NO_MAC: Final = "00:00:00:00:00:00"
+
+# A second MAC on these is filtered by the lower device, so a VM behind a bridge stays deaf (ipvlan.rst).
+FILTERING_KINDS: Final = {"macvlan": "macvtap or masquerade", "ipvlan": "masquerade", "ipvtap": "masquerade"}
+
+
+def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:
+    """One interface out of an observed namespace.
+
+    Raises InterfaceNotFound, and UnsupportedInterface for one that cannot serve a VM.
+    """
+    _refuse_taken(name, observed)
+    link = observed.link(name)
+    if link is None:
+        raise InterfaceNotFound(name, [other.name for other in observed.links])
+    if link.flags & IFF_LOOPBACK:
+        raise UnsupportedInterface(f"{link.name}: the loopback device cannot serve a VM")
+    found = PodInterface(
+        link=link,
+        addresses=observed.addresses_of(link.index),
+        routes=observed.routes_of(link.index),
+        neighbours=observed.neighbours_of(link.index),
+        sysctls=sysctls_of(observed, name),
+        resolver=resolver,
+    )
+    sources = {family: found.main_address(family) for family in (AF_INET, AF_INET6)}
+    tables, tables6 = (lookup_tables(observed, a.address if a else "", family) for family, a in sources.items())
+    return replace(found, tables=tables, tables6=tables6)
+
+
+def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:
+    """The settings of one interface out of an observed namespace."""
+    keys = {pattern.format(name) for pattern in SYSCTLS}
+    return tuple((key, value) for key, value in observed.sysctls if key in keys)
+
+
+def _refuse_taken(name: str, observed: Namespace) -> None:
+    """KubeVirt's launcher renames the NIC, and a device in its place holds the address (its bridge binding)."""
+    moved = observed.link(f"{name}-nic")
+    if moved is not None:
+        raise UnsupportedInterface(
+            f"{name}: KubeVirt's own launcher has set this pod up ({moved.name} is there); start the VM in a new pod"
+        )
+
+
+def require_bridge_port(observed: Namespace, link: Link) -> None:
+    """Raises UnsupportedInterface for an interface that cannot be a port of a bridge between VM and network."""
+    if link.kind in FILTERING_KINDS:
+        raise UnsupportedInterface(
+            f"{link.name}: a {link.kind} device lets no second MAC through; use {FILTERING_KINDS[link.kind]}"
+        )
+    if len(link.mac) != len(NO_MAC) or link.mac == NO_MAC:
+        raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it cannot be a port of a bridge")
+    master = next((other for other in observed.links if other.index == link.master), None)
+    if master is not None and not master.alias.startswith(ALIAS):
+        instead = "" if master.kind == "vrf" else f", or give the VM {master.name} itself"
+        raise UnsupportedInterface(
+            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; release it{instead}"
+        )
+    if link.up and not link.carrier:
+        raise UnsupportedInterface(
+            f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone"
+        )
+    for route in observed.routes_of(link.index):
+        if any(hop.interface != link.index for hop in route.nexthops):
+            raise UnsupportedInterface(
+                f"{link.name}: route {route.destination} also leads through another interface; it could not be put back"
+            )

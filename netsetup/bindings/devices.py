@@ -1,0 +1,235 @@
+"""What bindings with a bridge have in common: bridge, guest port and the network made of them. Pure.
+
+What is already as it should be takes no step, so the plan of a pod that is set up, or put back, is empty, and a plan
+made half-way leads on from there.
+"""
+
+from typing import Final
+
+from netsetup.bindings.binding import InterfaceElement
+from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.mac import local_mac, parse_guest_mac
+from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.pod_interface import PodInterface
+from netsetup.model.private_network import PrivateNetwork
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
+from netsetup.nft.isolation import AllowList
+from netsetup.steps import (
+    AddAddress,
+    CreateBridge,
+    CreateTap,
+    DeleteAddress,
+    DeleteLink,
+    PinMac,
+    SetAlias,
+    SetMaster,
+    SetMtu,
+    SetUp,
+    Step,
+    sysctl_steps,
+)
+
+ADDR_GEN_MODE_NONE: Final = 1
+IFNAME_MAX: Final = 15
+
+
+def new_network(
+    observed: Namespace,
+    pod: PodInterface,
+    request: NetworkRequest,
+    guest: Guest,
+    *,
+    bridge: str = "",
+    private: PrivateNetwork | None = None,
+) -> VMNetwork:
+    """The network to be built for a request, with what was there before.
+
+    Raises DeviceConflict when the guest port is in use, InvalidRequest for an MTU larger than the link's.
+    """
+    adopted = adopt(observed, request.guest_port, bridge)
+    prefixes = tuple(f"net/ipv{version}/conf/{request.guest_port}/" for version in (4, 6))
+    return VMNetwork(
+        name=request.name,
+        binding=request.binding,
+        pod=pod,
+        guest_port=request.guest_port,
+        guest=guest,
+        mtu=require_mtu(request.mtu, pod),
+        bridge=bridge,
+        queues=request.queues,
+        isolated=request.isolated,
+        private=private,
+        options=request.options,
+        adopted=adopted,
+        adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
+    )
+
+
+def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tuple[str, str]:
+    """The MAC of the VM, and where it comes from: `spec`, `derived` or `pod`.
+
+    Raises InvalidRequest for one that the network or the tap could not use.
+    """
+    if request.mac:
+        try:
+            return parse_guest_mac(request.mac, reserved), "spec"
+        except ValueError as error:
+            raise InvalidRequest(f"network {request.name}: its MAC {error}") from None
+    if request.stable_id:
+        return local_mac(f"guest {request.stable_id}"), "derived"
+    return pod_mac, "pod"
+
+
+def bridge_name(pod_interface: str) -> str:
+    """``k6t-eth0``, as KubeVirt names it; a long name is replaced by its hash to stay within 15 characters."""
+    name = f"k6t-{pod_interface}"
+    if len(name) <= IFNAME_MAX:
+        return name
+    import hashlib
+
+    return f"k6t-{hashlib.sha256(pod_interface.encode()).hexdigest()[:11]}"
+
+
+def adopt(observed: Namespace, name: str, bridge: str) -> Link | None:
+    """The device that stands under the guest port's name, if the plan may use it.
+
+    Raises DeviceConflict for one that somebody else is using: it has an address, or is a port of another bridge.
+    """
+    link = observed.link(name)
+    if link is None or link.alias.startswith(ALIAS):
+        return None
+    addresses = [a for a in observed.addresses_of(link.index) if a.scope != SCOPE_LINK]
+    if addresses:
+        raise DeviceConflict(
+            f"{name}: in use, it has the address {addresses[0].cidr}; remove it or name another guest port"
+        )
+    master = next((other.name for other in observed.links if other.index == link.master), "")
+    if link.master and master != bridge:
+        raise DeviceConflict(
+            f"{name}: in use, it is a port of {master or link.master}; release it or name another guest port"
+        )
+    return link
+
+
+def is_our_bridge(link: Link, mac: str) -> bool:
+    """Known by its alias; between the request that makes it and the one that sets the alias, by the `mac` it gets."""
+    return link.kind == "bridge" and (link.alias.startswith(ALIAS) or link.mac == mac)
+
+
+def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> None:
+    """Raises DeviceConflict when a device that is not our bridge has its name."""
+    link = observed.link(name)
+    if link and not is_our_bridge(link, mac):
+        kind = link.kind or "device"
+        raise DeviceConflict(f"{name}: a {kind} of that name is in the way and is not ours; remove or rename it")
+
+
+def require_mtu(mtu: int, pod: PodInterface) -> int:
+    """The guest's MTU. Raises InvalidRequest for one larger than the link carries."""
+    if mtu > pod.link.mtu:
+        raise InvalidRequest(f"{pod.name}: MTU {mtu} is larger than the interface's {pod.link.mtu}")
+    return min(mtu, pod.mtu) if mtu else pod.mtu
+
+
+def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
+    """The bridge, made and marked as ours. Raises DeviceConflict when something else has its name."""
+    require_bridge_name_free(observed, network.bridge, mac)
+    bridge = observed.link(network.bridge)
+    steps: list[Step] = [CreateBridge(network.bridge, mac, network.mtu)] if bridge is None else []
+    if bridge and bridge.mtu != network.mtu:
+        steps.append(SetMtu(network.bridge, network.mtu))
+    if bridge is None or not bridge.alias:
+        steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
+    return steps
+
+
+def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The guest port, made if it has to be, and set. Raises DeviceConflict when somebody else is using it."""
+    steps: list[Step] = []
+    port = observed.link(network.guest_port)
+    adopt(observed, network.guest_port, network.bridge)
+    if port is None:
+        steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}", network.queues))
+    if port is None or port.mtu != network.mtu:
+        steps.append(SetMtu(network.guest_port, network.mtu))
+    if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
+        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
+    return steps
+
+
+def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
+    """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
+    steps: list[Step] = []
+    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
+    if bridge is None or not bridge.up:
+        steps.append(SetUp(network.bridge, True))
+    present = observed.addresses_of(bridge.index) if bridge else ()
+    there, wanted = {a.key for a in present}, {a.key for a in addresses}
+    # What is there beyond them is of an interface that the CNI has made anew since.
+    steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
+    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in there]
+    if port is None or bridge is None or port.master != bridge.index:
+        steps.append(SetMaster(network.guest_port, network.bridge))
+    if port is None or (port.index, network.mac) not in observed.forwarding_entries:
+        steps.append(PinMac(network.guest_port, network.mac))
+    if port is None or not port.up:
+        steps.append(SetUp(network.guest_port, True))
+    return steps
+
+
+def own_nic(observed: Namespace, pod: PodInterface) -> Link | None:
+    """The pod interface; None when the CNI has taken it away since it was recorded, or has made another one of its name
+    (DEL and ADD): what that one has is for nobody to put back."""
+    nic = observed.link(pod.name)
+    return nic if nic and nic.index == pod.link.index else None
+
+
+def require_nic(observed: Namespace, network: VMNetwork) -> Link:
+    """The pod interface. Raises InvalidRequest when it has gone since it was recorded, as after a CNI's DEL."""
+    nic = observed.link(network.pod.name)
+    if nic is None:
+        raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
+    return nic
+
+
+def device_release_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
+    """Our devices go, the bridge with this `mac` among them; an adopted guest port is as it was."""
+    steps: list[Step] = []
+    bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
+    if port and network.adopted:
+        if bridge and port.master == bridge.index:
+            steps.append(SetMaster(port.name, ""))
+        if port.mtu != network.adopted.mtu:
+            steps.append(SetMtu(port.name, network.adopted.mtu))
+        if port.up != network.adopted.up:
+            steps.append(SetUp(port.name, network.adopted.up))
+        steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
+    elif port and port.alias.startswith(ALIAS):
+        steps.append(DeleteLink(port.name))
+    if bridge and is_our_bridge(bridge, mac):
+        steps.append(DeleteLink(bridge.name))
+    return steps
+
+
+def has_ipv6(observed: Namespace, name: str) -> bool:
+    """Whether the kernel has IPv6 for an interface, be it switched on or off."""
+    return observed.sysctl(f"net/ipv6/conf/{name}/disable_ipv6") is not None
+
+
+def tap_element(network: VMNetwork) -> InterfaceElement:
+    """libvirt opens the guest port, and neither makes, configures nor removes it."""
+    return InterfaceElement("ethernet", (("target", (("dev", network.guest_port), ("managed", "no"))),))
+
+
+def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:
+    """What may pass a network's guest port, whose guest has these `addresses`."""
+    return AllowList(
+        guest_port=network.guest_port,
+        mac=network.mac,
+        isolated=network.isolated,
+        serves4=network.guest.address4 is not None,
+        serves6=network.serves6,
+        addresses4=tuple(a.address for a in addresses if a.is_global and ":" not in a.address),
+        addresses6=tuple(a.address for a in addresses if a.is_global and ":" in a.address),
+    )

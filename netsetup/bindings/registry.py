@@ -1,0 +1,44 @@
+"""Bindings by name: those of this package, and those that other packages register. Pure.
+
+Others register in the entry-point group ``virt_launcher.bindings`` (Python Packaging User Guide, Entry points), each
+with its module as the value. The package's own are registered there, too, but found without reading the metadata of
+every installed package, which takes longer than the hook.
+"""
+
+from importlib import import_module
+from typing import Final, cast
+
+from netsetup.bindings.binding import Binding
+from netsetup.errors import InvalidRequest
+
+GROUP: Final = "virt_launcher.bindings"
+BUILT_IN: Final = {name: f"netsetup.bindings.{name}" for name in ("bridge", "masquerade")}
+
+
+class UnknownBinding(InvalidRequest):
+    """No binding of that name is registered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no binding {name!r}; there are: {', '.join(binding_names())}")
+
+
+def binding_of(name: str) -> Binding:
+    """The binding of this name. Raises UnknownBinding, and InvalidRequest for one that does not load."""
+    module = BUILT_IN.get(name)
+    if module is not None:
+        return cast(Binding, import_module(module))
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            return cast(Binding, entry.load())
+        except (ImportError, AttributeError) as error:
+            raise InvalidRequest(f"binding {name!r} of {entry.value} does not load: {error}") from None
+    raise UnknownBinding(name)
+
+
+def binding_names() -> list[str]:
+    """The names of all bindings, the package's own first."""
+    from importlib.metadata import entry_points
+
+    return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))

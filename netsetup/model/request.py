@@ -1,0 +1,29 @@
+"""What one network of the VM asks of the pod: frozen data. Pure."""
+
+from dataclasses import dataclass, field
+
+from netsetup.model.private_network import PrivateNetwork
+from netsetup.model.vm_network import GuestOptions
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """What one network of the VM asks of the pod."""
+
+    name: str = "default"
+    binding: str = "bridge"
+    pod_interface: str = "eth0"
+    guest_port: str = "tap0"
+    mac: str | None = None
+    """The MAC the VM shall have; None derives it from `stable_id`, and without that takes the pod interface's."""
+    stable_id: str = ""
+    """What names this interface of this VM wherever it runs."""
+    mtu: int = 0
+    """The largest MTU the VM shall use; 0 takes what the pod has."""
+    queues: int = 1
+    """Queue pairs of a tap of our own."""
+    isolated: bool = True
+    """Whether frames of the VM with other addresses than its own are dropped."""
+    options: GuestOptions = field(default_factory=GuestOptions)
+    private: PrivateNetwork = field(default_factory=PrivateNetwork)
+    """The VM's own network, for bindings that put it behind the pod."""
