@@ -98,7 +98,7 @@ def setup_pod_network(
 
         from launcher.serve import serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
-        from netsetup.lock import NamespaceLock
+        from netsetup.kernel.lock import NamespaceLock
 
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
@@ -142,7 +142,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
     Raises NetworkSetupError, of which NotRestored says what is left.
     """
     from netsetup.apply import restore_pod_network_interfaces
-    from netsetup.lock import NamespaceLock
+    from netsetup.kernel.lock import NamespaceLock
 
     with NamespaceLock(LOCK):
         server = connect()

@@ -13,7 +13,7 @@ from launcher.dhcpconfig.ipv4 import client_config
 from launcher.request import SetupRequest
 from launcher.vmi.model import VirtualMachineInstance
 from netsetup.errors import NetworkSetupError
-from netsetup.lock import NamespaceLock
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record
 
 if TYPE_CHECKING:

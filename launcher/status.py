@@ -11,9 +11,9 @@ from dhcp.process import ServerError, connect
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import CONNECTIONS, Counter

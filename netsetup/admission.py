@@ -16,7 +16,7 @@ from netsetup.model.kernel import (
     Namespace,
 )
 from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.routing import lookup_tables
+from netsetup.model.routing import lookup_tables
 
 # In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
 SYSCTLS: Final = (

@@ -13,10 +13,10 @@ from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.executor import run
-from netsetup.gateway_mac import ask_for_routers, with_router_mac
+from netsetup.kernel.gateway_mac import ask_for_routers, with_router_mac
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.lock import NamespaceLock
 from netsetup.model.kernel import ALIAS, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest

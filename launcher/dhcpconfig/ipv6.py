@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from netsetup.model.kernel import AF_INET6, RTN_UNICAST
-from netsetup.routing import first_leg, permanent_mac, router6_of
+from netsetup.model.routing import first_leg, permanent_mac, router6_of
 
 if TYPE_CHECKING:
     from netsetup.model.kernel import Address

@@ -11,8 +11,8 @@ from dhcp.wire.addresses import parse_ipv4
 from dhcp.wire.addresses6 import parse_ipv6
 from launcher.dhcpconfig.ipv4 import routes_of
 from netsetup.model.kernel import AF_INET, AF_INET6, Route
+from netsetup.model.routing import permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
-from netsetup.routing import permanent_mac, router6_of
 
 BEYOND = "198.51.100.1"
 """TEST-NET-2 (RFC 5737): nobody's, hence a destination of which the first router alone can tell something."""

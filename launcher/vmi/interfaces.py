@@ -21,7 +21,7 @@ from launcher.vmi.model import (
 )
 from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
 from netsetup.errors import InvalidRequest
-from netsetup.mac import parse_guest_mac
+from netsetup.model.mac import parse_guest_mac
 from netsetup.model.private_network import parse_vm_network
 
 if TYPE_CHECKING:

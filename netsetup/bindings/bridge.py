@@ -26,8 +26,8 @@ from netsetup.bindings.devices import (
 )
 from netsetup.bindings.restore import changes_since, restore_steps
 from netsetup.errors import InvalidRequest
-from netsetup.mac import local_mac
 from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_NODAD, SCOPE_HOST, Address, Namespace
+from netsetup.model.mac import local_mac
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork

@@ -8,8 +8,8 @@ from typing import Final
 
 from netsetup.bindings.binding import InterfaceElement
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.mac import local_mac, parse_guest_mac
 from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest

@@ -30,7 +30,6 @@ from netsetup.bindings.devices import (
     tap_element,
 )
 from netsetup.errors import InvalidRequest
-from netsetup.mac import local_mac
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -46,6 +45,7 @@ from netsetup.model.kernel import (
     Namespace,
     Rule,
 )
+from netsetup.model.mac import local_mac
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest

@@ -10,8 +10,8 @@ from dataclasses import replace
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import NUD_KNOWN
+from netsetup.model.routing import permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
-from netsetup.routing import permanent_mac, router6_of
 
 RESOLVE_SECONDS = 0.05
 """How long a gateway may take that the VM could not resolve itself; on a pod's link it takes a millisecond. Who serves
