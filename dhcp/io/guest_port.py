@@ -8,7 +8,7 @@ from time import monotonic
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.io.bpf import frame_filter
+from dhcp.io.filters import guest_filter
 from dhcp.io.flood_guard import Guard
 from dhcp.io.log import Journal
 from dhcp.io.reply_cache import (
@@ -56,7 +56,7 @@ def attach_guest_filter(sock: socket, config: ClientConfig) -> None:
 
 
 def _filter(port: Port, only_client: bytes = b"") -> bytes:
-    return frame_filter(port.arp, only_client, port.ipv6.neighbours if port.ipv6 else None)
+    return guest_filter(port.arp, only_client, port.ipv6.neighbours if port.ipv6 else None)
 
 
 class ServedPort:
@@ -208,7 +208,7 @@ class ServedPort:
 
     def _learn_router(self, mac: bytes) -> None:
         from dhcp.wire.addresses6 import ipv6_text
-        from dhcp.wire.ndp import advertise_neighbour
+        from dhcp.wire.ndp import OVERRIDE, ROUTER, encode_neighbour_advertisement
 
         ipv6, port = self.config.ipv6, self.port.ipv6
         if ipv6 is None or port is None or ipv6.router_mac == mac:
@@ -218,7 +218,7 @@ class ServedPort:
         self.configure(replace(self.config, ipv6=replace(ipv6, router_mac=mac)))
         if ipv6.router_mac:  # the guest has the old one, and an advertisement may have to wait
             try:
-                self.socket.send(advertise_neighbour(port.address, mac))
+                self.socket.send(encode_neighbour_advertisement(port.address, mac, ROUTER | OVERRIDE))
             except OSError as error:
                 self._broken("send", error)
 

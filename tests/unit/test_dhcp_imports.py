@@ -16,7 +16,10 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "dhcp").rglob("*.py"))
 }
-PURE = sorted(name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or ""))
+PURE = sorted(
+    name for name, path in MODULES.items() if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")
+)
+IMPURE = {"socket", "_socket", "ctypes", "_ctypes", "select", "fcntl", "subprocess", "pyroute2"}
 PURE_FOLDERS = ("dhcp.wire", "dhcp.v4", "dhcp.v6")
 
 
@@ -44,14 +47,11 @@ def test_what_decides_about_a_frame_is_pure() -> None:
 
 @pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_loads_nothing_that_does_io(module: str) -> None:
-    loaded = {name for name in imports_of_process(module) if name.partition(".")[0] in IMPURE}
+    loaded = {name for name in loaded_with(module) if name.partition(".")[0] in IMPURE}
     assert loaded == set()
 
 
-IMPURE = {"socket", "_socket", "ctypes", "_ctypes", "select", "fcntl", "subprocess", "pyroute2"}
-
-
-def imports_of_process(module: str) -> list[str]:
+def loaded_with(module: str) -> list[str]:
     """All that is loaded after this module and each that it imports in a function."""
     wanted = {module}
     while added := {name for one in wanted for name in imports(MODULES[one])} - wanted:
