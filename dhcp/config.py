@@ -1,4 +1,4 @@
-"""What one client is served: the configuration, checked when it is read."""
+"""What one client is served: the configuration, checked when it is read. Pure."""
 
 from __future__ import annotations
 

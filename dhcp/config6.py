@@ -1,4 +1,4 @@
-"""The IPv6 part of what one client is served."""
+"""The IPv6 part of what one client is served. Pure."""
 
 from __future__ import annotations
 

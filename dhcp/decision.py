@@ -1,4 +1,4 @@
-"""What the server makes of one frame, and why."""
+"""What the server makes of one frame, and why. Pure."""
 
 from __future__ import annotations
 

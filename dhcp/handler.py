@@ -1,4 +1,4 @@
-"""The one call of the protocol: a frame from the guest in, a decision out. No I/O, no clock, no memory."""
+"""The entry point of the protocols: a frame from the guest in, a decision out. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of decoded JSON, each taken once and checked, with errors that name the field by its path."""
+"""Fields of decoded JSON, each taken once and checked, with errors that name the field by its path. Pure."""
 
 from __future__ import annotations
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
+from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
+from struct import pack
 
 from dhcp.config import interfaces_of, parse_configs
-from dhcp.daemon.control_protocol import ControlError, peer, receive_message, send_message
-from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_port
+from dhcp.daemon.control_protocol import PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
+from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_packet_sockets
 from dhcp.lean.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from signal import SIGKILL, pidfd_send_signal
 else:
     from _signal import SIGKILL, pidfd_send_signal  # without the enumerations around them
 
-# What the server may take to answer; it answers in milliseconds.
+# Seconds that a server which we have started may take to answer, its start included, and any server to end.
 TIMEOUT = 5.0
+# Seconds after which a server that was there already counts as one that answers no more; it takes milliseconds.
+ANSWER_TIMEOUT = 2
 
 
 def server_command() -> list[str]:
@@ -37,19 +40,25 @@ class ServerError(Exception):
 class _Channel:
     """Requests and answers over one control connection."""
 
-    def __init__(self, sock: socket, pid: int) -> None:
-        sock.settimeout(TIMEOUT)
+    def __init__(self, sock: socket, pid: int, timeout: float) -> None:
+        sock.settimeout(timeout)
         self._socket = sock
         self.pid = pid
+        self._failure = ""
 
     def _request(self, message: dict[str, object], descriptors: Sequence[int] = ()) -> dict[str, object]:
-        try:
-            send_message(self._socket, message, descriptors)
-            received = receive_message(self._socket)
-        except ControlError as error:
-            raise ServerError(f"DHCP server (pid {self.pid}): {error}") from None
+        """The answer to one message; raises ServerError, and at once where an earlier message got no answer."""
+        received = None
+        if not self._failure:
+            try:
+                send_message(self._socket, message, descriptors)
+                received = receive_message(self._socket)
+                if received is None:
+                    self._failure = "ended without an answer; its log has the reason"
+            except ControlError as error:
+                self._failure = str(error)
         if received is None:
-            raise ServerError(f"DHCP server (pid {self.pid}): ended without an answer; its log has the reason")
+            raise ServerError(f"DHCP server (pid {self.pid}): {self._failure}")
         answer = received[0]
         if "error" in answer:
             raise ServerError(f"DHCP server (pid {self.pid}): {answer['error']}")
@@ -65,10 +74,14 @@ class _Channel:
         data = list(configs)
         wanted = interfaces_of(parse_configs(data))
         held = self._request({"op": "interfaces"})["interfaces"]
-        sockets = {name: open_port(name) for name in wanted if not isinstance(held, list) or name not in held}
+        missing = [name for name in wanted if not isinstance(held, list) or name not in held]
+        self._send_configuration(data, open_packet_sockets(missing))
+
+    def _send_configuration(self, configs: list[dict[str, object]], sockets: Mapping[str, socket]) -> None:
+        """Pass a configuration and the sockets of the new interfaces, which are closed on this side."""
         text = os.memfd_create("dhcp-configuration", os.MFD_CLOEXEC)
         try:
-            os.write(text, dumps(data).encode())
+            os.write(text, dumps(configs).encode())
             self._request(
                 {"op": "configure", "interfaces": list(sockets)},
                 [text, *(sock.fileno() for sock in sockets.values())],
@@ -135,13 +148,39 @@ class ServerProcess(_Channel):
             if spare >= 0:
                 os.close(spare)
         _move_to_another_cpu(pid)
-        return cls(ours, pid)
+        return cls(ours, pid, TIMEOUT)
+
+    def take_over(self, old: ServerConnection, configs: Sequence[dict[str, object]]) -> None:
+        """Serve these configurations in the place of `old`, whatever state that one is in; returns when it answers.
+
+        No frame is lost: what the guest sends from now on waits in packet sockets of our own while the old server is
+        killed, and is answered by the new one as soon as that has the control name. Until then the old one, if it
+        still answers, does so too. It is not asked to end, because then it would withdraw its router advertisement
+        and the guest lose its default route.
+
+        Raises ConfigError, TransportError and ServerError as `configure` does, and with the first two nothing has
+        changed.
+        """
+        from dhcp.io.guest_port import attach_guest_filter
+
+        data = list(configs)
+        parsed = parse_configs(data)
+        sockets = open_packet_sockets(interfaces_of(parsed))
+        try:
+            for config in parsed:
+                attach_guest_filter(sockets[config.interface], config)
+            old.kill()
+        except (OSError, ServerError):
+            for sock in sockets.values():
+                sock.close()
+            raise
+        self._send_configuration(data, sockets)
 
     def stop(self) -> None:
-        """End the server and wait until it is gone; no error if it is gone already."""
+        """End the server and wait until it is gone; no error if it is gone already. Raises ServerError."""
         if self._is_gone:
             return  # its number may be another process's by now
-        _end(self, self._socket)
+        _end(self, self._socket, ask=True)
         self._is_gone = True
         try:
             os.waitpid(self.pid, 0)
@@ -152,27 +191,57 @@ class ServerProcess(_Channel):
 class ServerConnection(_Channel):
     """A connection to a server that somebody else has started."""
 
+    def __init__(self, sock: socket, pid: int, failure: str = "") -> None:
+        super().__init__(sock, pid, ANSWER_TIMEOUT)
+        self._failure = failure
+        self.is_current = self._version() == PROTOCOL_VERSION
+        """Whether it answers, and in our version of the protocol; one that does not is to be replaced."""
+
+    def _version(self) -> object:
+        """The version of its protocol; None for one that does not answer, or too old a one to answer this."""
+        try:
+            return self._request({"op": "version"}).get("version")
+        except ServerError:
+            return None
+
     def stop(self) -> None:
-        """End the server and wait until it is gone."""
-        _end(self, self._socket)
+        """Ask the server to end and wait until it is gone; one that does not end is killed. Raises ServerError."""
+        _end(self, self._socket, ask=True)
+
+    def kill(self) -> None:
+        """Kill the server and wait until it is gone; the guest is not told. Raises ServerError."""
+        _end(self, self._socket, ask=False)
 
 
 def connect() -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
-    Raises ServerError when its name is held by a process of a user that has no business with it.
+    It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
+    that out. Raises ServerError when the control name is held by a process of a user that has no business with it.
     """
     sock = control_socket()
+    sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", ANSWER_TIMEOUT, 0))  # bounds connect(2), see unix(7)
+    failure = ""
     try:
         sock.connect(CONTROL_ADDRESS)
     except (ConnectionRefusedError, FileNotFoundError):
         sock.close()
         return None
-    pid, uid = peer(sock)
+    except BlockingIOError:
+        failure = "accepts no connection"
+    if failure:
+        from dhcp.daemon.control_holder import find_holder
+
+        pid, uid = find_holder() or 0, 0
+    else:
+        pid, uid = peer(sock)
     if uid not in (0, os.geteuid()):
         sock.close()
         raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
-    return ServerConnection(sock, pid)
+    if not pid:
+        sock.close()
+        raise ServerError("a process that cannot be found holds the DHCP server's control socket and does not answer")
+    return ServerConnection(sock, pid, failure)
 
 
 def _move_to_another_cpu(pid: int) -> None:
@@ -191,31 +260,40 @@ def _move_to_another_cpu(pid: int) -> None:
         return  # it has ended, or nobody may look; it will run all the same
 
 
-def _end(channel: _Channel, sock: socket) -> None:
-    """Ask the process to end and wait until it is gone; one that does not listen is killed."""
+def _end(channel: _Channel, sock: socket, *, ask: bool) -> None:
+    """End a server and wait until it is gone: asked to, or else killed. Raises ServerError when it stays."""
     try:
-        gone = os.pidfd_open(channel.pid)
+        process = os.pidfd_open(channel.pid)
     except ProcessLookupError:
         sock.close()
         return
-    waiting = poll()
-    waiting.register(gone, POLLIN)
     try:
-        patience = TIMEOUT if _asked_to_end(channel, sock) else 0
-        if not waiting.poll(int(patience * 1000)):
-            pidfd_send_signal(gone, SIGKILL)
-            waiting.poll(int(TIMEOUT * 1000))
+        if ask and _is_asked_to_end(channel) and _has_ended(process):
+            return
+        try:
+            pidfd_send_signal(process, SIGKILL)
+        except PermissionError:  # without CAP_KILL: it has become another user
+            if ask or not _is_asked_to_end(channel):
+                raise ServerError(f"DHCP server (pid {channel.pid}): does not end, and may not be killed") from None
+        if not _has_ended(process):
+            raise ServerError(f"DHCP server (pid {channel.pid}): does not end")
     except ProcessLookupError:
         return  # gone, and reaped, in between
     finally:
-        os.close(gone)
+        os.close(process)
+        sock.close()
 
 
-def _asked_to_end(channel: _Channel, sock: socket) -> bool:
+def _has_ended(process: int) -> bool:
+    """Wait for the end of a process, given by its pidfd; False when TIMEOUT has passed."""
+    waiting = poll()
+    waiting.register(process, POLLIN)
+    return bool(waiting.poll(int(TIMEOUT * 1000)))
+
+
+def _is_asked_to_end(channel: _Channel) -> bool:
     try:
         channel._request({"op": "stop"})
     except ServerError:
         return False
-    finally:
-        sock.close()
     return True

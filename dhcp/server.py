@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from _socket import socket
-
 from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.io.log import Journal
 from dhcp.io.loop import ServerLoop
-from dhcp.io.sockets import open_port
+from dhcp.io.sockets import open_packet_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +43,8 @@ class SingleClientDHCPServer:
         """Open a packet socket on every interface; what a guest sends from now on is answered once served."""
         if self._opened:
             return
-        sockets: dict[str, socket] = {}
+        sockets = open_packet_sockets(interfaces_of(self.configs))
         try:
-            for name in interfaces_of(self.configs):
-                sockets[name] = open_port(name)
             self._loop.configure(self.configs, sockets)
         except OSError:
             for sock in sockets.values():

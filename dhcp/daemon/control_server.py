@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+from _socket import AF_UNIX, MSG_PEEK, SOCK_SEQPACKET, socket
 from posix import close, getpid, pread
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
-from dhcp.daemon.control_protocol import ControlError, close_all, peer, receive_message, send_message
+from dhcp.daemon.control_protocol import (
+    PROTOCOL_VERSION,
+    ControlError,
+    close_all,
+    peer,
+    receive_message,
+    send_message,
+)
 from dhcp.io.sockets import MOST_CONNECTIONS
 from dhcp.lean.json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dhcp.io.log import Journal
     from dhcp.io.loop import ServerLoop
 
 
 class Conversations:
-    """All connections of one server, for the users `owners`.
+    """All connections of one server, for the users `owners`."""
 
-    `problem` is why it cannot be configured, empty when it can.
-    """
-
-    def __init__(self, loop: ServerLoop, journal: Journal, owners: set[int], problem: str) -> None:
+    def __init__(self, loop: ServerLoop, journal: Journal, owners: set[int]) -> None:
         self._loop = loop
         self._journal = journal
-        self._problem = problem
         self._owners = owners
         self._connections: set[socket] = set()
 
@@ -81,6 +86,8 @@ class Conversations:
             retired += self._configure(message.get("interfaces"), descriptors)
             return {"pid": getpid()}
         close_all(descriptors)
+        if operation == "version":
+            return {"version": PROTOCOL_VERSION}
         if operation == "interfaces":
             return {"interfaces": self._loop.held()}
         if operation == "status":
@@ -111,9 +118,6 @@ class Conversations:
 
     def _configure(self, interfaces: object, descriptors: list[int]) -> list[socket]:
         """Take a configuration (the first descriptor) and a socket for each of the new interfaces named."""
-        if self._problem:
-            close_all(descriptors)
-            raise ControlError(self._problem)
         if not isinstance(interfaces, list) or len(descriptors) != len(interfaces) + 1:
             close_all(descriptors)
             raise ControlError("configure needs a configuration and one socket for each new interface")
@@ -133,3 +137,25 @@ class Conversations:
         for config in configs:
             self._journal.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
         return retired
+
+
+def refuse_until_bound(parent: socket, bind: Callable[[], str]) -> bool:
+    """Refuse each request of the parent for as long as `bind` returns a reason; False when the server is to end.
+
+    `bind` is tried again for each request, and the request left in the socket for the server once it has succeeded.
+    """
+    while True:
+        if not parent.recv(1, MSG_PEEK):
+            return False
+        reason = bind()
+        if not reason:
+            return True
+        received = receive_message(parent)
+        if received is None:
+            return False
+        message, descriptors = received
+        close_all(descriptors)
+        if message.get("op") == "stop":
+            send_message(parent, {"pid": getpid()})
+            return False
+        send_message(parent, {"error": reason})

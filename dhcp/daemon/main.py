@@ -10,7 +10,7 @@ from dhcp.daemon.late_modules import keep_importable
 from dhcp.daemon.privileges import drop_privileges
 from dhcp.io.log import Journal
 from dhcp.io.loop import ServerLoop
-from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_port
+from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_packet_sockets
 from dhcp.lean.json import loads
 
 TYPE_CHECKING = False
@@ -29,21 +29,25 @@ class Daemon:
         self._loop = ServerLoop(journal)
         self._journal = journal
         self._owners = {0, geteuid()}  # while we are who started us
-        self._problem = ""
         self._talking: Conversations | None = None
         self._listener = control_socket()
+        self._listener.setblocking(False)
+
+    def bind(self) -> str:
+        """Take the control name, as the user who started us: `listen` fixes the credentials that callers see.
+
+        Returns the reason why it cannot be had, empty when it is ours.
+        """
         try:
             self._listener.bind(CONTROL_ADDRESS)
-            self._listener.setblocking(False)
-            self._listener.listen(MOST_CONNECTIONS)  # fixes the credentials that callers see
+            self._listener.listen(MOST_CONNECTIONS)
         except OSError as error:
             from errno import EADDRINUSE
 
-            self._problem = (
-                "another server serves this network namespace already"
-                if error.errno == EADDRINUSE
-                else f"control socket: {error.strerror}"
-            )
+            if error.errno == EADDRINUSE:
+                return "another server serves this network namespace already"
+            return f"control socket: {error.strerror}"
+        return ""
 
     def end_on_signals(self) -> None:
         """Leave the loop on SIGTERM and SIGINT.
@@ -65,15 +69,12 @@ class Daemon:
 
     def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
         """Serve what is given, and say "ready" on standard output; raises OSError."""
-        if self._problem:
-            raise OSError(self._problem)
         self._loop.configure(configs, sockets)
         print("ready", *(config.interface for config in configs), flush=True)
         self._serve()
 
     def _serve(self) -> None:
-        if not self._problem:
-            self._loop.watch(self._listener, self._accept)
+        self._loop.watch(self._listener, self._accept)
         try:
             self._loop.serve()
         finally:
@@ -87,7 +88,7 @@ class Daemon:
         if self._talking is None:
             from dhcp.daemon.control_server import Conversations
 
-            self._talking = Conversations(self._loop, self._journal, self._owners, self._problem)
+            self._talking = Conversations(self._loop, self._journal, self._owners)
         return self._talking
 
 
@@ -96,10 +97,26 @@ def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     _close_inherited_fds(control_fd, *keep_importable())
     daemon = Daemon(Journal(2, log_format, bounded))
     parent = socket(fileno=control_fd)
+    if daemon.bind() and not _wait_for_name(daemon, parent):
+        return 0
     drop_privileges()
     daemon.end_on_signals()
     daemon.serve_parent(parent)
     return 0
+
+
+def _wait_for_name(daemon: Daemon, parent: socket) -> bool:
+    """Wait, while another server has the control name, until that one is ended; False when we are to end instead.
+
+    Nothing of the guest's is read before: only who started us is listened to while we still have its privileges.
+    """
+    from dhcp.daemon.control_protocol import ControlError
+    from dhcp.daemon.control_server import refuse_until_bound
+
+    try:
+        return refuse_until_bound(parent, daemon.bind)
+    except (ControlError, OSError):
+        return False  # the parent has gone
 
 
 def run_alone(interface: str, path: str, log_format: str) -> int:
@@ -119,7 +136,9 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     _close_inherited_fds(*keep_importable())
     try:
         daemon = Daemon(Journal(2, log_format))
-        sockets = {name: open_port(name) for name in interfaces_of(configs)}
+        if reason := daemon.bind():
+            raise OSError(reason)
+        sockets = open_packet_sockets(interfaces_of(configs))
         drop_privileges()
         daemon.end_on_signals()
         daemon.serve_interface(configs, sockets)

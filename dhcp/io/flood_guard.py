@@ -1,4 +1,4 @@
-"""When frames that can get no answer come so fast that they would crowd the client's own out of the socket."""
+"""When frames that can get no answer come so fast that they would crowd the client's own out of the socket. Pure."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dhcp.io.filters import advertisement_filter
 from dhcp.io.sockets import attach_filter
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.ipv6 import decode_packet6
-from dhcp.wire.ndp import advertised_mac, solicit_neighbour
+from dhcp.wire.ndp import decode_neighbour_advertisement, encode_neighbour_solicitation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Uplink:
             return
         self._asked = now
         try:
-            self.socket.send(solicit_neighbour(self._port.client_mac, self._port.client_address, self._port.gateway))
+            port = self._port
+            self.socket.send(encode_neighbour_solicitation(port.client_mac, port.client_address, port.gateway))
         except OSError:
             return  # the interface is down: the guest has no gateway then
 
@@ -57,7 +58,7 @@ class Uplink:
             except OSError:
                 return
             try:
-                target, mac = advertised_mac(decode_packet6(frame))
+                target, mac = decode_neighbour_advertisement(decode_packet6(frame))
             except Unusable:
                 continue
             if self._port and target == self._port.gateway:

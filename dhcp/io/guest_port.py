@@ -8,7 +8,7 @@ from time import monotonic
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.io.bpf import frame_filter
+from dhcp.io.filters import guest_filter
 from dhcp.io.flood_guard import Guard
 from dhcp.io.log import Journal
 from dhcp.io.reply_cache import (
@@ -24,7 +24,7 @@ from dhcp.io.reply_cache import (
 )
 from dhcp.io.sockets import attach_filter, port_mac
 from dhcp.lean.frozen import replace
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import Port, serve_port
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 
@@ -48,6 +48,15 @@ MOST_REQUESTS = 64
 _RESOLUTION = frozenset(("", "ARP", "NS"))
 # In place of the latest request, its reply's key and the reply: no request has this key.
 _NOTHING_YET: tuple[tuple[bytes, ...], bytes, PreparedReply] = ((), b"", PreparedReply(Decision("")))
+
+
+def attach_guest_filter(sock: socket, config: ClientConfig) -> None:
+    """Let in, from now on, what a server with this configuration may answer. Raises OSError."""
+    attach_filter(sock, _filter(serve_port(config, port_mac(sock))))
+
+
+def _filter(port: Port, only_client: bytes = b"") -> bytes:
+    return guest_filter(port.arp, only_client, port.ipv6.neighbours if port.ipv6 else None)
 
 
 class ServedPort:
@@ -111,8 +120,7 @@ class ServedPort:
 
     def filter(self, only_client: bytes = b"") -> bytes:
         """The BPF program of quiet times, or the one that keeps out what cannot be of the only client."""
-        ipv6 = self.port.ipv6
-        return frame_filter(self.port.arp, only_client, ipv6.neighbours if ipv6 else None)
+        return _filter(self.port, only_client)
 
     def answer_waiting(self) -> None:
         """Answer the frames that wait in the socket, at most one turn of them.
@@ -200,7 +208,7 @@ class ServedPort:
 
     def _learn_router(self, mac: bytes) -> None:
         from dhcp.wire.addresses6 import ipv6_text
-        from dhcp.wire.ndp import advertise_neighbour
+        from dhcp.wire.ndp import OVERRIDE, ROUTER, encode_neighbour_advertisement
 
         ipv6, port = self.config.ipv6, self.port.ipv6
         if ipv6 is None or port is None or ipv6.router_mac == mac:
@@ -210,7 +218,7 @@ class ServedPort:
         self.configure(replace(self.config, ipv6=replace(ipv6, router_mac=mac)))
         if ipv6.router_mac:  # the guest has the old one, and an advertisement may have to wait
             try:
-                self.socket.send(advertise_neighbour(port.address, mac))
+                self.socket.send(encode_neighbour_advertisement(port.address, mac, ROUTER | OVERRIDE))
             except OSError as error:
                 self._broken("send", error)
 

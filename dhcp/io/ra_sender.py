@@ -5,8 +5,8 @@ from __future__ import annotations
 from _random import Random  # without the distributions around it
 
 from dhcp.decision import Decision
+from dhcp.v6.neighbour import encode_to_all_nodes
 from dhcp.v6.ra_timers import Advertiser
-from dhcp.v6.router_advertisement import advertise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Router:
 
     def _say(self, message: bytes) -> None:
         try:
-            self._send(advertise(self._port, message))
+            self._send(encode_to_all_nodes(self._port, message))
             self.sent += 1
         except OSError:
             return  # the guest is not there; when it comes it will ask

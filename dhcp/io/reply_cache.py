@@ -1,4 +1,4 @@
-"""Replies kept for requests that were seen before: the hot path of a server with a single client.
+"""Replies kept for requests that were seen before: the hot path of a server with a single client. Pure.
 
 `handle` is a pure function, so its decision about a frame holds for every frame that differs only where the
 decision does not look or where the reply merely copies. Those are the transaction id (copied, and part of the
@@ -10,22 +10,27 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.decision import Decision
+from dhcp.wire.dhcp4 import BOOTREPLY, ETHERNET, FLAGS_AT, HEADER_OCTETS, MAC_OCTETS, XID_AT
+from dhcp.wire.ipv4 import IPV4_CHECKSUM_AT, IPV4_ID_AT, MESSAGE_AT, UDP_CHECKSUM_AT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     RequestKey = tuple[tuple[bytes, ...], bytes]
 
 # No shorter frame is a request: Ethernet, IPv4 without options, UDP, BOOTP and the magic cookie.
-SHORTEST_REQUEST = 282
+SHORTEST_REQUEST = MESSAGE_AT + HEADER_OCTETS
 # The beginning of a request as what decides about its answer, in four parts. Left out are IP identification, IP
 # checksum, UDP checksum, and, behind them, the transaction id and `secs`. A key is these parts and what follows.
-HEAD = Struct("!18s2x4s2x14s2x4s6x")
+HEAD = Struct(
+    f"!{IPV4_ID_AT}s2x{IPV4_CHECKSUM_AT - IPV4_ID_AT - 2}s2x{UDP_CHECKSUM_AT - IPV4_CHECKSUM_AT - 2}s2x"
+    f"{XID_AT}s{FLAGS_AT - XID_AT}x"
+)
 XID = Struct("!I")
-XID_OFFSET = 46
+XID_OFFSET = MESSAGE_AT + XID_AT
 # The UDP checksum of a reply; `op`, `htype`, `hlen`, `hops`, the same in all replies; the transaction id.
 REPLY = Struct("!HII")
-REPLY_OFFSET = 40
-REPLY_HEAD = 0x02010600
+REPLY_OFFSET = UDP_CHECKSUM_AT
+REPLY_HEAD = BOOTREPLY << 24 | ETHERNET << 16 | MAC_OCTETS << 8
 
 _PLAIN_IPV4 = b"\x08\x00\x45"
 

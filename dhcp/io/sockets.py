@@ -16,6 +16,10 @@ from struct import pack
 from dhcp.io.bpf import REJECT_ALL
 from dhcp.lean.libc import address_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
 CONTROL_ADDRESS = b"\0virt-launcher/dhcp"
 MOST_CONNECTIONS = 8
@@ -65,6 +69,19 @@ def open_port(interface: str) -> socket:
         sock.close()
         raise TransportError(error.errno, f"{interface}: {error.strerror or error}") from None
     return sock
+
+
+def open_packet_sockets(interfaces: Iterable[str]) -> dict[str, socket]:
+    """A packet socket on each of the interfaces, by name; raises TransportError, and none is left open then."""
+    sockets: dict[str, socket] = {}
+    try:
+        for name in interfaces:
+            sockets[name] = open_port(name)
+    except OSError:
+        for sock in sockets.values():
+            sock.close()
+        raise
+    return sockets
 
 
 def attach_filter(sock: socket, program: bytes) -> None:

@@ -1,4 +1,4 @@
-"""ARP for addresses that nobody on the guest's link answers for (RFC 826)."""
+"""ARP for addresses that nobody on the guest's link answers for (RFC 826). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's name, option 81 (RFC 4702)."""
+"""The client's name, option 81 (RFC 4702). Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Options that need more room than one instance or one field has (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3)."""
+"""The options of a reply, laid out within its size (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3). Pure."""
 
 from __future__ import annotations
 
 from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
 from dhcp.wire.options4 import FILE_OCTETS, FILE_OVERLOADED, SNAME_OCTETS, SNAME_OVERLOADED, Layout, encode_option
+from dhcp.wire.search_list import encode_search_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,59 @@ if TYPE_CHECKING:
 _JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
 
 
-def overload(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
+def lay_out(
+    options: Sequence[tuple[int, bytes]],
+    room: int,
+    expendable: Sequence[int],
+    search: Sequence[str] = (),
+) -> Layout:
+    """Lay options out, in order, in `room` octets after the magic cookie, END included.
+
+    When they do not fit, `file` and `sname` take some of them (option 52). When that does not help, the
+    options named in `expendable` are dropped one by one, the first first, and after them the last of the
+    others; 119 loses its last names first.
+    """
+    kept = list(options)
+    dropped: list[int] = []
+    sacrifice: list[int] | None = None
+    while (layout := _fitted(kept, room, dropped)) is None:
+        if sacrifice is None:
+            present = {code for code, _ in kept}
+            sacrifice = [code for code in expendable if code in present]
+        code = sacrifice.pop(0) if sacrifice else kept[-1][0]
+        dropped.append(code)
+        if code == DOMAIN_SEARCH and (layout := _shortened(kept, room, dropped, search)) is not None:
+            break
+        kept = [item for item in kept if item[0] != code]
+    return layout
+
+
+def _shortened(
+    options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int], search: Sequence[str]
+) -> Layout | None:
+    """With as many names of the search list as fit, found by halving: a list may be long, and a guest ask often."""
+    best = None
+    fewest, most = 1, len(search) - 1
+    while fewest <= most:
+        middle = (fewest + most + 1) // 2
+        value = encode_search_list(search[:middle])
+        kept = [(code, value if code == DOMAIN_SEARCH else old) for code, old in options]
+        if (layout := _fitted(kept, room, dropped)) is not None:
+            best, fewest = layout, middle + 1
+        else:
+            most = middle - 1
+    return best
+
+
+def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
+    """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
+    plain = b"".join([encode_option(code, value) for code, value in options])
+    if len(plain) < room:
+        return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
+    return _overload(options, room, dropped)
+
+
+def _overload(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
     """Lay options out in `room` octets of the options field and in `file` and `sname`; None when they do not fit."""
     split = _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))
     return None if split is None else _overloaded(split, dropped)
@@ -57,26 +110,3 @@ def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
         (sname + end).ljust(SNAME_OCTETS, b"\0") if sname else b"",
         tuple(dropped),
     )
-
-
-def split_search(value: bytes) -> list[bytes]:
-    """The value of option 119 in parts of at most 255 octets; clients join them, but for systemd-networkd.
-
-    That one takes the last part that is a list of names by itself. So the first part ends with a name, and each other
-    begins or ends within a label, where a letter stands that is no length: then it is no list.
-    """
-    ends, letters = [], []
-    at = 0
-    while at < len(value):
-        length = value[at]
-        if length == 0 or length >= 0xC0:  # the end of a name, or a pointer to the rest of it (RFC 1035 §4.1.4)
-            at += 2 if length else 1
-            ends.append(at)
-        else:
-            letters += [place for place in range(at + 2, at + 1 + length) if 0x40 <= value[place] < 0xC0]
-            at += 1 + length
-    cuts = [0, max(end for end in ends if end <= 255)]
-    while len(cuts) == 2 or len(value) - cuts[-1] > 255:
-        within = [place for place in letters if cuts[-1] < place <= cuts[-1] + 255]
-        cuts.append(within[-1] if within else min(cuts[-1] + 255, len(value)))
-    return [value[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(value)], strict=True) if begin < end]

@@ -1,4 +1,4 @@
-"""One guest port: the MAC that answers on it, and the options of the one lease that it has."""
+"""One guest port: the MAC that answers on it, and the options of the one lease that it has. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from dhcp.wire.option_codes import (
     SUBNET_MASK,
     TFTP_SERVER_NAME,
 )
-from dhcp.wire.options4 import encode_routes, encode_search
+from dhcp.wire.options4 import encode_classless_routes
+from dhcp.wire.search_list import encode_search_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def _lease_options(config: ClientConfig) -> dict[int, bytes]:
     if router:
         options[ROUTER] = router
     if routes := classless_routes(config):
-        options[CLASSLESS_ROUTES] = options[MS_CLASSLESS_ROUTES] = encode_routes(routes)
+        options[CLASSLESS_ROUTES] = options[MS_CLASSLESS_ROUTES] = encode_classless_routes(routes)
     named = {
         DOMAIN_NAME_SERVER: b"".join(config.dns),
-        DOMAIN_SEARCH: encode_search(config.search),
+        DOMAIN_SEARCH: encode_search_list(config.search),
         DOMAIN_NAME: config.domain.encode(),
         HOST_NAME: config.hostname.encode(),
         INTERFACE_MTU: config.mtu.to_bytes(2, "big") if config.mtu else b"",

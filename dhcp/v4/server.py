@@ -1,4 +1,4 @@
-"""The DHCPv4 server's decisions for its single client (RFC 2131 §4.3).
+"""The DHCPv4 server's decisions for its single client (RFC 2131 §4.3). Pure.
 
 The server has one lease, which never changes hands, so a decision needs nothing but the frame and the
 configuration: there is no state to lose in a restart, and none for a guest to exhaust.
@@ -7,16 +7,19 @@ configuration: there is no state to lose in a restart, and none for a guest to e
 from __future__ import annotations
 
 from dhcp.decision import Decision
+from dhcp.v4.layout import lay_out
 from dhcp.v4.lease import Port
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.wire.dhcp4 import (
     ACK,
     BROADCAST_FLAG,
+    CHADDR_AT,
     DECLINE,
     DISCOVER,
     FOREIGN_MAC,
     HEADER_OCTETS,
     INFORM,
+    MAC_OCTETS,
     NAK,
     NAMES,
     OFFER,
@@ -27,8 +30,8 @@ from dhcp.wire.dhcp4 import (
     encode_reply,
 )
 from dhcp.wire.ipv4 import (
-    ETHERNET_OCTETS,
     IPV4_UDP_OCTETS,
+    MESSAGE_AT,
     Datagram,
     Unusable,
     decode_datagram,
@@ -60,7 +63,7 @@ from dhcp.wire.option_codes import (
     SUBNET_MASK,
     USER_CLASS,
 )
-from dhcp.wire.options4 import FILE_OCTETS, Layout, lay_out
+from dhcp.wire.options4 import FILE_OCTETS, Layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ _PRECEDENCE = (
 # iPXE's own sub-option 176, "no-pxedhcp" = 1: do not wait two seconds for a proxy DHCP server.
 _IPXE_NO_PROXY = b"\xb0\x01\x01"
 _LONGEST_CLIENT_ID = 255
-_CHADDR = slice(ETHERNET_OCTETS + IPV4_UDP_OCTETS + 28, ETHERNET_OCTETS + IPV4_UDP_OCTETS + 34)
+_CHADDR = slice(MESSAGE_AT + CHADDR_AT, MESSAGE_AT + CHADDR_AT + MAC_OCTETS)
 
 
 def answer_v4(frame: bytes, port: Port) -> Decision:

@@ -1,14 +1,14 @@
-"""Which of the protocols over IPv6 a frame belongs to."""
+"""Which of the protocols over IPv6 a frame belongs to. Pure."""
 
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.v6.router_advertisement import ROUTER_SOLICITATION, answer_solicitation
+from dhcp.v6.neighbour import answer_neighbour_solicitation, answer_router_solicitation
 from dhcp.v6.server import answer_dhcp6
 from dhcp.wire.dhcp4 import FOREIGN_MAC
-from dhcp.wire.ipv4 import Unusable
-from dhcp.wire.ipv6 import UDP, decode_packet6
-from dhcp.wire.ndp import NEIGHBOUR_SOLICITATION, answer_neighbour
+from dhcp.wire.ipv4 import UDP, Unusable
+from dhcp.wire.ipv6 import decode_packet6
+from dhcp.wire.ndp import NEIGHBOUR_SOLICITATION, ROUTER_SOLICITATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def answer_ipv6(frame: bytes, port: Port6) -> Decision:
             return answer_dhcp6(packet, port)
         kind = packet.payload[0] if packet.payload else 0
         if kind == ROUTER_SOLICITATION:
-            return answer_solicitation(packet, port)
+            return answer_router_solicitation(packet, port)
         if kind == NEIGHBOUR_SOLICITATION:
-            return answer_neighbour(packet, port)
+            return answer_neighbour_solicitation(packet, port)
         # A router advertisement of the guest's among them
         return Decision(f"ICMPv6 type {kind} is not served", cause="icmp-type")
     except Unusable as unusable:

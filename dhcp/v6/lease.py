@@ -1,4 +1,4 @@
-"""The IPv6 side of one guest port: who speaks there, and what it says, encoded as far as can be."""
+"""The IPv6 side of one guest port: who speaks there, and what it says, encoded as far as can be. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dhcp.lean.frozen import Record
 from dhcp.v6.router_advertisement import encode_advertisement
 from dhcp.wire.addresses6 import is_link_local
 from dhcp.wire.ipv6 import IPV6_OCTETS
-from dhcp.wire.options6 import DNS_SERVERS, DOMAIN_LIST, encode_names
+from dhcp.wire.options6 import DNS_SERVERS, DOMAIN_LIST
+from dhcp.wire.search_list import encode_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

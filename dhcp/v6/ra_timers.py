@@ -1,4 +1,4 @@
-"""When routers may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock."""
+"""When routers may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Router Advertisements: what tells the guest its default route, its MTU, and to ask for an address (RFC 4861 §6).
+"""The Router Advertisement: default route, MTU, and the flag that sends the guest to DHCPv6 (RFC 4861 §4.2, §6). Pure.
 
-The guest's router is the pod's, and it does not speak to this guest alone: so the advertisement is ours, in its name.
+The guest's router is the pod's, whose advertisements are for all of its link: so this one is ours, in its name.
 """
 
 from __future__ import annotations
@@ -8,13 +8,9 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.config import SMALLEST_MTU6
-from dhcp.decision import Decision
-from dhcp.wire.addresses6 import ALL_NODES, UNSPECIFIED, is_host, is_link_local, multicast_mac, network6
-from dhcp.wire.dhcp4 import FOREIGN_MAC
-from dhcp.wire.ipv4 import Unusable
-from dhcp.wire.ipv6 import Packet6, encode_icmp6
-from dhcp.wire.ndp import SOURCE_LINK_LAYER, nd_options
-from dhcp.wire.options6 import encode_names
+from dhcp.wire.addresses6 import is_link_local, network6
+from dhcp.wire.ndp import ROUTER_ADVERTISEMENT, SOURCE_LINK_LAYER
+from dhcp.wire.search_list import encode_first_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +18,7 @@ if TYPE_CHECKING:
 
     from dhcp.config import ClientConfig
     from dhcp.config6 import ClientConfig6
-    from dhcp.v6.lease import Port6
 
-ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 PREFIX, MTU = 3, 5
 ROUTE, RDNSS, DNSSL = 24, 25, 31  # RFC 4191 §2.3, RFC 8106 §5
 MANAGED, OTHER = 0x80, 0x40
@@ -34,7 +28,6 @@ ROUTER_LIFETIME = 9000
 
 _ADVERTISEMENT = Struct("!BBHBBHII")
 _PREFIX = Struct("!BBBBIII16s")
-_SOLICITATION_OCTETS = 8
 
 
 def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: bytes, room: int) -> bytes:
@@ -66,41 +59,13 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
     if ipv6.dns:
         message += bytes((RDNSS, 1 + 2 * len(ipv6.dns), 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
         message += b"".join(ipv6.dns)
-    return message + _search_list(config.search if served else (), room - len(message))
+    return message + _search_option(config.search if served else (), room - len(message))
 
 
-def _search_list(names: Sequence[str], room: int) -> bytes:
+def _search_option(names: Sequence[str], room: int) -> bytes:
     """The option of as many names as fit, padded to a multiple of eight octets (RFC 8106 §5.2)."""
-    while names:
-        encoded = encode_names(names)
-        encoded += bytes(-len(encoded) % 8)
-        if 8 + len(encoded) <= room:
-            return bytes((DNSSL, 1 + len(encoded) // 8, 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big") + encoded
-        names = names[:-1]
-    return b""
-
-
-def answer_solicitation(packet: Packet6, port: Port6) -> Decision:
-    """Answer a Router Solicitation (RFC 4861 §6.1.1, §6.2.6), unicast where the guest has an address yet.
-
-    The delay that a router shall choose from 0 to 0.5 s, so that routers of one link do not speak all at once, is
-    0 here: there is one router. How often is answered is not decided here, see `dhcp.v6.ra_timers`.
-    """
-    if packet.source_mac != port.client_mac:
-        raise Unusable(FOREIGN_MAC, "the solicitation does not come from the client's MAC")
-    options = nd_options(packet, _SOLICITATION_OCTETS)
-    if packet.source == UNSPECIFIED:
-        if SOURCE_LINK_LAYER in options:
-            raise Unusable("nd-options", "a source link-layer address without a source (RFC 4861 §6.1.1)")
-        frame, reason = advertise(port, port.advertisement), "solicited without an address, told to all"
-    elif not is_host(packet.source):
-        raise Unusable("nd-sender", "sender's address is not a host's own")
-    else:
-        frame = encode_icmp6(port.router_mac, packet.source_mac, port.address, packet.source, port.advertisement)
-        reason = "solicited"
-    return Decision(reason, frames=(frame,), message="RS", answer="RA", client=packet.source_mac)
-
-
-def advertise(port: Port6, message: bytes) -> bytes:
-    """The frame of an advertisement to all nodes."""
-    return encode_icmp6(port.router_mac, multicast_mac(ALL_NODES), port.address, ALL_NODES, message)
+    encoded = encode_first_names(names, (room - 8) // 8 * 8)
+    if not encoded:
+        return b""
+    encoded += bytes(-len(encoded) % 8)
+    return bytes((DNSSL, 1 + len(encoded) // 8, 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big") + encoded

@@ -1,4 +1,4 @@
-"""The DHCPv6 server's decisions for its single client (RFC 8415 §18.3, and RFC 9915 where it differs).
+"""The DHCPv6 server's decisions for its single client (RFC 8415 §18.3, and RFC 9915 where it differs). Pure.
 
 As with IPv4 there is one address, which never changes hands: the whole state is the configuration. The client is
 known by its MAC; it may change its DUID and number its IAs as it likes.
@@ -42,15 +42,13 @@ from dhcp.wire.options6 import (
     SUCCESS,
     encode_address,
     encode_association,
-    encode_names,
     encode_option6,
     encode_status,
 )
+from dhcp.wire.search_list import encode_first_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dhcp.v6.lease import Port6
 
 # The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
@@ -215,21 +213,10 @@ def _parameters(message: Message6, port: Port6, room: int) -> tuple[bytes, list[
         left = room - len(encoded) - 4
         if len(value) > left:
             dropped.append(code)
-            value = _first_names(port.search, left) if code == DOMAIN_LIST else b""  # noqa: PLW2901
+            value = encode_first_names(port.search, left) if code == DOMAIN_LIST else b""  # noqa: PLW2901
         if value:
             encoded += encode_option6(code, value)
     return encoded, dropped
-
-
-def _first_names(names: Sequence[str], room: int) -> bytes:
-    """As many as `room` octets hold. Each is encoded once: a list may be long, and a guest ask often."""
-    encoded = b""
-    for name in names:
-        one = encode_names((name,))
-        if len(encoded) + len(one) > room:
-            break
-        encoded += one
-    return encoded
 
 
 def _silence(message: Message6, port: Port6, cause: str, reason: str) -> Decision:

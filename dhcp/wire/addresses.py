@@ -1,8 +1,10 @@
-"""IPv4 and MAC addresses as bytes in network order, and their text."""
+"""IPv4 and MAC addresses as bytes in network order, and their text. Pure."""
 
 from __future__ import annotations
 
-from _socket import AF_INET, inet_pton
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ANY = bytes(4)
 BROADCAST = b"\xff\xff\xff\xff"
@@ -12,18 +14,28 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 def parse_ipv4(text: str) -> bytes:
     """Four bytes of a dotted quad; raises ValueError for anything else (no shorthand, no octal)."""
-    try:
-        return inet_pton(AF_INET, text)
-    except (OSError, ValueError):
-        raise ValueError(f"{text!r} is not an IPv4 address") from None
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts):
+        raise ValueError(f"{text!r} is not an IPv4 address")
+    numbers = [int(part) for part in parts]
+    if max(numbers) > 255 or ".".join(map(str, numbers)) != text:
+        raise ValueError(f"{text!r} is not an IPv4 address")
+    return bytes(numbers)
 
 
 def parse_network(text: str) -> tuple[bytes, int]:
     """Address and prefix length of `a.b.c.d/len`; raises ValueError."""
+    return parse_prefix(text, parse_ipv4, "IPv4", "a.b.c.d/len")
+
+
+def parse_prefix(text: str, parse: Callable[[str], bytes], family: str, form: str) -> tuple[bytes, int]:
+    """Address and prefix length of either family; raises ValueError."""
     address, slash, length = text.partition("/")
-    if not slash or not (length.isascii() and length.isdigit()) or len(length) > 2 or int(length) > 32:
-        raise ValueError(f"{text!r} is not an IPv4 address with a prefix length (a.b.c.d/len)")
-    return parse_ipv4(address), int(length)
+    if slash and length.isascii() and length.isdigit() and len(length) < 4:
+        parsed = parse(address)
+        if int(length) <= len(parsed) * 8:
+            return parsed, int(length)
+    raise ValueError(f"{text!r} is not an {family} address with a prefix length ({form})")
 
 
 def parse_mac(text: str) -> bytes:

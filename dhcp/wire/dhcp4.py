@@ -1,4 +1,4 @@
-"""The DHCP message: the BOOTP header, the magic cookie and the options field (RFC 2131 §2)."""
+"""The DHCP message: the BOOTP header, the magic cookie and the options field (RFC 2131 §2). Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ HEADER_OCTETS = 240
 SHORTEST_REPLY = 300
 COOKIE = b"\x63\x82\x53\x63"
 
-_BOOTREQUEST, _BOOTREPLY, _ETHERNET = 1, 2, 1
+BOOTREQUEST, BOOTREPLY, ETHERNET, MAC_OCTETS = 1, 2, 1, 6
+# Where fields are in the message (RFC 2131 §2, figure 1).
+HLEN_AT, XID_AT, FLAGS_AT, GIADDR_AT, CHADDR_AT, COOKIE_AT = 2, 4, 10, 24, 28, 236
 _HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 
 
@@ -44,11 +46,11 @@ def decode_message(payload: bytes, client_mac: bytes) -> Message:
     if len(payload) < HEADER_OCTETS:
         raise Unusable("truncated", "message shorter than its fixed header")
     op, htype, hlen, _, xid, _, flags, ciaddr, _, _, giaddr, chaddr, sname, file, cookie = _HEADER.unpack_from(payload)
-    if op != _BOOTREQUEST:
+    if op != BOOTREQUEST:
         raise Unusable("not-a-request", "op is not BOOTREQUEST")
     if cookie != COOKIE:
         raise Unusable("cookie", "no DHCP magic cookie (RFC 2131 §3)")
-    if htype != _ETHERNET or hlen != 6:
+    if htype != ETHERNET or hlen != MAC_OCTETS:
         raise Unusable("hardware-type", "hardware address is not Ethernet's")
     if chaddr[:6] != client_mac:
         raise Unusable(FOREIGN_MAC, "chaddr is not the client's MAC")
@@ -77,9 +79,9 @@ def encode_reply(
     `file` is written unless the layout needs that field for options.
     """
     header = _HEADER.pack(
-        _BOOTREPLY,
-        _ETHERNET,
-        6,
+        BOOTREPLY,
+        ETHERNET,
+        MAC_OCTETS,
         0,
         request.xid,
         0,

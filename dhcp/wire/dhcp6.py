@@ -1,4 +1,4 @@
-"""The DHCPv6 message of a client: type, transaction and options (RFC 8415 §8, §16)."""
+"""The DHCPv6 message of a client: type, transaction and options (RFC 8415 §8, §16). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ethernet, IPv4 and UDP around a DHCP message (RFC 894, RFC 791, RFC 768)."""
+"""Ethernet, IPv4 and UDP around a DHCP message (RFC 894, RFC 791, RFC 768). Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ SERVER_PORT = 67
 CLIENT_PORT = 68
 # What the headers of one datagram take, IPv4 without options.
 IPV4_UDP_OCTETS = 28
+# Where fields are in such a frame.
+IPV4_LENGTH_AT = ETHERNET_OCTETS + 2
+IPV4_ID_AT = ETHERNET_OCTETS + 4
+IPV4_FRAGMENT_AT = ETHERNET_OCTETS + 6
+IPV4_PROTOCOL_AT = ETHERNET_OCTETS + 9
+IPV4_CHECKSUM_AT = ETHERNET_OCTETS + 10
+UDP_LENGTH_AT = ETHERNET_OCTETS + 24
+UDP_CHECKSUM_AT = ETHERNET_OCTETS + 26
+MESSAGE_AT = ETHERNET_OCTETS + IPV4_UDP_OCTETS
 
-_UDP = 17
+UDP = 17
 _IPV4 = Struct("!BBHHHBBH4s4s")
 _UDP_HEADER = Struct("!HHHH")
 _PSEUDO = Struct("!4s4sBBH")
@@ -54,7 +63,7 @@ def decode_datagram(frame: bytes) -> Datagram:
         raise Unusable("ip-header", "not IPv4 with a header of 20 octets")
     if fragment & 0x3FFF:
         raise Unusable("fragment", "fragmented datagram")
-    if protocol != _UDP:
+    if protocol != UDP:
         raise Unusable("not-dhcp", "not UDP")
     if total < IPV4_UDP_OCTETS or at + total > len(frame):
         raise Unusable("truncated", "IPv4 total length does not match the frame")
@@ -71,10 +80,10 @@ def encode_datagram(
 ) -> bytes:
     """The complete frame from port 67 to port 68, both checksums valid (RFC 2131 §4.1)."""
     length = 8 + len(payload)
-    pseudo = _PSEUDO.pack(source, destination, 0, _UDP, length)
+    pseudo = _PSEUDO.pack(source, destination, 0, UDP, length)
     udp = _UDP_HEADER.pack(SERVER_PORT, CLIENT_PORT, length, 0) + payload
     udp_sum = checksum(pseudo + udp) or 0xFFFF  # RFC 768: 0 would say "no checksum"
-    header = _IPV4.pack(0x45, 0, 20 + length, 0, 0, 64, _UDP, 0, source, destination)
+    header = _IPV4.pack(0x45, 0, 20 + length, 0, 0, 64, UDP, 0, source, destination)
     return (
         destination_mac
         + source_mac

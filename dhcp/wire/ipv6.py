@@ -1,15 +1,14 @@
-"""Ethernet, IPv6, UDP and ICMPv6 around what is served over IPv6 (RFC 2464, RFC 8200, RFC 768, RFC 4443)."""
+"""Ethernet, IPv6, UDP and ICMPv6 around what is served over IPv6 (RFC 2464, RFC 8200, RFC 768, RFC 4443). Pure."""
 
 from __future__ import annotations
 
 from struct import Struct
 
 from dhcp.lean.frozen import Record
-from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, Unusable, checksum
+from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, UDP, Unusable, checksum
 
 IPV6_OCTETS = 40
 UDP_OCTETS = 8
-UDP = 17
 ICMPV6 = 58
 SERVER_PORT6 = 547
 CLIENT_PORT6 = 546

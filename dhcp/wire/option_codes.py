@@ -1,4 +1,4 @@
-"""DHCPv4 option numbers (RFC 2132 and its successors)."""
+"""DHCPv4 option numbers (RFC 2132 and its successors). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the value of a DHCPv4 option that is configured by its number becomes bytes (RFC 2132 and its successors)."""
+"""Text → value of a DHCPv4 option that is configured by its number (RFC 2132 and its successors). Pure."""
 
 from __future__ import annotations
 

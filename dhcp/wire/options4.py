@@ -1,4 +1,4 @@
-"""The options field: decoding what a client sent, and laying out a reply within its size (RFC 2132, RFC 3396)."""
+"""DHCPv4 options, octets to data and back; classless routes, option 121, among them (RFC 2132, 3396, 3442). Pure."""
 
 from __future__ import annotations
 
@@ -62,95 +62,22 @@ class Layout(Record):
     """Numbers of the options that did not fit; the search list (119) is there when it lost names."""
 
 
-def lay_out(
-    options: Sequence[tuple[int, bytes]],
-    room: int,
-    expendable: Sequence[int],
-    search: Sequence[str] = (),
-) -> Layout:
-    """Lay options out, in order, in `room` octets after the magic cookie, END included.
-
-    When they do not fit, `file` and `sname` take some of them (option 52). When that does not help, the
-    options named in `expendable` are dropped one by one, the first first, and after them the last of the
-    others; 119 loses its last names first.
-    """
-    kept = list(options)
-    dropped: list[int] = []
-    sacrifice: list[int] | None = None
-    while (layout := _fitted(kept, room, dropped)) is None:
-        if sacrifice is None:
-            present = {code for code, _ in kept}
-            sacrifice = [code for code in expendable if code in present]
-        code = sacrifice.pop(0) if sacrifice else kept[-1][0]
-        dropped.append(code)
-        if code == DOMAIN_SEARCH and (layout := _shortened(kept, room, dropped, search)) is not None:
-            break
-        kept = [item for item in kept if item[0] != code]
-    return layout
-
-
-def _shortened(
-    options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int], search: Sequence[str]
-) -> Layout | None:
-    """With as many names of the search list as fit, found by halving: a list may be long, and a guest ask often."""
-    best = None
-    fewest, most = 1, len(search) - 1
-    while fewest <= most:
-        middle = (fewest + most + 1) // 2
-        value = encode_search(search[:middle])
-        kept = [(code, value if code == DOMAIN_SEARCH else old) for code, old in options]
-        if (layout := _fitted(kept, room, dropped)) is not None:
-            best, fewest = layout, middle + 1
-        else:
-            most = middle - 1
-    return best
-
-
-def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
-    """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
-    plain = b"".join([encode_option(code, value) for code, value in options])
-    if len(plain) < room:
-        return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
-    from dhcp.v4.layout import overload
-
-    return overload(options, room, dropped)
-
-
 def encode_option(code: int, value: bytes) -> bytes:
     """Number, length and value; a value over 255 octets becomes consecutive instances (RFC 3396 §5)."""
     if len(value) <= 255:
         return bytes((code, len(value))) + value
     if code == DOMAIN_SEARCH:
-        from dhcp.v4.layout import split_search
+        from dhcp.wire.search_list import split_search_list
 
-        parts = split_search(value)
+        parts = split_search_list(value)
     else:
         parts = [value[at : at + 255] for at in range(0, len(value), 255)]
     return b"".join(bytes((code, len(part))) + part for part in parts)
 
 
-def encode_routes(routes: Sequence[Route]) -> bytes:
+def encode_classless_routes(routes: Sequence[Route]) -> bytes:
     """The value of option 121: prefix length, significant octets of the destination, router (RFC 3442)."""
     return b"".join(
         bytes((route.prefix_length,)) + route.destination[: (route.prefix_length + 7) // 8] + route.gateway
         for route in routes
     )
-
-
-def encode_search(names: Sequence[str]) -> bytes:
-    """The value of option 119: RFC 1035 names, common tails as pointers to earlier octets (RFC 3397 §2)."""
-    value = b""
-    offsets: dict[str, int] = {}
-    for name in names:
-        rest = name
-        while rest:
-            if rest.lower() in offsets:
-                value += (0xC000 | offsets[rest.lower()]).to_bytes(2, "big")
-                break
-            if len(value) < 0x4000:
-                offsets[rest.lower()] = len(value)
-            label, _, rest = rest.partition(".")
-            value += bytes((len(label),)) + label.encode()
-        else:
-            value += b"\0"
-    return value

@@ -1,14 +1,10 @@
-"""DHCPv6 options: numbers, decoding and encoding (RFC 8415 §21, RFC 3646)."""
+"""DHCPv6 options: numbers, decoding and encoding (RFC 8415 §21, RFC 3646). Pure."""
 
 from __future__ import annotations
 
 from struct import Struct
 
 from dhcp.wire.ipv4 import Unusable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CLIENT_ID = 1
 SERVER_ID = 2
@@ -77,13 +73,6 @@ def encode_address(address: bytes, preferred: int, valid: int) -> bytes:
 def encode_status(code: int, text: str) -> bytes:
     """A Status Code option (RFC 8415 §21.13)."""
     return encode_option6(STATUS_CODE, code.to_bytes(2, "big") + text.encode())
-
-
-def encode_names(names: Sequence[str]) -> bytes:
-    """Domain names one after the other, uncompressed (RFC 8415 §10, RFC 8106 §5.2)."""
-    return b"".join(
-        b"".join(bytes((len(label),)) + label.encode() for label in name.split(".")) + b"\0" for name in names
-    )
 
 
 def parse_option6(code: int, text: str) -> bytes:

@@ -8,24 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from dhcp.v6.router_advertisement import ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
-from dhcp.wire.ipv4 import ETHERTYPE_IPV6, Unusable
+from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, Unusable
 from dhcp.wire.ipv6 import (
     CLIENT_PORT6,
     ICMPV6,
     IPV6_OCTETS,
     ND_HOP_LIMIT,
     SERVER_PORT6,
-    UDP,
     UDP_OCTETS,
     Packet6,
     decode_packet6,
     encode_datagram6,
     encode_icmp6,
 )
-from dhcp.wire.ndp import NEIGHBOUR_ADVERTISEMENT, SOURCE_LINK_LAYER, advertised_mac
+from dhcp.wire.ndp import (
+    NEIGHBOUR_ADVERTISEMENT,
+    ROUTER_ADVERTISEMENT,
+    ROUTER_SOLICITATION,
+    SOURCE_LINK_LAYER,
+    decode_neighbour_advertisement,
+)
 from dhcp.wire.options6 import (
     CLIENT_ID,
     DNS_SERVERS,
@@ -84,7 +88,7 @@ def decode_neighbour(frame: bytes) -> Claim | None:
     if packet is None:
         return None
     try:
-        address, mac = advertised_mac(packet)
+        address, mac = decode_neighbour_advertisement(packet)
     except Unusable:
         return None
     return Claim(mac, address, is_answer=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import INFORMATION_REQUEST, SOLICIT
-from dhcp.wire.ndp import solicit_neighbour
+from dhcp.wire.ndp import encode_neighbour_solicitation
 from launcher.doctor.frames import Claim, EchoAnswer, Ping
 from launcher.doctor.frames6 import (
     decode_dhcp6_answer,
@@ -39,7 +39,7 @@ class Inquiry6(Inquiry):
     def _who_else(self) -> bytes:
         # Not from "::", as the guest's own detection asks: a node that reflects frames would make the guest take it
         # for another host's, and give its address up (RFC 4862 §5.4.3).
-        return solicit_neighbour(self._outer_mac, link_local(self._outer_mac), self._outer_address)
+        return encode_neighbour_solicitation(self._outer_mac, link_local(self._outer_mac), self._outer_address)
 
     def _who_serves(self) -> Iterator[bytes]:
         for kind in (SOLICIT, INFORMATION_REQUEST):
@@ -48,14 +48,14 @@ class Inquiry6(Inquiry):
             yield encode_router_solicitation(self._mac)
 
     def _where_is_gateway(self) -> bytes:
-        return solicit_neighbour(self._outer_mac, self._outer_address, self._gateway)
+        return encode_neighbour_solicitation(self._outer_mac, self._outer_address, self._gateway)
 
     def _where_is_guest(self) -> Iterator[bytes]:
         # A guest that is just looking for another holder of its address ignores it (RFC 4862 §5.4.3).
-        yield solicit_neighbour(self._port_mac, link_local(self._port_mac), self._address)
+        yield encode_neighbour_solicitation(self._port_mac, link_local(self._port_mac), self._address)
 
     def _asked_by_gateway(self, gateway_mac: bytes) -> bytes:
-        return solicit_neighbour(gateway_mac, self._gateway, self._address)
+        return encode_neighbour_solicitation(gateway_mac, self._gateway, self._address)
 
     def _echo_request(self, gateway_mac: bytes, ping: Ping) -> bytes:
         return encode_echo_request6(self._outer_mac, gateway_mac, self._outer_address, ping)

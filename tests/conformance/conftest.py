@@ -9,6 +9,7 @@ import pytest
 from exchange import Exchange, Function, Wire
 from exchange6 import Exchange6
 from lab.namespace import Namespace
+from link import Link
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +38,11 @@ def server6(server: Exchange) -> Exchange6:
     exchange = Exchange6(server)
     exchange.serve()
     return exchange
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    with Namespace("pod") as pod, Namespace("guest") as guest:
+        link = Link(pod, guest)
+        yield link
+        link.socket.close()

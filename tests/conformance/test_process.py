@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exchange import CONFIG, PORT_MAC
+from exchange import CONFIG
 from lab.namespace import Namespace
 from lab.rawclient import decode_reply
 from lab.requests import (
@@ -33,6 +33,7 @@ from lab.requests import (
     renewing,
 )
 from lab.sniffer import Sniffer
+from link import TAP0, Link, gone
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
@@ -44,54 +45,8 @@ from dhcp.server import SingleClientDHCPServer
 
 pytestmark = pytest.mark.root
 
-TAP0 = {"interface": "tap0", **CONFIG}
 PACKAGE = str(Path(dhcp.__file__).parent)
 STATUS_FIELDS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
-
-
-class Link:
-    """A pod whose `tap0` is a veth, and the guest's end of it."""
-
-    def __init__(self, pod: Namespace, guest: Namespace) -> None:
-        self.pod, self.guest = pod, guest
-        self.add("tap0", "eth0", CLIENT_MAC)
-        self.socket = self.guest_socket("eth0")
-
-    def add(self, port: str, nic: str, mac: str) -> None:
-        self.pod.ip(
-            f"link add {port} address {PORT_MAC} type veth peer name {nic} address {mac} netns {self.guest.name}"
-        )
-        for namespace, name in ((self.pod, port), (self.guest, nic)):
-            namespace.write_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
-            namespace.ip(f"link set {name} up")
-
-    def guest_socket(self, nic: str) -> socket.socket:
-        with self.guest.entered():
-            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        sock.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
-        sock.bind((nic, 3))
-        sock.settimeout(2)
-        return sock
-
-    def ask(self, request: bytes, timeout: float = 2) -> list[int]:
-        """Message types of what comes back until nothing more does for a moment."""
-        self.socket.settimeout(timeout)
-        self.socket.send(request)
-        kinds: list[int] = []
-        with contextlib.suppress(TimeoutError):
-            while True:
-                if reply := decode_reply(self.socket.recv(65536)):
-                    kinds.append(reply.message_type)
-                    self.socket.settimeout(0.05)
-        return kinds
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    with Namespace("pod") as pod, Namespace("guest") as guest:
-        link = Link(pod, guest)
-        yield link
-        link.socket.close()
 
 
 @pytest.fixture
@@ -101,19 +56,6 @@ def process(link: Link) -> Iterator[ServerProcess]:
         process.configure([TAP0])
     yield process
     process.stop()
-
-
-def gone(pid: int, timeout: float = 2) -> bool:
-    """Whether the process ends in time; a zombie has ended."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_it_answers_once_configured(link: Link, process: ServerProcess) -> None:

@@ -26,8 +26,7 @@ from lab.requests6 import (
 from dhcp.config import parse_configs
 from dhcp.daemon.dry_run import passes
 from dhcp.handler import handle
-from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
-from dhcp.io.filters import MOST_ADDRESSES6
+from dhcp.io.filters import MOST_ADDRESSES, MOST_ADDRESSES6, guest_filter
 from dhcp.v4.lease import serve_port
 
 PORT = serve_port(
@@ -44,9 +43,9 @@ PORT = serve_port(
 )
 assert PORT.ipv6
 TARGETS = PORT.ipv6.neighbours
-QUIET = frame_filter((), nd_targets=TARGETS)
-FLOODED = frame_filter((), mac_octets(CLIENT_MAC), TARGETS)
-WITHOUT = frame_filter(())
+QUIET = guest_filter((), nd_targets=TARGETS)
+FLOODED = guest_filter((), mac_octets(CLIENT_MAC), TARGETS)
+WITHOUT = guest_filter(())
 
 ANSWERED = [
     solicit(),
@@ -114,7 +113,7 @@ def test_declined_addresses_are_heard_of_under_a_flood() -> None:
 def test_any_number_of_neighbours(count: int) -> None:
     """Jumps of a program are one octet, so the longest one is tried as well."""
     targets = [bytes(14) + n.to_bytes(2) for n in range(1, count + 1)]
-    program = frame_filter([n.to_bytes(4) for n in range(MOST_ADDRESSES)], mac_octets(CLIENT_MAC), targets)
+    program = guest_filter([n.to_bytes(4) for n in range(MOST_ADDRESSES)], mac_octets(CLIENT_MAC), targets)
     assert passes(program, router_solicitation())
     assert passes(program, solicit())
     for n in (1, count):

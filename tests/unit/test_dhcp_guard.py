@@ -24,12 +24,11 @@ from test_dhcp_handler import PORT, SEEDS, mutated
 
 from dhcp.daemon.dry_run import passes
 from dhcp.handler import handle
-from dhcp.io.bpf import MOST_ADDRESSES, frame_filter
-from dhcp.io.filters import MOST_ADDRESSES6
+from dhcp.io.filters import MOST_ADDRESSES, MOST_ADDRESSES6, guest_filter
 from dhcp.io.flood_guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
 
-USUAL = frame_filter(PORT.arp)
-STRICT = frame_filter(PORT.arp, mac_octets(CLIENT_MAC))
+USUAL = guest_filter(PORT.arp)
+STRICT = guest_filter(PORT.arp, mac_octets(CLIENT_MAC))
 
 
 def flood(guard: Guard, at: float, *, seconds: float = FLOOD_SECONDS / 2, frames: int = FLOOD_FRAMES) -> bool:
@@ -142,15 +141,15 @@ def test_no_answer_is_lost_to_a_filter(octets: bytes) -> None:
 def test_more_neighbours_than_a_program_can_name(octets: bytes) -> None:
     """All ARP requests are let through then."""
     many = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES + 1)]
-    assert passes(frame_filter(many), octets)
-    assert passes(frame_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
+    assert passes(guest_filter(many), octets)
+    assert passes(guest_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
 
 
 def test_the_longest_program_there_is() -> None:
     """Jumps reach 255 instructions: the strict filter with as many addresses of both families as may be named."""
     targets = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES)]
     targets6 = [bytes(15) + bytes((n,)) for n in range(MOST_ADDRESSES6)]
-    program = frame_filter(targets, mac_octets(CLIENT_MAC), targets6)
+    program = guest_filter(targets, mac_octets(CLIENT_MAC), targets6)
     assert passes(program, discover())
     assert passes(program, arp(1, "10.1.0.99"))
     assert not passes(program, discover(chaddr="52:54:00:0a:00:03"))

@@ -9,13 +9,9 @@ from lab.rawclient import _domain_names
 from lab.requests import packed, tlv
 
 from dhcp.config import Route
-from dhcp.wire.options4 import (
-    decode_options,
-    encode_option,
-    encode_routes,
-    encode_search,
-    lay_out,
-)
+from dhcp.v4.layout import lay_out
+from dhcp.wire.options4 import decode_options, encode_classless_routes, encode_option
+from dhcp.wire.search_list import encode_search_list
 
 NO_FILE, NO_SNAME = bytes(128), bytes(64)
 
@@ -80,7 +76,7 @@ NAME = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name:
 
 @given(st.lists(NAME, min_size=4, max_size=40))
 def test_a_long_search_list_splits_and_joins(names: list[str]) -> None:
-    value = encode_search(names)
+    value = encode_search_list(names)
     assert decode_options(encode_option(119, value), NO_FILE, NO_SNAME) == {119: value}
 
 
@@ -92,7 +88,7 @@ def test_the_first_names_of_a_long_search_list_reach_a_client_that_does_not_join
 ) -> None:
     """As systemd-networkd, which takes the last of the instances that is a list by itself."""
     names = [f"a{number:02}".ljust(octets, "x") + shared for number in range(count)]
-    encoded = encode_option(119, encode_search(names))
+    encoded = encode_option(119, encode_search_list(names))
     instances = []
     while encoded:
         instances.append(encoded[2 : 2 + encoded[1]])
@@ -162,7 +158,7 @@ def test_what_is_expendable_goes_first() -> None:
 
 def test_a_search_list_loses_names_before_it_goes() -> None:
     names = [f"domain-{i}.example-{i}.test-{i}" for i in range(30)]
-    layout = lay_out([(53, b"\2"), (119, encode_search(names))], 100, (119,), names)
+    layout = lay_out([(53, b"\2"), (119, encode_search_list(names))], 100, (119,), names)
     assert layout.dropped == (119,)
     kept = list(_domain_names(decode_options(layout.field, layout.file, layout.sname)[119]))
     assert 1 <= len(kept) < 30
@@ -196,11 +192,11 @@ def test_routes_are_encoded_as_in_the_table_of_rfc_3442() -> None:
     for text, encoded in destinations.items():
         address, length = text.split("/")
         route = Route(packed(address), int(length), packed("192.0.2.1"))
-        assert encode_routes([route]) == bytes.fromhex(encoded) + packed("192.0.2.1")
+        assert encode_classless_routes([route]) == bytes.fromhex(encoded) + packed("192.0.2.1")
 
 
 def test_search_list_of_rfc_3397() -> None:
-    value = encode_search(["eng.apple.com", "marketing.apple.com"])
+    value = encode_search_list(["eng.apple.com", "marketing.apple.com"])
     assert value == b"\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04"
 
 
@@ -210,4 +206,4 @@ NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
 
 @given(st.lists(NAME, max_size=12))
 def test_search_lists_decode_to_themselves(names: list[str]) -> None:
-    assert list(_domain_names(encode_search(names))) == names
+    assert list(_domain_names(encode_search_list(names))) == names

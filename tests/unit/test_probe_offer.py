@@ -11,7 +11,8 @@ from dhcp.config import Route, parse_configs
 from dhcp.handler import handle
 from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
 from dhcp.v4.lease import serve_port
-from dhcp.wire.options4 import encode_option, encode_routes, encode_search
+from dhcp.wire.options4 import encode_classless_routes, encode_option
+from dhcp.wire.search_list import encode_search_list
 
 MAC = "02:00:00:00:00:55"
 PORT_MAC = bytes.fromhex("0200000000fe")
@@ -70,7 +71,7 @@ def _whole_destinations(routes: Sequence[Route]) -> bytes:
 
 
 def _without_final_zeros(names: Sequence[str]) -> bytes:
-    return encode_search(names).removesuffix(b"\0")
+    return encode_search_list(names).removesuffix(b"\0")
 
 
 def _reversed_mask(code: int, value: bytes) -> bytes:
@@ -80,24 +81,24 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("place", "defect", "changes", "finding"),
     [
-        ("dhcp.v4.lease.encode_routes", _whole_destinations, {}, "option 121"),
+        ("dhcp.v4.lease.encode_classless_routes", _whole_destinations, {}, "option 121"),
         (
-            "dhcp.v4.lease.encode_routes",
-            lambda routes: encode_routes(routes[:-1]),
+            "dhcp.v4.lease.encode_classless_routes",
+            lambda routes: encode_classless_routes(routes[:-1]),
             {},
             "option 121 (routes): 0.0.0.0/0",
         ),
-        ("dhcp.v4.lease.encode_search", lambda names: encode_search(names[::-1]), {}, "option 119 (search)"),
-        ("dhcp.v4.lease.encode_search", _without_final_zeros, {"search": ["example"]}, "option 119"),
-        ("dhcp.wire.options4.END", 254, {}, "option 254"),
+        ("dhcp.v4.lease.encode_search_list", lambda names: encode_search_list(names[::-1]), {}, "option 119 (search)"),
+        ("dhcp.v4.lease.encode_search_list", _without_final_zeros, {"search": ["example"]}, "option 119"),
+        ("dhcp.v4.layout.END", 254, {}, "option 254"),
         (
-            "dhcp.wire.options4.encode_option",
+            "dhcp.v4.layout.encode_option",
             lambda c, v: encode_option(c, v) + b"\x34\x01\x03",
             {},
             "option 52 is 0x0303",
         ),
-        ("dhcp.wire.options4.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
-        ("dhcp.wire.options4.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
+        ("dhcp.v4.layout.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
+        ("dhcp.v4.layout.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
         (
             "dhcp.wire.option_values._from_text",
             lambda _, text: text.upper().encode(),

@@ -1,0 +1,65 @@
+"""A pod and its guest, joined by a veth whose pod end is the guest port `tap0`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from pathlib import Path
+
+from exchange import CONFIG, PORT_MAC
+from lab.namespace import Namespace
+from lab.rawclient import decode_reply
+from lab.requests import CLIENT_MAC
+
+TAP0 = {"interface": "tap0", **CONFIG}
+
+
+class Link:
+    """A pod whose `tap0` is a veth, and the guest's end of it."""
+
+    def __init__(self, pod: Namespace, guest: Namespace) -> None:
+        self.pod, self.guest = pod, guest
+        self.add("tap0", "eth0", CLIENT_MAC)
+        self.socket = self.guest_socket("eth0")
+
+    def add(self, port: str, nic: str, mac: str) -> None:
+        self.pod.ip(
+            f"link add {port} address {PORT_MAC} type veth peer name {nic} address {mac} netns {self.guest.name}"
+        )
+        for namespace, name in ((self.pod, port), (self.guest, nic)):
+            namespace.write_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
+            namespace.ip(f"link set {name} up")
+
+    def guest_socket(self, nic: str) -> socket.socket:
+        with self.guest.entered():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+        sock.bind((nic, 3))
+        sock.settimeout(2)
+        return sock
+
+    def ask(self, request: bytes, timeout: float = 2) -> list[int]:
+        """Message types of what comes back until nothing more does for a moment."""
+        self.socket.settimeout(timeout)
+        self.socket.send(request)
+        kinds: list[int] = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                if reply := decode_reply(self.socket.recv(65536)):
+                    kinds.append(reply.message_type)
+                    self.socket.settimeout(0.05)
+        return kinds
+
+
+def gone(pid: int, timeout: float = 2) -> bool:
+    """Whether the process ends in time; a zombie has ended."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
