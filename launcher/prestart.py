@@ -93,7 +93,7 @@ def setup_pod_network(
     with contextlib.ExitStack() as held, contextlib.ExitStack() as on_failure:
         spawned = None
         spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
-        if not dry_run and connect() is None:
+        if not dry_run and not _has_current_server():
             spawned = spawn()
 
         from launcher.serve import serve, server_configs
@@ -151,6 +151,15 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
         restored = restore_pod_network_interfaces(state_dir)
         _remove_if_unused(state_directory(state_dir))
     return restored or server is not None
+
+
+def _has_current_server() -> bool:
+    """Whether a server of our own version is there, which can go on."""
+    server = connect()
+    if server is None:
+        return False
+    server.release()
+    return server.is_current
 
 
 def _spawn(

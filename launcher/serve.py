@@ -24,30 +24,46 @@ def server_configs(record: Record) -> list[dict[str, object]]:
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
     """Have a server of the current network namespace serve what the record says; its pid, or None when none is needed.
 
-    A server that lives goes on with the new configuration. `spawn` starts another one where none lives, unless that has
+    A server that is there goes on with the new configuration. One that speaks another version of the control protocol,
+    or does not answer, is replaced without a frame of the guest being lost. `spawn` starts a server, unless that has
     been done ahead, which `spawned` is then. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
     """
     configs = server_configs(record)
     running = connect()
-    server: ServerConnection | ServerProcess | None = spawned
-    if running is not None and (spawned is None or running.pid != spawned.pid):
-        server = running  # of an earlier run, or of a hook that was at work while we waited for it
+    if running is not None and spawned is not None and running.pid == spawned.pid:
+        running.release()
+        running = None
+    if not configs:
+        if running is not None:
+            running.stop()
         if spawned is not None:
             spawned.stop()
-    if not configs:
-        if server is not None:
-            server.stop()
         return None
-    try:
-        server = server or spawn()
-        server.configure(configs)
-    except ServerError:
-        if running is not None:
-            raise
-        if server is not None:
+    if running is not None and running.is_current:
+        try:
+            return _configured(running, configs, spawned)
+        except ServerError as error:
+            log.warning("%s; replacing it", error)
+            running = connect()
+    server = spawned or spawn()
+    if running is not None:
+        server.take_over(running, configs)
+    else:
+        try:
+            server.configure(configs)
+        except ServerError:
+            # A teardown that we waited for has ended ours.
             server.stop()
-        # A teardown that we waited for has ended ours, or the one whose name ours could not have.
-        server = spawn()
-        server.configure(configs)
+            server = spawn()
+            server.configure(configs)
     server.release()
     return server.pid
+
+
+def _configured(running: ServerConnection, configs: list[dict[str, object]], spawned: ServerProcess | None) -> int:
+    """The pid of the server that is there, with its new configuration; the one started ahead is not needed."""
+    running.configure(configs)
+    running.release()
+    if spawned is not None:
+        spawned.stop()
+    return running.pid
