@@ -91,7 +91,7 @@ def prepare_pod_network_interfaces(
         if not dry_run:
             if fresh:
                 check_prerequisites(netlink, plan)
-            if record != recorded or not records.is_saved(folder):
+            if not records.is_saved(folder, record):
                 records.save(folder, record)
             _carry_out(netlink, plan, record, folder if fresh else None)
         return Prepared(

@@ -112,8 +112,12 @@ def find_record(folder: Path, namespace_cookie: int, read_copy: Callable[[], str
         return None
 
 
-def is_saved(folder: Path) -> bool:
-    return (folder / FILE).exists()
+def is_saved(folder: Path, record: Record) -> bool:
+    """Whether the file says just this, in the present form."""
+    try:
+        return (folder / FILE).read_bytes() == _encode(record)
+    except OSError:
+        return False
 
 
 def forget(folder: Path) -> None:
