@@ -1,4 +1,4 @@
-"""Records of earlier versions in the present form. tests/unit/records has one of each released version. Pure."""
+"""Records of earlier versions in the present form. tests/records has one of each form."""
 
 import dataclasses
 from typing import Any

@@ -97,7 +97,7 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
 def _launch(
     path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
-    from launcher.vmi.model import load_vmi
+    from launcher.vmi.load import load_vmi
     from netsetup.kernel import netns as namespaces
 
     resolver_path = namespaces.resolver_path(netns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from launcher.vmi.model import ManifestError
+from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What a manifest may ask for: the rules that KubeVirt's admission keeps, and the limits of this launcher.
 
-Pure: the manifest as it was read goes in, the checked request comes out; ManifestError names the first field
+The manifest as it was read goes in, the checked request comes out; ManifestError names the first field
 that cannot be had.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
 from launcher.vmi.model import (
     CPU,
@@ -26,7 +27,6 @@ from launcher.vmi.model import (
     InterfaceSpec,
     IOMode,
     KernelBoot,
-    ManifestError,
     Timer,
     VirtualMachineInstance,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from launcher.vmi.model import ManifestError
+from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

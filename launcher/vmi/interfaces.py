@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
-from launcher.vmi.model import (
-    DEFAULT_INTERFACE,
-    DHCPOptions,
-    InterfaceSpec,
-    LinkState,
-    ManifestError,
-    NicModel,
-    Port,
-    Protocol,
-)
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, LinkState, NicModel, Port, Protocol
 from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
 from netsetup.errors import InvalidRequest
 from netsetup.model.mac import parse_guest_mac

@@ -1,17 +1,12 @@
-"""What one virtual machine asks for: the launcher's own form of a KubeVirt VirtualMachineInstance.
+"""What one virtual machine asks for: the launcher's own form of a KubeVirt VirtualMachineInstance. Pure.
 
-Everything here is data. The manifest's schema is in `launcher.vmi.schema`, the rules that a manifest has to
-keep are in `launcher.vmi.admission`; both are imported by `load_vmi` only, because the pre-start hook needs this
-module and its time counts.
+Everything here is data. The pre-start hook imports it whether or not there is a manifest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-if TYPE_CHECKING:
-    from os import PathLike
+from typing import Literal
 
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
@@ -23,21 +18,6 @@ NicModel = Literal["virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl
 
 GRACE_SECONDS = 30
 """What KubeVirt's controllers take when a manifest has no `terminationGracePeriodSeconds`."""
-
-
-class ManifestError(ValueError):
-    """The manifest is broken or asks for what the launcher cannot do.
-
-    The message is one line and starts with the path of the field, as in
-    `spec.domain.cpu.cores: must be at least 1`.
-    """
-
-    exit_code: ClassVar[int] = 2
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,15 +197,3 @@ class VirtualMachineInstance:
     def domain_name(self) -> str:
         """The libvirt domain's name, as KubeVirt forms it."""
         return f"{self.namespace}_{self.name}"
-
-
-def load_vmi(path: str | PathLike[str]) -> VirtualMachineInstance:
-    """Read and check the manifest at `path`, YAML or JSON.
-
-    Raises ManifestError. Needs no privilege and looks at no other file: whether kernel and disk images exist
-    is found out when they are used.
-    """
-    from launcher.vmi.admission import admit
-    from launcher.vmi.schema import read_manifest
-
-    return admit(read_manifest(path))

@@ -20,7 +20,7 @@ UUID = "5d307ca9-b3ef-428c-8861-06e72d69f223"
 BY_MANAGER = """
 import json, sys
 from launcher.manager import LibvirtDomainManager
-from launcher.vmi.model import load_vmi
+from launcher.vmi.load import (load_vmi)
 
 manager = LibvirtDomainManager(load_vmi(sys.argv[1]), state_dir=sys.argv[2])
 networks = manager.pre_start_hook().networks

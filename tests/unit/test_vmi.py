@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from launcher.vmi.model import CPU, DEFAULT_INTERFACE, Disk, KernelBoot, ManifestError, Port, Timer, load_vmi
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.load import load_vmi
+from launcher.vmi.model import CPU, DEFAULT_INTERFACE, Disk, KernelBoot, Port, Timer
 
 MINIMAL: dict[str, Any] = {
     "apiVersion": "kubevirt.io/v1",

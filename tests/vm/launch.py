@@ -32,7 +32,8 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> int:
     from launcher.machine.domain_xml import interface_xml
     from launcher.manager import LibvirtDomainManager
-    from launcher.vmi.model import VirtualMachineInstance, load_vmi
+    from launcher.vmi.load import load_vmi
+    from launcher.vmi.model import VirtualMachineInstance
 
     @dataclass
     class Attached:
