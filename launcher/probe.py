@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dhcp.process import ServerConnection, ServerError, connect
-from launcher.dhcpconfig.ipv4 import client_config
+from launcher.dhcpconfig.client import client_config
 from launcher.request import SetupRequest
 from launcher.vmi.model import VirtualMachineInstance
 from netsetup.errors import NetworkSetupError

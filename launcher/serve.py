@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
-from launcher.dhcpconfig.ipv4 import client_config
+from launcher.dhcpconfig.client import client_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
