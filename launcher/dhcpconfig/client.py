@@ -43,7 +43,7 @@ def client_config(network: VMNetwork) -> dict[str, object] | None:
 
 
 def search_list(names: tuple[str, ...], subdomain: str) -> tuple[str, ...]:
-    """The pod's search list, headed by the subdomain's own entry where the VM has a subdomain, as Kubernetes does it."""
+    """The pod's search list, headed by the subdomain's own entry where the VM has one, as Kubernetes does it."""
     service = domain_of(names)
     if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
         return names
