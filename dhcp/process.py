@@ -25,6 +25,8 @@ else:
 TIMEOUT = 5.0
 # Seconds after which a server that was there already counts as one that answers no more; it takes milliseconds.
 ANSWER_TIMEOUT = 2
+# Between two answers a server takes 32 frames from each of its sockets, which hold some 250.
+_REQUESTS_TO_DRAIN = 10
 
 
 def server_command() -> list[str]:
@@ -153,9 +155,9 @@ class ServerProcess(_Channel):
     def take_over(self, old: ServerConnection, configs: Sequence[dict[str, object]]) -> None:
         """Serve these configurations in the place of `old`, whatever state that one is in; returns when it answers.
 
-        No frame is lost: what the guest sends from now on waits in packet sockets of our own while the old server is
-        killed, and is answered by the new one as soon as that has the control name. Until then the old one, if it
-        still answers, does so too. It is not asked to end, because then it would withdraw its router advertisement
+        No frame is lost: the old server, if it still answers, answers what came before packet sockets of our own were
+        open; what comes after waits in these while it is killed, and is answered by the new one as soon as that has
+        the control name. The old one is not asked to end, because then it would withdraw its router advertisement
         and the guest lose its default route.
 
         Raises ConfigError, TransportError and ServerError as `configure` does, and with the first two nothing has
@@ -169,6 +171,7 @@ class ServerProcess(_Channel):
         try:
             for config in parsed:
                 attach_guest_filter(sockets[config.interface], config)
+            old.drain()
             old.kill()
         except (OSError, ServerError):
             for sock in sockets.values():
@@ -207,6 +210,14 @@ class ServerConnection(_Channel):
     def stop(self) -> None:
         """Ask the server to end and wait until it is gone; one that does not end is killed. Raises ServerError."""
         _end(self, self._socket, ask=True)
+
+    def drain(self) -> None:
+        """Wait until the server has dealt with the frames that came before this call, if it still answers."""
+        try:
+            for _ in range(_REQUESTS_TO_DRAIN):
+                self._request({"op": "interfaces"})
+        except ServerError:
+            return
 
     def kill(self) -> None:
         """Kill the server and wait until it is gone; the guest is not told. Raises ServerError."""
