@@ -1,4 +1,4 @@
-"""Starting, configuring and stopping the server's process, from the side of whoever needs it."""
+"""Starts, configures, replaces and stops the server's process, for the launcher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server_command() -> list[str]:
 
 
 class ServerError(Exception):
-    """The server is not there, or refuses; the message is its own reason."""
+    """The server is not there, or refuses a request; the message is its reason."""
 
 
 class _Channel:
@@ -188,11 +188,11 @@ class ServerProcess(_Channel):
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
-            return  # whoever reaps this process's children was faster
+            return  # it was reaped by another thread of this process
 
 
 class ServerConnection(_Channel):
-    """A connection to a server that somebody else has started."""
+    """A connection to a server that was there already."""
 
     def __init__(self, sock: socket, pid: int, failure: str = "") -> None:
         super().__init__(sock, pid, ANSWER_TIMEOUT)
@@ -220,7 +220,7 @@ class ServerConnection(_Channel):
             return
 
     def kill(self) -> None:
-        """Kill the server and wait until it is gone; the guest is not told. Raises ServerError."""
+        """Kill the server, which then withdraws no router, and wait until it is gone. Raises ServerError."""
         _end(self, self._socket, ask=False)
 
 
@@ -228,7 +228,7 @@ def connect() -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
-    that out. Raises ServerError when the control name is held by a process of a user that has no business with it.
+    that out. Raises ServerError when a process of another user holds the control name.
     """
     sock = control_socket()
     sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", ANSWER_TIMEOUT, 0))  # bounds connect(2), see unix(7)
@@ -256,7 +256,7 @@ def connect() -> ServerConnection | None:
 
 
 def _move_to_another_cpu(pid: int) -> None:
-    """Let a process that we have just started run beside us, where there is more than one CPU.
+    """Move a process that we have just started to another CPU than ours, where there is one.
 
     By vfork it starts where we run, and the scheduler may leave both there, in turns of 4 ms, with other CPUs idle.
     """
@@ -266,9 +266,9 @@ def _move_to_another_cpu(pid: int) -> None:
             ours = int(stat.read().rpartition(b")")[2].split()[36])  # "processor" of proc(5), its field 39
         if others := allowed - {ours}:
             os.sched_setaffinity(pid, others)
-            os.sched_setaffinity(pid, allowed)  # it has moved, and may go wherever it likes
+            os.sched_setaffinity(pid, allowed)  # it has moved, and may run on any again
     except OSError:
-        return  # it has ended, or nobody may look; it will run all the same
+        return  # it has ended, or we lack the permission; it runs all the same
 
 
 def _end(channel: _Channel, sock: socket, *, ask: bool) -> None:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A client that knows one of these joins what was split (RFC 3397 §2, RFC 3442 "concatenation-requiring").
+# Clients that read one of these join its instances (RFC 3397 §2, RFC 3442 "concatenation-requiring").
 _JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
 
 
@@ -100,7 +100,7 @@ def _spread(code: int, value: bytes, fields: list[bytes], rooms: Sequence[int]) 
 
 
 def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
-    """Say in option 52, which must be in the options field itself, which of `file` and `sname` are in use."""
+    """Add option 52, which must be in the options field itself, for `file` and `sname` that are in use."""
     field, file, sname = fields
     use = (FILE_OVERLOADED if file else 0) | (SNAME_OVERLOADED if sname else 0)
     end = bytes((END,))

@@ -1,4 +1,4 @@
-"""When routers may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock. Pure."""
+"""When a router may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def interval(sent: int, chance: float) -> float:
     return min(seconds, INITIAL_INTERVAL) if sent < INITIAL_ADVERTISEMENTS else seconds
 
 
-class Advertiser:
-    """The state of one advertising interface. `due` is when the next advertisement to all nodes goes out.
+class RATimers:
+    """The timers of one advertising interface. `due` is when the next advertisement to all nodes goes out.
 
     Times are seconds of any clock that only runs forward; `chance` returns numbers uniform in 0 to 1.
     """
@@ -38,23 +38,23 @@ class Advertiser:
         self.due = now
 
     def restart(self, now: float) -> None:
-        """What is advertised has changed: say so soon, and again as if at the start (RFC 4861 §6.2.4)."""
+        """Advertise soon, and often as at the start, because the advertisement has changed (RFC 4861 §6.2.4)."""
         self._sent = 0
         self._answers = float(ANSWERS_AT_ONCE)
         self.due = max(now, self._last + MULTICAST_DISTANCE)
 
     def sent(self, now: float) -> None:
-        """An advertisement went out to all nodes."""
+        """Record that an advertisement was sent to all nodes."""
         self._last = now
         self._sent += 1
         self.due = now + interval(self._sent, self._chance())
 
     def hasten(self, now: float) -> None:
-        """Somebody without an address asked: all nodes are told as soon as may be (RFC 4861 §6.2.6)."""
+        """Advertise as soon as may be, after a solicitation from no address (RFC 4861 §6.2.6)."""
         self.due = min(self.due, max(now, self._last + MULTICAST_DISTANCE))
 
     def may_answer(self, now: float) -> bool:
-        """Whether one more answer to the guest alone is within bounds; counts it if so."""
+        """Whether one more answer to the guest alone is within bounds; counts it then."""
         refilled = self._answers + (now - self._refilled) / ANSWER_SECONDS
         self._answers = min(refilled, float(ANSWERS_AT_ONCE))
         self._refilled = now
