@@ -142,7 +142,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         ntp=tuple(fields.texts("ntp", parse_ipv4)),
         tftp_server=fields.optional("tftp_server", _plain_text, ""),
         boot_file=fields.optional("boot_file", _plain_text, ""),
-        options=tuple(fields.pairs("options", _parse_numbered_option)),
+        options=tuple(fields.numbered("options", _parse_option)),
         lease_seconds=lease,
         t1_seconds=t1,
         t2_seconds=t2,
@@ -198,12 +198,10 @@ def _parse_address(text: str) -> bytes:
     return parse_ipv6(text)
 
 
-def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
+def _parse_option(code: int, text: str) -> bytes:
     from dhcp.wire.option_values import parse_option
 
-    if not (number.isascii() and number.isdigit()) or number != str(int(number)):
-        raise ValueError("options are named by their decimal number")
-    return int(number), parse_option(int(number), text_of(value))
+    return parse_option(code, text)
 
 
 def _plain_text(text: str) -> str:

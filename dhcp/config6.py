@@ -77,7 +77,7 @@ def parse_config6(fields: Fields) -> ClientConfig6:
         uplink=uplink,
         routes=tuple(route for route, _ in routes),
         dns=tuple(dns),
-        options=tuple(fields.pairs("options6", _parse_numbered_option)),
+        options=tuple(fields.numbered("options6", parse_option6)),
     )
 
 
@@ -88,11 +88,3 @@ def _parse_route(fields: Fields) -> tuple[Route6, bytes]:
     if network6(destination, length) != destination:
         raise fields.error("destination", "has bits set beyond its prefix length")
     return Route6(destination, length), gateway
-
-
-def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
-    if not (number.isascii() and number.isdigit()) or number != str(int(number)):
-        raise ValueError("options are named by their decimal number")
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return int(number), parse_option6(int(number), value)

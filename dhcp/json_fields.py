@@ -117,6 +117,16 @@ class Fields:
                 raise self.error(f"{name}.{key}", str(error)) from None
         return parsed
 
+    def numbered(self, name: str, parse: Callable[[int, str], bytes]) -> list[tuple[int, bytes]]:
+        """The keys and values of an object of options by their decimal number."""
+
+        def parse_pair(number: str, value: object) -> tuple[int, bytes]:
+            if not (number.isascii() and number.isdigit()) or number != str(int(number)):
+                raise ValueError("options are named by their decimal number")
+            return int(number), parse(int(number), text_of(value))
+
+        return self.pairs(name, parse_pair)
+
     def refuse_unknown(self) -> None:
         for name in self._data:
             if name not in self._taken:

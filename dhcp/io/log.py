@@ -8,6 +8,7 @@ from time import gmtime, monotonic, strftime, time
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.lean.json import dumps
+from dhcp.token_bucket import TokenBucket
 from dhcp.wire.addresses import ipv4_text, mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 
@@ -31,8 +32,7 @@ class Log:
         self.suppressed = 0
         self._fd = fd
         self._json = log_format == "json"
-        self._tokens = float(LINES_AT_ONCE)
-        self._refilled = monotonic()
+        self._rate = TokenBucket(LINES_AT_ONCE, 1 / LINES_PER_SECOND, monotonic())
         self._unreported = 0
         self._unknown_macs: set[bytes] = set()
         self._size = -1
@@ -86,13 +86,9 @@ class Log:
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
         """Write a line unless the rate is exceeded; how many were suppressed is a line of its own."""
-        now = monotonic()
-        self._tokens = min(self._tokens + (now - self._refilled) * LINES_PER_SECOND, LINES_AT_ONCE)
-        self._refilled = now
-        if self._tokens < 1:
+        if not self._rate.take(monotonic()):
             self.count_suppressed(1)
             return
-        self._tokens -= 1
         if self._unreported:
             self._line("warning", "suppressed", {"lines": self._unreported})
             self._unreported = 0

@@ -1,9 +1,17 @@
-"""The options of a reply, laid out within its size (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3). Pure."""
+"""The layout of a reply whose options do not fit the options field (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3). Pure."""
 
 from __future__ import annotations
 
 from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
-from dhcp.wire.options4 import FILE_OCTETS, FILE_OVERLOADED, SNAME_OCTETS, SNAME_OVERLOADED, Layout, encode_option
+from dhcp.wire.options4 import (
+    FILE_OCTETS,
+    FILE_OVERLOADED,
+    SNAME_OCTETS,
+    SNAME_OVERLOADED,
+    Layout,
+    encode_option,
+    lay_out_plainly,
+)
 from dhcp.wire.search_list import encode_search_list
 
 TYPE_CHECKING = False
@@ -60,14 +68,8 @@ def _shortened(
 
 def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
     """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
-    plain = b"".join([encode_option(code, value) for code, value in options])
-    if len(plain) < room:
-        return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
-    return _overload(options, room, dropped)
-
-
-def _overload(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
-    """Lay options out in `room` octets of the options field and in `file` and `sname`; None when they do not fit."""
+    if (layout := lay_out_plainly(options, room, dropped)) is not None:
+        return layout
     split = _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))
     return None if split is None else _overloaded(split, dropped)
 

@@ -7,7 +7,6 @@ state to lose in a restart, and none for a guest to exhaust.
 from __future__ import annotations
 
 from dhcp.decision import Decision
-from dhcp.v4.layout import lay_out
 from dhcp.v4.lease import ServedLease
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.wire.dhcp4 import (
@@ -63,7 +62,7 @@ from dhcp.wire.option_codes import (
     SUBNET_MASK,
     USER_CLASS,
 )
-from dhcp.wire.options4 import FILE_OCTETS, Layout
+from dhcp.wire.options4 import FILE_OCTETS, Layout, lay_out_plainly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,7 +222,8 @@ def _send_nak(message: Message, lease: ServedLease, reason: str) -> Decision:
     NetworkManager, dhcpcd), so there it is sent to `ciaddr` as well.
     """
     options = [(MESSAGE_TYPE, bytes((NAK,))), (SERVER_ID, lease.config.server_address), *_client_id(message)]
-    layout = lay_out(options, _room(message, lease), ())
+    room = _room(message, lease)
+    layout = lay_out_plainly(options, room) or _lay_out_within(options, room, ())
     payload = encode_reply(message, layout)
     frames: tuple[bytes, ...] = (_broadcast(lease, payload),)
     if is_unicast(message.client_address):
@@ -251,10 +251,18 @@ def _layout(message: Message, lease: ServedLease, kind: int, extra: Sequence[tup
 
         options += answer_fqdn(message.options[CLIENT_FQDN])
     options += _client_id(message)
+    room = _room(message, lease)
+    return lay_out_plainly(options, room) or _lay_out_within(options, room, lease.config.search)
+
+
+def _lay_out_within(options: Sequence[tuple[int, bytes]], room: int, search: Sequence[str]) -> Layout:
+    """With `file` and `sname`, and without the least important options, where the options field is too small."""
+    from dhcp.v4.layout import lay_out
+
     present = [code for code, _ in options]
     expendable = [code for code in reversed(present) if code not in _PRECEDENCE]
     expendable += [code for code in reversed(_PRECEDENCE) if code not in _NEVER_DROPPED]
-    return lay_out(options, _room(message, lease), expendable, lease.config.search)
+    return lay_out(options, room, expendable, search)
 
 
 def _room(message: Message, lease: ServedLease) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dhcp.token_bucket import TokenBucket
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,15 +34,14 @@ class RATimers:
     def __init__(self, now: float, chance: Callable[[], float]) -> None:
         self._chance = chance
         self._last = now - MULTICAST_DISTANCE
-        self._answers = float(ANSWERS_AT_ONCE)
-        self._refilled = now
+        self._answers = TokenBucket(ANSWERS_AT_ONCE, ANSWER_SECONDS, now)
         self._sent = 0
         self.due = now
 
     def restart(self, now: float) -> None:
         """Advertise soon, and often as at the start, because the advertisement has changed (RFC 4861 §6.2.4)."""
         self._sent = 0
-        self._answers = float(ANSWERS_AT_ONCE)
+        self._answers.fill()
         self.due = max(now, self._last + MULTICAST_DISTANCE)
 
     def sent(self, now: float) -> None:
@@ -54,11 +55,5 @@ class RATimers:
         self.due = min(self.due, max(now, self._last + MULTICAST_DISTANCE))
 
     def may_answer(self, now: float) -> bool:
-        """Whether one more answer to the guest alone is within bounds; counts it then."""
-        refilled = self._answers + (now - self._refilled) / ANSWER_SECONDS
-        self._answers = min(refilled, float(ANSWERS_AT_ONCE))
-        self._refilled = now
-        if self._answers < 1:
-            return False
-        self._answers -= 1
-        return True
+        """Whether one more answer to the guest alone is within the rate limit; counts it then."""
+        return self._answers.take(now)

@@ -62,6 +62,12 @@ class Layout(Frozen):
     """Numbers of the options that did not fit; the search list (119) is there when it lost names."""
 
 
+def lay_out_plainly(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int] = ()) -> Layout | None:
+    """The options, in order, in `room` octets of the options field, END included; None when they do not fit."""
+    field = b"".join([encode_option(code, value) for code, value in options])
+    return Layout(field + bytes((END,)), b"", b"", tuple(dropped)) if len(field) < room else None
+
+
 def encode_option(code: int, value: bytes) -> bytes:
     """Number, length and value; a value over 255 octets becomes consecutive instances (RFC 3396 §5)."""
     if len(value) <= 255:
