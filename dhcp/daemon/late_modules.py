@@ -1,8 +1,7 @@
 """Modules that the server imports only when its configuration, or a frame of the guest, needs them.
 
-The server is an unprivileged user by then, who may not be able to reach the package (a virtual environment below
-/root). So the package's folder is opened before, and what is imported later is found through that descriptor (proc(5),
-/proc/PID/fd).
+The server runs as nobody by then, who may have no access to the package (a virtual environment below /root). So the
+package's folder is opened before, and what is imported later is found through that descriptor (/proc/PID/fd, proc(5)).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
 # Of the standard library, as far as they are not part of the interpreter.
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
-# The server in a process needs neither who starts it nor who examines it.
-_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "probe", "probe6"))
+# What is of the programs that start or examine a server.
+_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "control_holder", "probe"))
 
 
 def keep_importable() -> tuple[int, ...]:

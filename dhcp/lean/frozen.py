@@ -1,4 +1,4 @@
-"""Immutable records without `dataclasses`, whose import alone takes longer than the server's whole start may."""
+"""Frozen dataclasses without `dataclasses`, whose import alone takes longer than the server's whole start may."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
     @dataclass_transform(frozen_default=True)
-    class Record:
+    class Frozen:
         """Type checkers see frozen dataclasses."""
 
     def replace(item: _T, **changes: object) -> _T: ...
 
 else:
 
-    class _RecordType(type):
+    class _FrozenType(type):
         """Makes the annotated fields of a class, in order, its slots; a value given there is the field's default."""
 
         def __new__(meta, name, bases, body):
@@ -24,8 +24,8 @@ else:
             defaults = {field: body.pop(field) for field in fields if field in body}
             return super().__new__(meta, name, bases, {**body, "__slots__": fields, "_defaults": defaults})
 
-    class Record(metaclass=_RecordType):
-        """What a class inherits that is nothing but its annotated fields: `__init__`, `==`, `hash` and `repr`.
+    class Frozen(metaclass=_FrozenType):
+        """Base of classes that are their annotated fields: gives them `__init__`, `==`, `hash` and `repr`.
 
         Raises TypeError for a missing, an unknown or a doubled argument, AttributeError on assignment.
         """
@@ -66,5 +66,5 @@ else:
         return tuple([getattr(item, name) for name in item.__slots__])
 
     def replace(item, **changes):
-        """A record with some of its fields changed."""
+        """A copy with some of its fields changed."""
         return type(item)(**{**dict(zip(item.__slots__, _values(item), strict=True)), **changes})
