@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import replace
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
@@ -148,6 +149,4 @@ def _first_leg(route: Route) -> Route:
     """DHCP knows no multipath: the first next hop stands for the route."""
     if not route.nexthops:
         return route
-    import dataclasses
-
-    return dataclasses.replace(route, gateway=route.nexthops[0].gateway, nexthops=())
+    return replace(route, gateway=route.nexthops[0].gateway, nexthops=())

@@ -7,8 +7,9 @@ module and its time counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+from dhcp.lean.frozen import Frozen
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -40,8 +41,7 @@ class ManifestError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Frozen):
     """A port that is forwarded to the guest, or a range of them."""
 
     port: int
@@ -51,8 +51,7 @@ class Port:
     """The end of a range that begins with `port`; None for a single one."""
 
 
-@dataclass(frozen=True, slots=True)
-class DHCPOptions:
+class DHCPOptions(Frozen):
     """What the manifest adds to the DHCP reply of one interface."""
 
     boot_file: str | None = None
@@ -65,8 +64,7 @@ class DHCPOptions:
     """Site-specific options (224–254) as number and text, RFC 3942 section 3."""
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceSpec:
+class InterfaceSpec(Frozen):
     """One network interface of the guest together with the network that it is attached to."""
 
     name: str
@@ -111,8 +109,7 @@ DEFAULT_INTERFACE = InterfaceSpec(name="default")
 """For a VM whose manifest names neither networks nor interfaces: a virtio NIC bridged to the pod network."""
 
 
-@dataclass(frozen=True, slots=True)
-class CPU:
+class CPU(Frozen):
     """The guest's processor topology and model."""
 
     sockets: int = 1
@@ -128,8 +125,7 @@ class CPU:
         return self.sockets * self.cores * self.threads
 
 
-@dataclass(frozen=True, slots=True)
-class KernelBoot:
+class KernelBoot(Frozen):
     """Direct kernel boot: paths in the launcher's own file system."""
 
     kernel: str
@@ -137,8 +133,7 @@ class KernelBoot:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Firmware:
+class Firmware(Frozen):
     """Identity and boot of the machine."""
 
     uuid: str
@@ -148,8 +143,7 @@ class Firmware:
     kernel_boot: KernelBoot | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(Frozen):
     """One disk of the guest; what is behind it is given on the command line by its name."""
 
     name: str
@@ -163,8 +157,7 @@ class Disk:
     pci_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(Frozen):
     """A timer of the guest, by libvirt's name."""
 
     name: str
@@ -173,8 +166,7 @@ class Timer:
     track: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Frozen):
     """The guest's real-time clock."""
 
     timezone: str | None = None
@@ -184,8 +176,7 @@ class Clock:
     timers: tuple[Timer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualMachineInstance:
+class VirtualMachineInstance(Frozen):
     """A checked request for one virtual machine."""
 
     name: str
