@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from dhcp.lean.frozen import replace
 from launcher import logs
 from launcher.exit_codes import FAILED, exit_code_of
 
@@ -119,9 +120,7 @@ def _prestart(options: argparse.Namespace) -> int:
 
         request = SetupRequest.from_vmi(load_vmi(options.vmi))
     if options.no_isolation:
-        import dataclasses
-
-        request = dataclasses.replace(request, isolated=False)
+        request = replace(request, isolated=False)
     pod = setup_pod_network(
         request,
         state_dir=options.state_dir,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from dhcp.lean.frozen import Frozen
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel, find_images
 from launcher.machine.domain_xml import domain_xml
@@ -60,8 +60,7 @@ class AttachedNetworks(Protocol):
     def networks(self) -> Mapping[str, AttachedNetwork]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Lost:
+class _Lost(Frozen):
     """The connection to libvirt broke."""
 
 

@@ -11,10 +11,10 @@ import os
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import Frozen, as_dict
 from dhcp.process import ServerProcess, connect
 from launcher.interface_xml import interface_xml
 from launcher.request import SetupRequest
@@ -29,8 +29,7 @@ LOCK = "prestart"
 """Network and server are set up, or taken away, together; the lock of `netsetup` is for the network alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Frozen):
     """One network of the VM, ready for libvirt."""
 
     name: str
@@ -45,8 +44,7 @@ class Network:
     interface_xml: str
 
 
-@dataclass(frozen=True, slots=True)
-class PodNetwork:
+class PodNetwork(Frozen):
     """What the hook did: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
 
     networks: dict[str, Network]
@@ -61,10 +59,8 @@ class PodNetwork:
 
     def as_json(self) -> dict[str, object]:
         """The shape of `prestart --output json`."""
-        import dataclasses
-
         return {
-            "networks": [dataclasses.asdict(network) for network in self.networks.values()],
+            "networks": [as_dict(network) for network in self.networks.values()],
             "dhcp": {"pid": self.dhcp_pid},
             "elapsed_ms": self.elapsed_ms,
         }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dhcp.lean.frozen import Frozen, replace
 from dhcp.process import ServerConnection, ServerError, connect
 from launcher.dhcpconfig.client import client_config
 from launcher.request import SetupRequest
@@ -27,8 +27,7 @@ class ProbeNotInstalled(NetworkSetupError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Frozen):
     """What the server of one network answered, and what is wrong with that."""
 
     name: str

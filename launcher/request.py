@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import Frozen
 from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from netsetup.model.vm_network import GuestOptions
 
 
-@dataclass(frozen=True, slots=True)
-class SetupRequest:
+class SetupRequest(Frozen):
     """What `setup_pod_network` is asked for. Nothing in it is found by its position."""
 
     interfaces: Mapping[str, InterfaceSpec]

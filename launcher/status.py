@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from dhcp.lean.frozen import Frozen
 from dhcp.process import ServerError, connect
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
@@ -22,8 +22,7 @@ from netsetup.plan import is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkStatus:
+class NetworkStatus(Frozen):
     """One network of the VM."""
 
     name: str
@@ -54,8 +53,7 @@ class NetworkStatus:
     """Connections that were forwarded to the guest, by protocol and port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Frozen):
     """What `status --output json` prints."""
 
     networks: tuple[NetworkStatus, ...] = ()

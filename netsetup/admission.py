@@ -1,8 +1,8 @@
 """Which interface of an observed namespace can be handed to a VM. Pure."""
 
-from dataclasses import replace
 from typing import Final
 
+from dhcp.lean.frozen import replace
 from netsetup.errors import InterfaceNotFound, UnsupportedInterface
 from netsetup.model.kernel import (
     AF_INET,

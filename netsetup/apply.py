@@ -1,13 +1,12 @@
 """Plans carried out: a set-up that is whole or not at all, and the way back that ends in exactly the original."""
 
-import dataclasses
 import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dhcp.lean.frozen import Frozen, replace
 from netsetup import record as records
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
@@ -41,8 +40,7 @@ TEARDOWN_ROUNDS = 5
 """Putting back takes two rounds, the second for what the kernel added by itself; more means that it does not settle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Frozen):
     """A pod whose interfaces serve the VM."""
 
     record: Record
@@ -147,7 +145,7 @@ def _converged(
         networks = _with_router_macs(netlink, networks)
     known = dict(record.sysctls)
     later = tuple((k, v) for k, v in other_sysctls(observed, tuple(networks.values())) if k not in known)
-    return dataclasses.replace(record, networks=networks, sysctls=record.sysctls + later)
+    return replace(record, networks=networks, sysctls=record.sysctls + later)
 
 
 def _with_router_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:

@@ -4,11 +4,10 @@ A plan is what is logged, shown by --dry-run, tested, and carried out. What diff
 (`netsetup.bindings`).
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from dhcp.lean.frozen import Frozen, replace
 from netsetup.bindings.devices import own_nic
 from netsetup.bindings.registry import binding_of
 from netsetup.bindings.restore import missing_addresses
@@ -24,8 +23,7 @@ NOT_FOR_HOST_SCOPE: Final = "3"
 """arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     """Steps in the order in which they are taken; empty when there is nothing to do."""
 
     steps: tuple[Step, ...] = ()
@@ -55,12 +53,12 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     binding = binding_of(network.binding)
     if is_replaced(observed, network):
         anew = binding.admit(observed, request, resolver)
-        guest = dataclasses.replace(anew.guest, mac=network.guest.mac, mac_source=network.guest.mac_source)
-        return dataclasses.replace(anew, guest=guest, adopted=network.adopted, adopted_sysctls=network.adopted_sysctls)
+        guest = replace(anew.guest, mac=network.guest.mac, mac_source=network.guest.mac_source)
+        return replace(anew, guest=guest, adopted=network.adopted, adopted_sysctls=network.adopted_sysctls)
     merged = binding.merge_observed_changes(observed, network, request)
-    return dataclasses.replace(
+    return replace(
         merged,
-        pod=dataclasses.replace(merged.pod, resolver=resolver),
+        pod=replace(merged.pod, resolver=resolver),
         isolated=request.isolated,
         options=request.options,
     )

@@ -10,10 +10,10 @@ import logging
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from dhcp.lean.frozen import Frozen, as_dict
 from netsetup.errors import RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
@@ -27,8 +27,7 @@ FILE: Final = "network.json"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Frozen):
     """Networks as they were found, with where and when that was."""
 
     boot_id: str
@@ -126,7 +125,7 @@ def forget(folder: Path) -> None:
 
 
 def _encode(record: Record) -> bytes:
-    return json.dumps(record, default=_fields).encode()
+    return json.dumps(record, default=as_dict).encode()
 
 
 def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
@@ -147,8 +146,3 @@ def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
         return msgspec.convert(content, Record)
     except (ValueError, LookupError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise RecordError(f"not a record: {error}") from None
-
-
-def _fields(data: Any) -> dict[str, object]:
-    """A dataclass as the JSON object that msgspec reads back; writing alone is not worth the time to import it."""
-    return {name: getattr(data, name) for name in data.__slots__}

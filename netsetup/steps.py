@@ -7,14 +7,13 @@ again: what is already there, or already gone, is not an error.
 """
 
 import re
-from dataclasses import dataclass
 
+from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link, Namespace, Neighbour, Route, Rule
 from netsetup.model.pod_interface import PodInterface
 
 
-@dataclass(frozen=True, slots=True)
-class CreateBridge:
+class CreateBridge(Frozen):
     name: str
     mac: str
     mtu: int
@@ -23,8 +22,7 @@ class CreateBridge:
         return f"link add {self.name} type bridge address {self.mac} mtu {self.mtu}"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateTap:
+class CreateTap(Frozen):
     name: str
     alias: str
     queues: int
@@ -33,16 +31,14 @@ class CreateTap:
         return f"tuntap add {self.name} mode tap{' multi_queue' if self.queues > 1 else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteLink:
+class DeleteLink(Frozen):
     link: str
 
     def __str__(self) -> str:
         return f"link delete {self.link}"
 
 
-@dataclass(frozen=True, slots=True)
-class SetAlias:
+class SetAlias(Frozen):
     link: str
     alias: str
 
@@ -50,8 +46,7 @@ class SetAlias:
         return f"link set {self.link} alias '{self.alias}'"
 
 
-@dataclass(frozen=True, slots=True)
-class SetMac:
+class SetMac(Frozen):
     link: str
     mac: str
 
@@ -59,8 +54,7 @@ class SetMac:
         return f"link set {self.link} address {self.mac}"
 
 
-@dataclass(frozen=True, slots=True)
-class SetMtu:
+class SetMtu(Frozen):
     link: str
     mtu: int
 
@@ -68,8 +62,7 @@ class SetMtu:
         return f"link set {self.link} mtu {self.mtu}"
 
 
-@dataclass(frozen=True, slots=True)
-class SetMaster:
+class SetMaster(Frozen):
     link: str
     master: str
     """Name of the bridge; empty releases the port."""
@@ -78,8 +71,7 @@ class SetMaster:
         return f"link set {self.link} master {self.master}" if self.master else f"link set {self.link} nomaster"
 
 
-@dataclass(frozen=True, slots=True)
-class SetUp:
+class SetUp(Frozen):
     link: str
     up: bool
 
@@ -87,8 +79,7 @@ class SetUp:
         return f"link set {self.link} {'up' if self.up else 'down'}"
 
 
-@dataclass(frozen=True, slots=True)
-class SetAddrGenMode:
+class SetAddrGenMode(Frozen):
     link: str
     mode: int
 
@@ -96,8 +87,7 @@ class SetAddrGenMode:
         return f"link set {self.link} addrgenmode {self.mode}"
 
 
-@dataclass(frozen=True, slots=True)
-class SetLearning:
+class SetLearning(Frozen):
     link: str
     on: bool
 
@@ -105,8 +95,7 @@ class SetLearning:
         return f"bridge link set {self.link} learning {'on' if self.on else 'off'}"
 
 
-@dataclass(frozen=True, slots=True)
-class PinMac:
+class PinMac(Frozen):
     """A forwarding entry that ties a MAC to a bridge port."""
 
     link: str
@@ -116,8 +105,7 @@ class PinMac:
         return f"bridge fdb add {self.mac} dev {self.link} master static sticky"
 
 
-@dataclass(frozen=True, slots=True)
-class SetSysctl:
+class SetSysctl(Frozen):
     key: str
     """Path below /proc/sys: ``net/ipv6/conf/eth0/disable_ipv6``."""
     value: str
@@ -132,8 +120,7 @@ class SetSysctl:
         return f"sysctl {self.key.replace('/', '.')}={self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class AddAddress:
+class AddAddress(Frozen):
     link: str
     address: Address
 
@@ -141,8 +128,7 @@ class AddAddress:
         return f"address add {self.address.cidr} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteAddress:
+class DeleteAddress(Frozen):
     link: str
     address: Address
 
@@ -150,8 +136,7 @@ class DeleteAddress:
         return f"address delete {self.address.cidr} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitAddresses:
+class AwaitAddresses(Frozen):
     """Wait until no address of the link is tentative: the kernel comes to that a little later, by itself."""
 
     link: str
@@ -160,16 +145,14 @@ class AwaitAddresses:
         return f"wait until no address of {self.link} is tentative"
 
 
-@dataclass(frozen=True, slots=True)
-class AddRoute:
+class AddRoute(Frozen):
     route: Route
 
     def __str__(self) -> str:
         return f"route add {self.route.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class AddLocalRoute:
+class AddLocalRoute(Frozen):
     """Have the host take packets for an address when they come in by this link, although the address is another's."""
 
     link: str
@@ -179,32 +162,28 @@ class AddLocalRoute:
         return f"route add local {self.address} dev {self.link} table local"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRoute:
+class DeleteRoute(Frozen):
     route: Route
 
     def __str__(self) -> str:
         return f"route delete {self.route.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class AddRule:
+class AddRule(Frozen):
     rule: Rule
 
     def __str__(self) -> str:
         return f"rule add {self.rule.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRule:
+class DeleteRule(Frozen):
     rule: Rule
 
     def __str__(self) -> str:
         return f"rule delete {self.rule.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class AddNeighbour:
+class AddNeighbour(Frozen):
     link: str
     neighbour: Neighbour
 
@@ -212,8 +191,7 @@ class AddNeighbour:
         return f"neigh add {self.neighbour.address} lladdr {self.neighbour.mac} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteNeighbour:
+class DeleteNeighbour(Frozen):
     link: str
     neighbour: Neighbour
 
@@ -221,8 +199,7 @@ class DeleteNeighbour:
         return f"neigh delete {self.neighbour.address} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadTable:
+class LoadTable(Frozen):
     """Load our nftables tables, in one transaction."""
 
     ruleset: str
@@ -238,8 +215,7 @@ class LoadTable:
         return "; ".join(f"nft load table {family} virt-launcher" for family in self.families)
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteTable:
+class DeleteTable(Frozen):
     families: tuple[str, ...]
 
     def __str__(self) -> str:

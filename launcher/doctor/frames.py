@@ -5,9 +5,9 @@ Addresses are bytes in network order, as in `dhcp.wire.addresses`; frames are wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC
 from dhcp.wire.ipv4 import (
     CLIENT_PORT,
@@ -44,8 +44,7 @@ _QUOTING = frozenset((3, 5, 11, 12))
 _FRAGMENTATION_NEEDED = (3, 4)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Frozen):
     """Somebody says at which MAC an address is."""
 
     mac: bytes
@@ -54,8 +53,7 @@ class Claim:
     """Whether it answers a question."""
 
 
-@dataclass(frozen=True, slots=True)
-class EchoAnswer:
+class EchoAnswer(Frozen):
     """What came back for an echo request: its reply, or an ICMP error that quotes it."""
 
     identifier: int
@@ -65,8 +63,7 @@ class EchoAnswer:
     """Whether the error is that the packet needs fragmentation somewhere on its way (RFC 1191, RFC 8201)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Frozen):
     """An echo request to be made."""
 
     destination: bytes
@@ -77,8 +74,7 @@ class Ping:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class DHCPAnswer:
+class DHCPAnswer(Frozen):
     """A DHCP server's message to a client."""
 
     xid: int

@@ -5,9 +5,9 @@ Addresses are bytes in network order; frames are whole Ethernet frames without a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
 from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, Unusable
@@ -54,8 +54,7 @@ _QUOTING = frozenset((1, 2, 3, 4))
 _TOO_BIG = 2
 
 
-@dataclass(frozen=True, slots=True)
-class DHCP6Answer:
+class DHCP6Answer(Frozen):
     """A DHCPv6 server's message to a client."""
 
     kind: int
@@ -66,8 +65,7 @@ class DHCP6Answer:
     """Those of its IA_NAs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Router:
+class Router(Frozen):
     """Who sends a router advertisement."""
 
     source: bytes

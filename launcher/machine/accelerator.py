@@ -10,8 +10,9 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from typing import Literal
+
+from dhcp.lean.frozen import Frozen
 
 _KVM = "/dev/kvm"
 
@@ -28,8 +29,7 @@ _FEATURES_LEAF = 1
 _ECX_SSE3 = 1 << 0
 
 
-@dataclass(frozen=True, slots=True)
-class Accelerator:
+class Accelerator(Frozen):
     """What guests run on, and in one line why."""
 
     name: Literal["kvm", "tcg"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dhcp.lean.frozen import Frozen
 from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from launcher.vmi.model import VirtualMachineInstance
 
 
-@dataclass(frozen=True, slots=True)
-class DiskImage:
+class DiskImage(Frozen):
     """An image file or a block device."""
 
     path: str

@@ -11,10 +11,11 @@ import functools
 import os
 import shutil
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from dhcp.lean.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +47,7 @@ class LibvirtError(RuntimeError):
     """libvirt is missing or has refused; one line, with libvirt's own words."""
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleEvent:
+class LifecycleEvent(Frozen):
     """A change of a domain's state, in libvirt's numbers (virDomainEventType and its details)."""
 
     event: int

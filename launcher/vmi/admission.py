@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import replace
 
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
+from dhcp.lean.frozen import replace
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError

@@ -5,8 +5,9 @@ Everything here is data. The pre-start hook imports it whether or not there is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from dhcp.lean.frozen import Frozen
 
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
@@ -20,8 +21,7 @@ GRACE_SECONDS = 30
 """What KubeVirt's controllers take when a manifest has no `terminationGracePeriodSeconds`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Frozen):
     """A port that is forwarded to the guest, or a range of them."""
 
     port: int
@@ -31,8 +31,7 @@ class Port:
     """The end of a range that begins with `port`; None for a single one."""
 
 
-@dataclass(frozen=True, slots=True)
-class DHCPOptions:
+class DHCPOptions(Frozen):
     """What the manifest adds to the DHCP reply of one interface."""
 
     boot_file: str | None = None
@@ -45,8 +44,7 @@ class DHCPOptions:
     """Site-specific options (224–254) as number and text, RFC 3942 section 3."""
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceSpec:
+class InterfaceSpec(Frozen):
     """One network interface of the guest together with the network that it is attached to."""
 
     name: str
@@ -91,8 +89,7 @@ DEFAULT_INTERFACE = InterfaceSpec(name="default")
 """For a VM whose manifest names neither networks nor interfaces: a virtio NIC bridged to the pod network."""
 
 
-@dataclass(frozen=True, slots=True)
-class CPU:
+class CPU(Frozen):
     """The guest's processor topology and model."""
 
     sockets: int = 1
@@ -108,8 +105,7 @@ class CPU:
         return self.sockets * self.cores * self.threads
 
 
-@dataclass(frozen=True, slots=True)
-class KernelBoot:
+class KernelBoot(Frozen):
     """Direct kernel boot: paths in the launcher's own file system."""
 
     kernel: str
@@ -117,8 +113,7 @@ class KernelBoot:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Firmware:
+class Firmware(Frozen):
     """Identity and boot of the machine."""
 
     uuid: str
@@ -128,8 +123,7 @@ class Firmware:
     kernel_boot: KernelBoot | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(Frozen):
     """One disk of the guest; what is behind it is given on the command line by its name."""
 
     name: str
@@ -143,8 +137,7 @@ class Disk:
     pci_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(Frozen):
     """A timer of the guest, by libvirt's name."""
 
     name: str
@@ -153,8 +146,7 @@ class Timer:
     track: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Frozen):
     """The guest's real-time clock."""
 
     timezone: str | None = None
@@ -164,8 +156,7 @@ class Clock:
     timers: tuple[Timer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualMachineInstance:
+class VirtualMachineInstance(Frozen):
     """A checked request for one virtual machine."""
 
     name: str

@@ -4,9 +4,9 @@ A binding is a module with these members; `netsetup.bindings.registry` finds it 
 functions: they look at what was observed and answer with data. docs/bindings.md shows how to write one.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
@@ -15,8 +15,7 @@ from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import Step
 
 
-@dataclass(frozen=True, slots=True)
-class Hops:
+class Hops(Frozen):
     """What `doctor` says of each device between network and guest when nothing is wrong with it.
 
     An empty text is for a device that this binding does not have.
@@ -28,8 +27,7 @@ class Hops:
     guest_port: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceElement:
+class InterfaceElement(Frozen):
     """What is the binding's own in libvirt's ``<interface>`` element (libvirt, Domain XML format)."""
 
     type: str

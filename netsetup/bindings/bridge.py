@@ -3,9 +3,9 @@
 node ── eth0 (another MAC, no address) ── k6t-eth0 (keeps the address, answers nobody) ── tap0 ── VM (pod's MAC, IP)
 """
 
-import dataclasses
 from typing import Final
 
+from dhcp.lean.frozen import replace
 from netsetup.admission import pod_interface, require_bridge_port
 from netsetup.bindings.binding import Hops
 from netsetup.bindings.devices import (
@@ -76,7 +76,7 @@ def guest_of(pod: PodInterface, mac: str, mac_source: str) -> Guest:
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
     """New addresses, routes and neighbours come behind what was there, so the VM keeps its address."""
     pod = changes_since(observed, network.pod)
-    return dataclasses.replace(network, pod=pod, guest=guest_of(pod, network.guest.mac, network.guest.mac_source))
+    return replace(network, pod=pod, guest=guest_of(pod, network.guest.mac, network.guest.mac_source))
 
 
 def other_settings(observed: Namespace) -> tuple[str, ...]:

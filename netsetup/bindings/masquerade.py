@@ -8,10 +8,10 @@ learnt from routers through all interfaces whose accept_ra is not 2 (Documentati
 comes first when setting up, and last when putting back.
 """
 
-import dataclasses
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from dhcp.lean.frozen import replace
 from netsetup.admission import pod_interface
 from netsetup.bindings.binding import Hops
 from netsetup.bindings.devices import (
@@ -150,14 +150,14 @@ def merge_observed_changes(observed: Namespace, network: VMNetwork, request: Net
     nic = observed.link(network.pod.name)
     pod = network.pod
     if nic:
-        pod = dataclasses.replace(
+        pod = replace(
             pod,
             addresses=observed.addresses_of(nic.index),
             routes=observed.routes_of(nic.index),
             neighbours=observed.neighbours_of(nic.index),
         )
     guest = guest_of(pod, wanted, network.guest.mac, network.guest.mac_source)
-    return dataclasses.replace(network, pod=pod, private=wanted, guest=guest)
+    return replace(network, pod=pod, private=wanted, guest=guest)
 
 
 def _private(network: VMNetwork) -> PrivateNetwork:
@@ -169,9 +169,7 @@ def rules(network: VMNetwork) -> NetworkRules:
     """Isolation on the bridge, and the translation between bridge and pod interface."""
     own = tuple(a for a in (network.guest.address4, network.guest.address6) if a)
     isolation, translation = routed_rules(allow_list(network, own)), translation_of(network)
-    return dataclasses.replace(
-        isolation, inet=nat_rules(translation), counters=(*isolation.counters, *nat_counters(translation))
-    )
+    return replace(isolation, inet=nat_rules(translation), counters=(*isolation.counters, *nat_counters(translation)))
 
 
 def translation_of(network: VMNetwork) -> Translation:
@@ -269,7 +267,7 @@ def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
             continue
         own, vm = ip_address(network.pod.global_addresses(family)[0].address), ip_network(gateway.network)
         mirrored = [
-            dataclasses.replace(rule, source=gateway.network)
+            replace(rule, source=gateway.network)
             for rule in observed.rules
             if rule.family == family and rule.source and not rule.selective
             and own in (source := ip_network(rule.source)) and not source.overlaps(vm)

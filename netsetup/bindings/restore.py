@@ -1,7 +1,6 @@
 """A pod interface put back: its addresses, settings, neighbours and routes as they were recorded. Pure."""
 
-import dataclasses
-
+from dhcp.lean.frozen import replace
 from netsetup.bindings.devices import ADDR_GEN_MODE_NONE, own_nic
 from netsetup.model.kernel import (
     AF_INET,
@@ -139,7 +138,7 @@ def changes_since(observed: Namespace, pod: PodInterface) -> PodInterface:
     neighbours = [n for n in observed.neighbours_of(nic.index) if n not in pod.neighbours]
     if not (addresses or routes or neighbours):
         return pod
-    return dataclasses.replace(
+    return replace(
         pod,
         addresses=(*pod.addresses, *addresses),
         routes=(*pod.routes, *routes),

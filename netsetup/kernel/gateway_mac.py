@@ -5,8 +5,8 @@ Once the address is the VM's, nobody can ask any more but in the VM's name.
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
+from dhcp.lean.frozen import replace
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import NUD_KNOWN

@@ -5,8 +5,9 @@ Names and values are rtnetlink's (rtnetlink(7), linux/if_link.h, linux/rtnetlink
 """
 
 import ipaddress
-from dataclasses import dataclass, replace
 from typing import Final
+
+from dhcp.lean.frozen import Frozen, replace
 
 ALIAS: Final = "virt-launcher"
 """How the alias of every device that we make begins."""
@@ -56,8 +57,7 @@ BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bri
 # --- what the kernel says ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Frozen):
     """A network device (RTM_NEWLINK)."""
 
     index: int
@@ -86,8 +86,7 @@ class Link:
         return bool(self.flags & IFF_LOWER_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Frozen):
     """An address of an interface (RTM_NEWADDR)."""
 
     family: int
@@ -137,8 +136,7 @@ class Address:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NextHop:
+class NextHop(Frozen):
     """One leg of a multipath route (struct rtnexthop)."""
 
     interface: int
@@ -147,8 +145,7 @@ class NextHop:
     gateway: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Frozen):
     """A route (RTM_NEWROUTE). `metrics` holds RTAX_* numbers by name, `mtu` among them."""
 
     family: int
@@ -202,8 +199,7 @@ class Route:
         return self.destination in ("0.0.0.0/0", "::/0")
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(Frozen):
     """A neighbour entry (RTM_NEWNEIGH): the link address of an IP address."""
 
     family: int
@@ -213,8 +209,7 @@ class Neighbour:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Frozen):
     """A routing policy rule (RTM_NEWRULE), as far as discovery reports it."""
 
     family: int
@@ -232,8 +227,7 @@ class Rule:
         return " ".join([f"pref {self.priority}", *ends, f"lookup {self.table}"])
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Frozen):
     """Everything the plan looks at, read once."""
 
     links: tuple[Link, ...] = ()

@@ -1,12 +1,10 @@
 """One interface of the pod as the CNI left it, and its resolver configuration: frozen data. Pure."""
 
-from dataclasses import dataclass, field
-
+from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import AF_INET6, IFA_F_TEMPORARY, TABLE_MAIN, Address, Link, Neighbour, Route
 
 
-@dataclass(frozen=True, slots=True)
-class Resolver:
+class Resolver(Frozen):
     """What resolv.conf(5) says, with each entry that cannot be used in `problems`."""
 
     nameservers: tuple[str, ...] = ()
@@ -15,8 +13,7 @@ class Resolver:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PodInterface:
+class PodInterface(Frozen):
     """One interface of the pod as the CNI left it: all that is needed to serve it to a VM and to put it back."""
 
     link: Link
@@ -31,7 +28,7 @@ class PodInterface:
     """Likewise for the first IPv6 address."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
-    resolver: Resolver = field(default_factory=Resolver)
+    resolver: Resolver = Resolver()
 
     @property
     def name(self) -> str:

@@ -1,9 +1,9 @@
 """A network of the VM's own behind the pod's address, and what is forwarded to it: frozen data. Pure."""
 
-from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Final
 
+from dhcp.lean.frozen import Frozen, replace
 from netsetup.errors import InvalidRequest
 from netsetup.model.kernel import AF_INET, Address
 
@@ -11,8 +11,7 @@ VM_NETWORK4: Final = "10.0.2.0/24"
 VM_NETWORK6: Final = "fd10:0:2::/120"
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardedPorts:
+class ForwardedPorts(Frozen):
     """Ports that are forwarded to the guest, both ends included."""
 
     protocol: str
@@ -33,8 +32,7 @@ class ForwardedPorts:
         return f"{self.protocol}-{self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sidecar:
+class Sidecar(Frozen):
     """A proxy in the pod that accepts incoming connections, and connects to the guest at the pod's IPv4 address."""
 
     own_ports: tuple[int, ...]
@@ -49,8 +47,7 @@ ISTIO: Final = Sidecar(
 """The ports of Istio's proxy (istio.io, Application Requirements), and SSH, as KubeVirt has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateNetwork:
+class PrivateNetwork(Frozen):
     """The VM's own subnets, and what is forwarded to the VM."""
 
     network4: str = VM_NETWORK4

@@ -1,13 +1,11 @@
 """What one network of the VM asks of the pod: frozen data. Pure."""
 
-from dataclasses import dataclass, field
-
+from dhcp.lean.frozen import Frozen
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.vm_network import GuestOptions
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkRequest:
+class NetworkRequest(Frozen):
     """What one network of the VM asks of the pod."""
 
     name: str = "default"
@@ -24,6 +22,6 @@ class NetworkRequest:
     """Queue pairs of a tap of our own."""
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
-    options: GuestOptions = field(default_factory=GuestOptions)
-    private: PrivateNetwork = field(default_factory=PrivateNetwork)
+    options: GuestOptions = GuestOptions()
+    private: PrivateNetwork = PrivateNetwork()
     """The VM's own network, for bindings that put it behind the pod."""

@@ -1,8 +1,8 @@
 """Which routes the kernel would take for the VM's packets. Pure."""
 
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+from dhcp.lean.frozen import replace
 from netsetup.model.kernel import AF_INET, AF_INET6, RTN_UNICAST, TABLE_LOCAL, TABLE_MAIN, Namespace, Route
 from netsetup.model.pod_interface import PodInterface
 

@@ -1,8 +1,8 @@
 """One network of the VM: what is built for it, and what the pod was before. Frozen data, held by the record. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
@@ -11,8 +11,7 @@ IPV6_MIN_MTU: Final = 1280
 """RFC 8200 §5."""
 
 
-@dataclass(frozen=True, slots=True)
-class GuestOptions:
+class GuestOptions(Frozen):
     """What the VM is given besides its network: its name, and the DHCP options that its manifest asks for."""
 
     hostname: str = ""
@@ -25,8 +24,7 @@ class GuestOptions:
     """Options of private use (RFC 3942) by number, as text or as 0x and hexadecimal digits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(Frozen):
     """The VM's end of the network, as its binding decides it: this is what the DHCP server hands out."""
 
     mac: str
@@ -49,8 +47,7 @@ class Guest:
         return self.router4 is not None or self.router6 is not None
 
 
-@dataclass(frozen=True, slots=True)
-class VMNetwork:
+class VMNetwork(Frozen):
     """One pod interface that serves the VM, with what was there before."""
 
     name: str

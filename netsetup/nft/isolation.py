@@ -5,10 +5,10 @@ networks serve it. An isolated guest sends with its own addresses alone: an allo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
 
+from dhcp.lean.frozen import Frozen
 from netsetup.nft.ruleset import BRIDGE, FRAMES, Counter, NetworkRules, chain, counter_lines, element_set
 
 CAUSES: Final = {
@@ -22,8 +22,7 @@ CAUSES: Final = {
 """Why a frame of an isolated guest is dropped, by the counter's label."""
 
 
-@dataclass(frozen=True, slots=True)
-class AllowList:
+class AllowList(Frozen):
     """Which frames may pass between one guest port and its network."""
 
     guest_port: str

@@ -8,9 +8,9 @@ own loopback address, and the guest itself when it speaks to the pod's address.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import AF_INET
 from netsetup.model.private_network import ForwardedPorts, Sidecar
 from netsetup.nft.ruleset import CONNECTIONS, INET, PACKETS, Counter, chain, counter_lines, element_set
@@ -19,8 +19,7 @@ LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
 LOOPBACK_NETWORK: Final = {True: "127.0.0.0/8", False: "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Frozen):
     """One family of a translation."""
 
     family: int
@@ -42,8 +41,7 @@ class Side:
         return "ip" if self.is_ipv4 else "ip6"
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Frozen):
     """All that is translated for one VM."""
 
     pod_interface: str

@@ -9,8 +9,9 @@ bridge family's table carries a copy of the record, so that the pod can be put b
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from dhcp.lean.frozen import Frozen
 
 TABLE: Final = "virt-launcher"
 BRIDGE: Final = "bridge"
@@ -24,8 +25,7 @@ COPY_CHUNK: Final = 120
 FRAMES, PACKETS, CONNECTIONS = "frames of the guest", "packets", "connections"
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Frozen):
     """A named counter of one of our tables."""
 
     family: str
@@ -44,8 +44,7 @@ class Counter:
         return f"{self.counts}: {self.cause}" if self.cause else self.counts
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkRules:
+class NetworkRules(Frozen):
     """What one network adds to our tables; each element is a line of nft(8)."""
 
     bridge: tuple[str, ...] = ()

@@ -5,9 +5,9 @@ One transaction a change (nft(8)), so that no half of a ruleset is ever in force
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from dhcp.lean.frozen import Frozen
 from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, FAMILIES, TABLE, digest_of
 
@@ -21,8 +21,7 @@ _RULE = re.compile(r"^\t\t(.*) # handle \d+$", re.MULTILINE)
 _OUT_OF_FORCE = re.compile(r"^\t\t.*policy (?!accept)|^\tflags .*dormant", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(Frozen):
     """What our tables in the kernel say."""
 
     digests: tuple[tuple[str, str], ...] = ()

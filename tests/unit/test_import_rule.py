@@ -16,6 +16,8 @@ FORBIDDEN = {
     "dhcp": {"pyroute2", "libvirt", "netsetup", "launcher", "msgspec", "yaml"},
     "netsetup": {"scapy", "libvirt", "dhcp", "launcher", "yaml"},
 }
+LEAN = "dhcp.lean"
+"""Stand-ins for heavy standard modules, with nothing of DHCP in them: everybody may import these."""
 THIRD_PARTY = {
     "dhcp": set(),
     "netsetup": {"pyroute2", "msgspec"},
@@ -25,14 +27,18 @@ SOURCES = [path for package in ("dhcp", "netsetup", "launcher") for path in sort
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Top-level names of all modules that a file imports, wherever in the file, with the line."""
+    """Top-level names of all modules that a file imports, wherever in the file, with the line; `LEAN` by its own."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name.partition(".")[0], node.lineno
+                yield _owner(alias.name), node.lineno
         elif isinstance(node, ast.ImportFrom):
             # a relative import stays within its package
-            yield (node.module or "").partition(".")[0] if node.level == 0 else path.parent.name, node.lineno
+            yield _owner(node.module or "") if node.level == 0 else path.parent.name, node.lineno
+
+
+def _owner(module: str) -> str:
+    return LEAN if f"{module}.".startswith(f"{LEAN}.") else module.partition(".")[0]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -48,10 +54,15 @@ def test_no_file_imports_what_its_package_must_not(path: Path) -> None:
 def test_no_file_imports_what_is_not_installed_with_it(path: Path) -> None:
     """Wherever in the file: the standard library, our own packages, and what setup.cfg requires of each."""
     package = path.relative_to(ROOT).parts[0]
-    allowed = sys.stdlib_module_names | THIRD_PARTY.keys() | THIRD_PARTY[package]
+    allowed = sys.stdlib_module_names | THIRD_PARTY.keys() | THIRD_PARTY[package] | {LEAN}
     if path.relative_to(ROOT) in PROBES:
         allowed |= {"scapy"}
     assert [(name, line) for name, line in imported(path) if name not in allowed] == []
+
+
+def test_the_lean_modules_need_the_standard_library_only() -> None:
+    found = {name for path in (ROOT / "dhcp/lean").glob("*.py") for name, _ in imported(path)}
+    assert found <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -87,8 +98,9 @@ def test_the_server_has_the_modules_in_c_before_it_becomes_nobody() -> None:
         if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("dhcp")
         if node.module not in there
     }
-    # without the C part of json or ctypes; to say what is no JSON; for the server in a thread of other programs
-    assert lacking <= {"json", "ctypes", "threading"}
+    # without the C part of json or ctypes; to say what is no JSON; for the server in a thread of other programs, which
+    # may ask for a dataclass's fields
+    assert lacking <= {"json", "ctypes", "threading", "dataclasses"}
 
 
 def executed(tree: ast.AST) -> Iterator[ast.AST]:
