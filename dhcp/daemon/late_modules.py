@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
 
+from dhcp.lean.importer import install
+
 # Of the standard library, as far as they are not part of the interpreter.
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
@@ -29,9 +31,9 @@ def keep_importable() -> tuple[int, ...]:
         import_all()
         return ()
     descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    for name, module in sys.modules.items():
-        if name == "dhcp" or (name.startswith("dhcp.") and hasattr(module, "__path__")):
-            module.__path__ = [path.replace(folder, f"/proc/self/fd/{descriptor}", 1) for path in module.__path__]
+    importer = install("dhcp", folder)
+    importer.folder = f"/proc/self/fd/{descriptor}"
+    importer.compiles = True
     return (descriptor,)
 
 
