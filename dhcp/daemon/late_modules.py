@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
 
-# Of the standard library, as far as they are not part of the interpreter.
+from dhcp.lean.importer import install
+
+# Of the standard library; mostly they are part of the interpreter, and then there is nothing to find.
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
 # What is of the programs that start or examine a server.
@@ -22,16 +24,17 @@ def keep_importable() -> tuple[int, ...]:
     Where the package's own folder is closed to other users, everything is imported now. Raises OSError.
     """
     for name in _EXTENSIONS:
-        __import__(name)
+        if name not in sys.builtin_module_names:
+            __import__(name)
     package = sys.modules["dhcp"]
     (folder,) = package.__path__
     if stat(folder).st_mode & _OPEN_TO_OTHERS != _OPEN_TO_OTHERS:
         import_all()
         return ()
     descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    for name, module in sys.modules.items():
-        if name == "dhcp" or (name.startswith("dhcp.") and hasattr(module, "__path__")):
-            module.__path__ = [path.replace(folder, f"/proc/self/fd/{descriptor}", 1) for path in module.__path__]
+    importer = install("dhcp", folder)
+    importer.folder = f"/proc/self/fd/{descriptor}"
+    importer.compiles = True
     return (descriptor,)
 
 

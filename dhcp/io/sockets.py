@@ -11,7 +11,7 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
-from struct import pack
+from _struct import pack
 
 from dhcp.io.bpf import REJECT_ALL
 from dhcp.lean.libc import address_of
