@@ -1,4 +1,4 @@
-"""The libvirt domain XML of one VM. Pure."""
+"""Builds the libvirt domain XML of one VM, without I/O."""
 
 from __future__ import annotations
 
