@@ -47,7 +47,7 @@ _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
-"""TCP ports at which KubeVirt's libvirt receives a VM that migrates: its control channel and its disks."""
+"""TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
