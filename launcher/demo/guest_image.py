@@ -98,7 +98,7 @@ def parse_reports(console: str) -> Iterator[GuestReport]:
 
 def default_cache() -> Path:
     """`.cache/guest` in a checkout, else /var/cache/virt-launcher/guest."""
-    checkout = _HERE.parent
+    checkout = _HERE.parent.parent
     if (checkout / "setup.cfg").exists():
         return checkout / ".cache" / "guest"
     return Path("/var/cache/virt-launcher/guest")
