@@ -142,7 +142,7 @@ def test_the_log_tells_each_milestone(living: Entrypoint) -> None:
     assert living.event("accelerator")["name"] in ("kvm", "tcg")
     assert living.event("started")["ms"] > 0
     said = " ".join(living.messages("info"))
-    assert f"eth0: 10.244.1.3/24 for the VM, MAC {living.pod.mac}, MTU 1450" in said
+    assert f"network default: eth0 (10.244.1.3/24), bridge binding, VM's MAC {living.pod.mac}, MTU 1450" in said
     assert str(living.state_dir / "console.log") in said
     assert living.result() == ""
 
