@@ -1,4 +1,4 @@
-"""The pre-start hook: discover → plan → apply → serve, and the way back.
+"""The pre-start hook: discover → plan → apply → serve; and its teardown.
 
 The DHCP server's process is started first, because starting Python takes as long as all the rest together.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DHCP_LOG = "dhcp.log"
 LOCK = "prestart"
-"""Network and server are set up, or taken away, together; the lock of `netsetup` is for the network alone."""
+"""Lock under which network and server are set up or torn down together; the lock of `netsetup` covers the network."""
 
 
 class Network(Frozen):
@@ -40,12 +40,12 @@ class Network(Frozen):
     mac: str
     mtu: int
     addresses: tuple[str, ...]
-    """The pod's own addresses in CIDR form, both families, the primary one's first."""
+    """The pod's addresses in CIDR form, both families, those of the primary family first."""
     interface_xml: str
 
 
 class PodNetwork(Frozen):
-    """What the hook did: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
+    """The hook's result: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
 
     networks: dict[str, Network]
     """By name, in the order of the request."""
@@ -53,12 +53,12 @@ class PodNetwork(Frozen):
     elapsed_ms: dict[str, float]
     """Of `discover`, `plan`, `apply`, `serve` and `total`."""
     plan: tuple[str, ...]
-    """The steps taken (in a dry run: to be taken), a line each; none on a pod that was set up already."""
+    """The steps applied (in a dry run: to be applied), a line each; none on a pod that was set up already."""
     configs: tuple[dict[str, object], ...]
-    """What the DHCP server serves, one for each network that is served."""
+    """The DHCP server's configuration of each network that is served."""
 
     def as_json(self) -> dict[str, object]:
-        """The shape of `prestart --output json`."""
+        """The JSON object of `prestart --output json`."""
         return {
             "networks": [as_dict(network) for network in self.networks.values()],
             "dhcp": {"pid": self.dhcp_pid},
@@ -75,14 +75,14 @@ def setup_pod_network(
     server_log_format: str = "text",
     dry_run: bool = False,
 ) -> PodNetwork:
-    """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
+    """Set up the VM's network in the current network namespace, and serve it DHCP.
 
-    Returns when the server answers. Done again, it finds everything in place, changes nothing and makes sure that the
-    server lives. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
+    Returns when the server answers. On a pod that is set up already it applies only what has changed, and makes sure
+    that the server runs. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
     `server_log`, or to dhcp.log in the state directory.
 
-    Raises NetworkSetupError (`netsetup.errors`) for what the pod or the kernel refuses, and ServerError
-    (`dhcp.process`); the pod is then as it was before.
+    Raises NetworkSetupError (`netsetup.errors`) when pod or kernel do not allow it, and ServerError (`dhcp.process`);
+    the pod is then as it was before.
     """
     began = time.perf_counter()
     request = request or SetupRequest.default()
@@ -101,7 +101,7 @@ def setup_pod_network(
             folder = state_directory(state_dir)
             on_failure.callback(_remove_if_unused, folder)
             if spawned is not None and server_log is None and not (folder / DHCP_LOG).exists():
-                spawned.stop()  # a teardown that we have waited for has taken its log away
+                spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
         prepared = prepare_pod_network_interfaces(
             request.network_requests({name for _, name in socket.if_nameindex()}, socket.gethostname()),
@@ -133,9 +133,9 @@ def setup_pod_network(
 
 
 def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> bool:
-    """Stop the DHCP server and put the pod back as it was; False when nothing was set up.
+    """Stop the DHCP server and restore the pod's network; False when nothing was set up.
 
-    Raises NetworkSetupError, of which NotRestored says what is left.
+    Raises NetworkSetupError; its subclass NotRestored lists what is not restored.
     """
     from netsetup.apply import restore_pod_network_interfaces
     from netsetup.kernel.lock import NamespaceLock
@@ -150,7 +150,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
 
 
 def _has_current_server() -> bool:
-    """Whether a server of our own version is there, which can go on."""
+    """Whether a server of our version of the control protocol runs."""
     server = connect()
     if server is None:
         return False
@@ -191,8 +191,11 @@ def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
 
 
 def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
-    """The pod's addresses, those of its primary family first: the family of MY_POD_IP, which Kubernetes' downward API
-    sets to the first address of the pod's status. Without it the order stays the kernel's."""
+    """The pod's addresses, those of the primary family first.
+
+    That is the family of MY_POD_IP, which Kubernetes' downward API sets to the first address of the pod's status.
+    Without it the order is the kernel's.
+    """
     primary = os.environ.get("MY_POD_IP", "")
     if not primary:
         return tuple(addresses)
@@ -210,7 +213,7 @@ def _open_log(folder: Path) -> int:
 
 
 def _remove_if_unused(folder: Path) -> None:
-    """Take the log and the folder away unless a record says that the pod is set up; what else lies there stays."""
+    """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays."""
     from netsetup.record import FILE
 
     if (folder / FILE).exists():

@@ -1,4 +1,4 @@
-"""The DHCP server of a recorded pod: started, configured and replaced by what the record says, and nothing else."""
+"""Starts, reconfigures or replaces the DHCP server, with the configuration from the record."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = logging.getLogger("launcher")
 
 
 def server_configs(record: Record) -> list[dict[str, object]]:
-    """The configuration of every network that is served, as `dhcp.config` reads it. Pure. Raises NoServerAddress."""
+    """The configuration (`dhcp.config`) of every network that is served. Raises NoServerAddress."""
     return [config for network in record.networks.values() if (config := client_config(network)) is not None]
 
 
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
-    """Have a server of the current network namespace serve what the record says; its pid, or None when none is needed.
+    """Make the DHCP server of the current network namespace serve the record; its pid, or None when none is needed.
 
-    A server that is there goes on with the new configuration. One that speaks another version of the control protocol,
-    or does not answer, is replaced without a frame of the guest being lost. `spawn` starts a server, unless that has
-    been done ahead, which `spawned` is then. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
+    A running server is reconfigured. One with another version of the control protocol, or one that does not answer, is
+    replaced without losing a frame of the guest. `spawn` starts a server; `spawned` is one started ahead. Without a
+    network to serve, servers are stopped. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
     """
     configs = server_configs(record)
     running = connect()
@@ -41,7 +41,7 @@ def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerPro
         return None
     if running is not None and running.is_current:
         try:
-            return _configured(running, configs, spawned)
+            return _reconfigure(running, configs, spawned)
         except ServerError as error:
             log.warning("%s; replacing it", error)
             running = connect()
@@ -52,7 +52,7 @@ def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerPro
         try:
             server.configure(configs)
         except ServerError:
-            # A teardown that we waited for has ended ours.
+            # A teardown, for which we waited, has stopped the server started ahead.
             server.stop()
             server = spawn()
             server.configure(configs)
@@ -60,8 +60,8 @@ def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerPro
     return server.pid
 
 
-def _configured(running: ServerConnection, configs: list[dict[str, object]], spawned: ServerProcess | None) -> int:
-    """The pid of the server that is there, with its new configuration; the one started ahead is not needed."""
+def _reconfigure(running: ServerConnection, configs: list[dict[str, object]], spawned: ServerProcess | None) -> int:
+    """Reconfigure the running server and stop the one started ahead; the former's pid."""
     running.configure(configs)
     running.release()
     if spawned is not None:

@@ -1,10 +1,10 @@
-"""What is wrong with a manifest."""
+"""The error of an invalid manifest."""
 
 from typing import ClassVar
 
 
 class ManifestError(ValueError):
-    """The manifest is broken or asks for what the launcher cannot do.
+    """The manifest is invalid, or uses a feature that this launcher does not support.
 
     The message is one line and starts with the path of the field, as in
     `spec.domain.cpu.cores: must be at least 1`.

@@ -1,4 +1,4 @@
-"""A manifest's file, read and checked."""
+"""Loads a manifest: reads the file and checks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_vmi(path: str | PathLike[str]) -> VirtualMachineInstance:
     """Read and check the manifest at `path`, YAML or JSON.
 
-    Raises ManifestError. Needs no privilege and looks at no other file: whether kernel and disk images exist
-    is found out when they are used.
+    Raises ManifestError. Needs no privilege and reads no other file: that kernel and disk images exist is checked when
+    they are used.
     """
     return admit(read_manifest(path))

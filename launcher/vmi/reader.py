@@ -1,4 +1,4 @@
-"""A manifest's file, YAML or JSON, as the objects of `launcher.vmi.schema`."""
+"""Reads a manifest, YAML or JSON, into the objects of `launcher.vmi.schema`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$")
 
 
 def read_manifest(path: str | PathLike[str]) -> Manifest:
-    """The manifest at `path`. Raises ManifestError, whose path is the file's when it is not even YAML."""
+    """Read the manifest at `path`. Raises ManifestError; its `path` is the file's if that is not valid YAML."""
     file = str(path)
     try:
         text = Path(path).read_text("utf-8")
@@ -63,7 +63,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
 
 
 def decode_manifest(text: str, file: str = "manifest") -> Manifest:
-    """The same from the text of the file."""
+    """Decode the manifest in `text`; `file` is its name in errors. Raises ManifestError."""
     try:
         documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.YAMLError as error:
@@ -77,7 +77,7 @@ def decode_manifest(text: str, file: str = "manifest") -> Manifest:
     document = documents[0]
     if not isinstance(document, dict):
         raise ManifestError(file, f"must be an object, is a {type(document).__name__}")
-    # Another kind would only be reported by the first field that it does not share with ours.
+    # Checked first: otherwise the error would name the first field that another kind has and this one has not.
     kind = document.get("kind")
     if kind != "VirtualMachineInstance":
         raise ManifestError("kind", f"must be VirtualMachineInstance, is {kind}")
@@ -95,7 +95,7 @@ def _yaml_reason(error: yaml.YAMLError) -> str:
 
 
 def _located(message: str) -> ManifestError:
-    """The decoder's message with the path in front."""
+    """msgspec's message as a ManifestError, which has the path in front."""
     match = _LOCATION.match(message)
     assert match is not None
     path = (match["path"] or "").removeprefix(".")

@@ -1,8 +1,7 @@
-"""The part of KubeVirt's VirtualMachineInstance schema that the launcher understands.
+"""The part of KubeVirt's VirtualMachineInstance schema that the launcher supports.
 
-Only types are checked here; what the values may be is `launcher.vmi.admission`'s business. A field that is not
-declared is refused by name, with the exception of those that concern the cluster and not this host: they are
-declared as `object` and never looked at.
+Only types are checked here; values are checked by `launcher.vmi.admission`. A field that is not declared is refused by
+name. Fields that concern the cluster and not this host are declared as `object` and ignored.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ Quantity = str | int | float
 
 
 class StrictObject(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """What all objects of the schema have in common."""
+    """Base of the objects that refuse undeclared fields."""
 
 
 class Metadata(msgspec.Struct, kw_only=True):
-    """Labels, owners and the like are the cluster's, and so are all annotations but a few of our own."""
+    """The object's metadata; all other fields (labels, owners …) are the cluster's and ignored."""
 
     name: str
     namespace: str | None = None
@@ -63,7 +62,7 @@ class Bootloader(StrictObject):
 
 
 class KernelContainer(StrictObject):
-    """In a cluster the image's files; the launcher takes the paths from its own file system."""
+    """Kernel and initrd: in a cluster files of `image`, here paths in the launcher's own file system."""
 
     kernel_path: str | None = None
     initrd_path: str | None = None
@@ -220,7 +219,7 @@ class Network(StrictObject):
 
 
 class Volume(msgspec.Struct, kw_only=True):
-    """What the volume is made of does not matter: its image is given to the launcher by name."""
+    """A volume by its name; its source is ignored, because its image is given on the command line."""
 
     name: str
 
@@ -233,7 +232,7 @@ class Spec(StrictObject):
     hostname: str | None = None
     subdomain: str | None = None
     termination_grace_period_seconds: int | None = None
-    # Where, whether and when the pod runs, and who looks after it.
+    # Scheduling and probes of the pod: the cluster's.
     affinity: object = None
     eviction_strategy: object = None
     liveness_probe: object = None
@@ -243,20 +242,20 @@ class Spec(StrictObject):
     scheduler_name: object = None
     tolerations: object = None
     topology_spread_constraints: object = None
-    # The kubelet has already written what they say to the pod's resolv.conf.
+    # The kubelet has already written these to the pod's resolv.conf.
     dns_config: object = None
     dns_policy: object = None
 
 
 class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
-    """What the cluster found out about one interface; most of it was told by a launcher."""
+    """What the cluster reports of one interface."""
 
     name: str | None = None
     pod_interface_name: str | None = None
 
 
 class Status(msgspec.Struct, rename="camel", kw_only=True):
-    """The cluster's own notes. Of these the launcher needs two: which interfaces the CNI has made, how VMs migrate."""
+    """The two fields of the cluster's status that the launcher uses: pod interfaces, and how VMs migrate."""
 
     interfaces: list[InterfaceStatus] | None = None
     migration_transport: str | None = None

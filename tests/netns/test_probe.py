@@ -199,7 +199,7 @@ def test_a_dead_server_is_named(pod: Pod, agent: Agent) -> None:
     time.sleep(0.05)
     code, network = probe(agent)
     assert (code, network["offer"]) == (1, None)
-    assert network["problems"][0].startswith("no DHCP server lives in this network namespace")
+    assert network["problems"][0].startswith("no DHCP server runs in this network namespace")
 
 
 def test_names_are_compared_with_the_manifest(pod: Pod, agent: Agent, tmp_path: Path) -> None:
