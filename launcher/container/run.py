@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import time
@@ -141,6 +142,8 @@ class _Machine:
                     manager.pre_start_hook()
                     termination.release()
                     self._start()
+                    gc.freeze()  # what was made until now stays
+                    gc.enable()
                     ending = manager.wait()
                 except _Terminated:
                     ending = self._stop()
