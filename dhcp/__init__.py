@@ -1,1 +1,1 @@
-"""The single-client DHCP server. Standard library only; it imports nothing of its neighbours."""
+"""The single-client DHCP server. Standard library only; it imports no other package."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.json_fields import ConfigError, Fields, interface_name, text_of
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.wire.option_codes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
 
@@ -20,7 +20,7 @@ LARGEST_CONFIGURATION = 4 * 1024 * 1024
 INFINITE = 0xFFFFFFFF
 DEFAULT_LEASE = 86_400
 # A change of the configuration reaches every client that honours option 58 within the hour,
-# and a dead server hurts nobody for a day.
+# and no client loses its address before a day without a server.
 DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
@@ -29,7 +29,7 @@ SMALLEST_MTU6 = 1280  # RFC 8200 §5
 FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
 
 
-class Route(Record):
+class Route(Frozen):
     """One classless static route; `gateway` 0.0.0.0 is on-link (RFC 3442)."""
 
     destination: bytes
@@ -37,8 +37,8 @@ class Route(Record):
     gateway: bytes
 
 
-class ClientConfig(Record):
-    """Everything that the one client behind one interface is told. Addresses are in network byte order."""
+class ClientConfig(Frozen):
+    """Everything that the one client behind one interface is served. Addresses are in network byte order."""
 
     client_mac: bytes
     client_address: bytes
@@ -53,7 +53,7 @@ class ClientConfig(Record):
     domain: str = ""
     hostname: str = ""
     mtu: int = 0
-    """Option 26 in octets; 0 is "not told"."""
+    """Option 26 in octets; 0 leaves it out."""
     ntp: tuple[bytes, ...] = ()
     tftp_server: str = ""
     boot_file: str = ""
@@ -65,9 +65,9 @@ class ClientConfig(Record):
     t2_seconds: int = DEFAULT_T2
     rapid_commit: bool = False
     neighbours: tuple[tuple[bytes, bytes], ...] = ()
-    """(IPv4 or IPv6 address, MAC) that the guest resolves although nobody on the link answers for it."""
-    heard: tuple[bytes, ...] = ()
-    """The IPv4 addresses with which the guest is heard beyond its link; empty where it is with any."""
+    """(IPv4 or IPv6 address, MAC) that the server answers for, because no host on the link does."""
+    allowed_sources: tuple[bytes, ...] = ()
+    """The IPv4 source addresses that isolation lets the guest send from, the field `heard`; empty where it is any."""
     ipv6: ClientConfig6 | None = None
 
 
@@ -95,7 +95,7 @@ def parse_configs(data: object) -> tuple[ClientConfig, ...]:
 
 
 def interfaces_of(configs: Sequence[ClientConfig]) -> list[str]:
-    """The interfaces on which a server of these needs a packet socket: guest ports, and where gateways are asked."""
+    """The interfaces on which a server of these needs a packet socket: guest ports, and where gateways are resolved."""
     uplinks = [config.ipv6.uplink for config in configs if config.ipv6 and config.ipv6.uplink]
     return [*(config.interface for config in configs), *uplinks]
 
@@ -110,7 +110,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
     if fields.given("client_address") or ipv6 is None or not ipv6.client_address:
         client_address, prefix_length = fields.required("client_address", parse_network)
         server_address = fields.required("server_address", parse_ipv4)
-    else:  # IPv6 only; the server still has a name in IPv4 if it is to say so there (option 108)
+    else:  # IPv6 only; the server identifier of an IPv6-only offer (option 108)
         server_address = fields.optional("server_address", parse_ipv4, b"")
     for name, address in (("client_address", client_address), ("server_address", server_address)):
         if address and not is_unicast(address):
@@ -121,7 +121,6 @@ def _parse_config(fields: Fields) -> ClientConfig:
     router = fields.optional("router", parse_ipv4, b"")
     if router and (not is_unicast(router) or router == client_address):
         raise fields.error("router", "must be another host's unicast address")
-    heard = tuple(fields.texts("heard", parse_ipv4))
     neighbours = tuple(fields.pairs("neighbours", lambda ip, mac: (_parse_address(ip), parse_mac(text_of(mac)))))
     own = {client_address, ipv6.client_address} if ipv6 else {client_address}
     if any(address in own for address, _ in neighbours):
@@ -143,13 +142,13 @@ def _parse_config(fields: Fields) -> ClientConfig:
         ntp=tuple(fields.texts("ntp", parse_ipv4)),
         tftp_server=fields.optional("tftp_server", _plain_text, ""),
         boot_file=fields.optional("boot_file", _plain_text, ""),
-        options=tuple(fields.pairs("options", _parse_numbered_option)),
+        options=tuple(fields.numbered("options", _parse_option)),
         lease_seconds=lease,
         t1_seconds=t1,
         t2_seconds=t2,
         rapid_commit=fields.boolean("rapid_commit"),
         neighbours=neighbours,
-        heard=heard,
+        allowed_sources=tuple(fields.texts("heard", parse_ipv4)),
         ipv6=ipv6,
     )
     if ipv6 and 0 < config.mtu < SMALLEST_MTU6:
@@ -199,12 +198,10 @@ def _parse_address(text: str) -> bytes:
     return parse_ipv6(text)
 
 
-def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
+def _parse_option(code: int, text: str) -> bytes:
     from dhcp.wire.option_values import parse_option
 
-    if not (number.isascii() and number.isdigit()) or number != str(int(number)):
-        raise ValueError("options are named by their decimal number")
-    return int(number), parse_option(int(number), text_of(value))
+    return parse_option(code, text)
 
 
 def _plain_text(text: str) -> str:

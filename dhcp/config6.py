@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.json_fields import interface_name
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
 from dhcp.wire.options6 import parse_option6
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 MOST_RESOLVERS = 16
 
 
-class Route6(Record):
+class Route6(Frozen):
     """A prefix that is reached through the router (RFC 4191)."""
 
     destination: bytes
     prefix_length: int
 
 
-class ClientConfig6(Record):
-    """What the one client behind one interface is told over IPv6. Addresses are in network byte order."""
+class ClientConfig6(Frozen):
+    """What the one client behind one interface is served over IPv6. Addresses are in network byte order."""
 
     client_address: bytes = b""
     """Empty where the client is given no address: stateless DHCPv6."""
@@ -35,7 +35,7 @@ class ClientConfig6(Record):
     """Whether the default route leads through the router."""
     router_mac: bytes = b""
     uplink: str = ""
-    """The interface on which the gateway's MAC is kept fresh; empty where the client does that itself."""
+    """The interface on which the gateway's MAC is resolved; empty where the client does that itself."""
     routes: tuple[Route6, ...] = ()
     dns: tuple[bytes, ...] = ()
     options: tuple[tuple[int, bytes], ...] = ()
@@ -53,7 +53,7 @@ def parse_config6(fields: Fields) -> ClientConfig6:
     routes = fields.objects("routes6", _parse_route)
     gateways = {gateway for _, gateway in routes if gateway} | ({default_router} - {b""})
     if len(gateways) > 1:
-        raise fields.error("routes6", "all routes must have the same gateway: an advertisement speaks for one router")
+        raise fields.error("routes6", "all routes must have the same gateway: an advertisement is one router's")
     router = next(iter(gateways), b"")
     if routes and not router:
         raise fields.error("routes6", "no route and no router6 names the gateway")
@@ -77,7 +77,7 @@ def parse_config6(fields: Fields) -> ClientConfig6:
         uplink=uplink,
         routes=tuple(route for route, _ in routes),
         dns=tuple(dns),
-        options=tuple(fields.pairs("options6", _parse_numbered_option)),
+        options=tuple(fields.numbered("options6", parse_option6)),
     )
 
 
@@ -88,11 +88,3 @@ def _parse_route(fields: Fields) -> tuple[Route6, bytes]:
     if network6(destination, length) != destination:
         raise fields.error("destination", "has bits set beyond its prefix length")
     return Route6(destination, length), gateway
-
-
-def _parse_numbered_option(number: str, value: object) -> tuple[int, bytes]:
-    if not (number.isascii() and number.isdigit()) or number != str(int(number)):
-        raise ValueError("options are named by their decimal number")
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return int(number), parse_option6(int(number), value)

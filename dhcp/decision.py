@@ -1,11 +1,11 @@
-"""What the server makes of one frame, and why. Pure."""
+"""The decision about one frame: replies or silence, and why. Pure."""
 
 from __future__ import annotations
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 
 
-class Decision(Record):
+class Decision(Frozen):
     """The answer to one frame, or the reason why it gets none."""
 
     reason: str
@@ -19,9 +19,9 @@ class Decision(Record):
     cause: str = ""
     """Why there is no answer, as the name of a counter."""
     client: bytes = b""
-    """MAC address that asked, where known."""
+    """MAC of the client that asked, where the frame has it."""
     xid: int = 0
     dropped: tuple[int, ...] = ()
     """Options that did not fit into the reply."""
     warning: bool = False
-    """Worth an administrator's attention."""
+    """Whether it is logged as a warning."""

@@ -1,4 +1,4 @@
-"""Fields of decoded JSON, each taken once and checked, with errors that name the field by its path. Pure."""
+"""Fields of decoded JSON objects, checked, with errors that name the field by its path. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ConfigError(ValueError):
 
 
 class Fields:
-    """The fields of one JSON object. What has not been taken in the end is unknown.
+    """The fields of one JSON object; those that nothing has read are unknown.
 
     A field whose value is null counts as absent. `parse` functions raise ValueError with the reason, to which
     the path is added.
@@ -33,7 +33,7 @@ class Fields:
         return self._data.get(name) is not None
 
     def any_given(self, names: Collection[str]) -> bool:
-        """Whether one of these, all of which are known, is given."""
+        """Whether one of these fields is given; counts them all as read."""
         self._taken.update(names)
         return any(self.given(name) for name in names)
 
@@ -116,6 +116,16 @@ class Fields:
             except ValueError as error:
                 raise self.error(f"{name}.{key}", str(error)) from None
         return parsed
+
+    def numbered(self, name: str, parse: Callable[[int, str], bytes]) -> list[tuple[int, bytes]]:
+        """The keys and values of an object of options by their decimal number."""
+
+        def parse_pair(number: str, value: object) -> tuple[int, bytes]:
+            if not (number.isascii() and number.isdigit()) or number != str(int(number)):
+                raise ValueError("options are named by their decimal number")
+            return int(number), parse(int(number), text_of(value))
+
+        return self.pairs(name, parse_pair)
 
     def refuse_unknown(self) -> None:
         for name in self._data:

@@ -1,4 +1,4 @@
-"""Starting, configuring and stopping the server's process, from the side of whoever needs it."""
+"""Starts, configures, replaces and stops the server's process, for the launcher."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ else:
 TIMEOUT = 5.0
 # Seconds after which a server that was there already counts as one that answers no more; it takes milliseconds.
 ANSWER_TIMEOUT = 2
+# Between two answers a server takes 32 frames from each of its sockets, which hold some 250.
+_REQUESTS_TO_DRAIN = 10
 
 
 def server_command() -> list[str]:
@@ -34,7 +36,7 @@ def server_command() -> list[str]:
 
 
 class ServerError(Exception):
-    """The server is not there, or refuses; the message is its own reason."""
+    """The server is not there, or refuses a request; the message is its reason."""
 
 
 class _Channel:
@@ -153,9 +155,9 @@ class ServerProcess(_Channel):
     def take_over(self, old: ServerConnection, configs: Sequence[dict[str, object]]) -> None:
         """Serve these configurations in the place of `old`, whatever state that one is in; returns when it answers.
 
-        No frame is lost: what the guest sends from now on waits in packet sockets of our own while the old server is
-        killed, and is answered by the new one as soon as that has the control name. Until then the old one, if it
-        still answers, does so too. It is not asked to end, because then it would withdraw its router advertisement
+        No frame is lost: the old server, if it still answers, answers what came before packet sockets of our own were
+        open; what comes after waits in these while it is killed, and is answered by the new one as soon as that has
+        the control name. The old one is not asked to end, because then it would withdraw its router advertisement
         and the guest lose its default route.
 
         Raises ConfigError, TransportError and ServerError as `configure` does, and with the first two nothing has
@@ -169,6 +171,7 @@ class ServerProcess(_Channel):
         try:
             for config in parsed:
                 attach_guest_filter(sockets[config.interface], config)
+            old.drain()
             old.kill()
         except (OSError, ServerError):
             for sock in sockets.values():
@@ -185,11 +188,11 @@ class ServerProcess(_Channel):
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
-            return  # whoever reaps this process's children was faster
+            return  # it was reaped by another thread of this process
 
 
 class ServerConnection(_Channel):
-    """A connection to a server that somebody else has started."""
+    """A connection to a server that was there already."""
 
     def __init__(self, sock: socket, pid: int, failure: str = "") -> None:
         super().__init__(sock, pid, ANSWER_TIMEOUT)
@@ -208,8 +211,16 @@ class ServerConnection(_Channel):
         """Ask the server to end and wait until it is gone; one that does not end is killed. Raises ServerError."""
         _end(self, self._socket, ask=True)
 
+    def drain(self) -> None:
+        """Wait until the server has dealt with the frames that came before this call, if it still answers."""
+        try:
+            for _ in range(_REQUESTS_TO_DRAIN):
+                self._request({"op": "interfaces"})
+        except ServerError:
+            return
+
     def kill(self) -> None:
-        """Kill the server and wait until it is gone; the guest is not told. Raises ServerError."""
+        """Kill the server, which then withdraws no router, and wait until it is gone. Raises ServerError."""
         _end(self, self._socket, ask=False)
 
 
@@ -217,7 +228,7 @@ def connect() -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
-    that out. Raises ServerError when the control name is held by a process of a user that has no business with it.
+    that out. Raises ServerError when a process of another user holds the control name.
     """
     sock = control_socket()
     sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", ANSWER_TIMEOUT, 0))  # bounds connect(2), see unix(7)
@@ -245,7 +256,7 @@ def connect() -> ServerConnection | None:
 
 
 def _move_to_another_cpu(pid: int) -> None:
-    """Let a process that we have just started run beside us, where there is more than one CPU.
+    """Move a process that we have just started to another CPU than ours, where there is one.
 
     By vfork it starts where we run, and the scheduler may leave both there, in turns of 4 ms, with other CPUs idle.
     """
@@ -255,9 +266,9 @@ def _move_to_another_cpu(pid: int) -> None:
             ours = int(stat.read().rpartition(b")")[2].split()[36])  # "processor" of proc(5), its field 39
         if others := allowed - {ours}:
             os.sched_setaffinity(pid, others)
-            os.sched_setaffinity(pid, allowed)  # it has moved, and may go wherever it likes
+            os.sched_setaffinity(pid, allowed)  # it has moved, and may run on any again
     except OSError:
-        return  # it has ended, or nobody may look; it will run all the same
+        return  # it has ended, or we lack the permission; it runs all the same
 
 
 def _end(channel: _Channel, sock: socket, *, ask: bool) -> None:

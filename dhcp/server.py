@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.config import ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.io.log import Journal
+from dhcp.io.log import Log
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import open_packet_sockets
 
@@ -21,7 +21,7 @@ class SingleClientDHCPServer:
 
     `configs` are ClientConfigs or what `parse_configs` takes; each must name its interface. Sockets are opened
     by `__enter__` (or `serve_forever`) in the network namespace that the calling thread is in at that moment;
-    the thread that serves needs no namespace of its own. Log lines go to the descriptor `log`.
+    the thread that serves may be in another one. Log lines go to the descriptor `log`.
 
     Raises ConfigError for a configuration that cannot be served, TransportError when a socket cannot be opened.
     """
@@ -34,13 +34,13 @@ class SingleClientDHCPServer:
         for config in self.configs:
             if not config.interface:
                 raise ConfigError("interface: is required")
-        self._loop = ServerLoop(Journal(log, log_format))
+        self._loop = ServerLoop(Log(log, log_format))
         self._stop = self._loop.stopper()
         self._thread: Thread | None = None
         self._opened = False
 
     def open(self) -> None:
-        """Open a packet socket on every interface; what a guest sends from now on is answered once served."""
+        """Open a packet socket on every interface; what a guest sends from now on is answered by `serve_forever`."""
         if self._opened:
             return
         sockets = open_packet_sockets(interfaces_of(self.configs))
@@ -61,7 +61,7 @@ class SingleClientDHCPServer:
         """Counters by interface and the last transactions."""
         return {
             "ports": [port.status() for port in self._loop.ports.values()],
-            "transactions": list(self._loop.journal.transactions),
+            "transactions": list(self._loop.log.transactions),
         }
 
     def stop(self) -> None:

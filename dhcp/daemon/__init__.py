@@ -1,1 +1,1 @@
-"""The server as a process of its own, and how it is controlled."""
+"""The server as a process of its own, and its control protocol."""

@@ -1,4 +1,4 @@
-"""The words after `python -m dhcp`. Read without argparse, whose import takes as long as the server's start."""
+"""The command line of `python -m dhcp`, without argparse, whose import takes as long as the server's start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dhcp.daemon.main import run_alone, run_child
 
 USAGE = """usage: python -m dhcp --interface IFACE --config FILE [--log-format text|json]
 
-Serve one DHCP client on IFACE as the JSON in FILE says. Prints a line starting with "ready" when it answers.
+Serve one DHCP client on IFACE by the JSON in FILE. Prints a line starting with "ready" when it answers.
 """
 _WITH_VALUE = ("--interface", "--config", "--log-format", "--control-fd")
 _FLAGS = ("--bounded-log",)

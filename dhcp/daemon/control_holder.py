@@ -1,4 +1,4 @@
-"""Which process holds the control socket's name, found by proc(5) when it accepts no connection that would say so."""
+"""Finds the process that holds the control socket's name, by proc(5), when it accepts no connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages between the server and whoever configures it: JSON in datagrams, with file descriptors beside it."""
+"""Control messages between launcher and server: JSON objects over a unix socket, with file descriptors (unix(7))."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_DESCRIPTORS = 64
 
 
 class ControlError(Exception):
-    """A message that is not one of the protocol, or a peer that has gone."""
+    """A message that is not of the protocol, or a connection that is closed."""
 
 
 def send_message(sock: socket, message: dict[str, object], descriptors: Sequence[int] = ()) -> None:
@@ -41,7 +41,7 @@ def send_message(sock: socket, message: dict[str, object], descriptors: Sequence
     try:
         sock.sendmsg([dumps(message).encode()], ancillary)
     except TimeoutError:
-        raise ControlError("the other end does not read") from None
+        raise ControlError("it does not read") from None
     except OSError as error:
         raise ControlError(error.strerror or str(error)) from None
 
@@ -88,6 +88,6 @@ def peer(sock: socket) -> tuple[int, int]:
 
 
 def close_all(descriptors: Sequence[int]) -> None:
-    """Close file descriptors that nobody wants."""
+    """Close file descriptors that came with a refused message."""
     for fd in descriptors:
         close(fd)

@@ -1,4 +1,4 @@
-"""The control connections of a server, through which it is configured, asked and stopped."""
+"""The control connections of a server: requests to configure, examine and stop it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dhcp.io.log import Journal
+    from dhcp.io.log import Log
     from dhcp.io.loop import ServerLoop
 
 
-class Conversations:
-    """All connections of one server, for the users `owners`."""
+class ControlConnections:
+    """All connections of one server, from the users `allowed_users`."""
 
-    def __init__(self, loop: ServerLoop, journal: Journal, owners: set[int]) -> None:
+    def __init__(self, loop: ServerLoop, log: Log, allowed_users: set[int]) -> None:
         self._loop = loop
-        self._journal = journal
-        self._owners = owners
+        self._log = log
+        self._allowed_users = allowed_users
         self._connections: set[socket] = set()
 
     def accept(self, listener: socket) -> None:
-        """Take a connection that waits, if it is of an owner and not one too many."""
+        """Accept a connection, if it is from an allowed user and there are not too many."""
         try:
             fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
         except OSError:
             return  # gone again
         connection = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
-        if peer(connection)[1] in self._owners and len(self._connections) < MOST_CONNECTIONS:
+        if peer(connection)[1] in self._allowed_users and len(self._connections) < MOST_CONNECTIONS:
             self.adopt(connection)
         else:
             connection.close()
 
     def adopt(self, connection: socket) -> None:
-        """Listen to a connection."""
+        """Answer the requests on a connection."""
         connection.setblocking(False)
         self._connections.add(connection)
         self._loop.watch(connection, lambda: self._receive(connection))
@@ -70,7 +70,7 @@ class Conversations:
         except BlockingIOError:
             return
         except ControlError as error:
-            self._journal.write("warning", "control", {"error": str(error)})
+            self._log.write("warning", "control", {"error": str(error)})
             self._disconnect(connection)
 
     def _disconnect(self, connection: socket) -> None:
@@ -78,7 +78,7 @@ class Conversations:
         self._connections.discard(connection)
         connection.close()
         if not self._connections and not self._loop.ports:
-            self._loop.stop()  # nobody has configured us and nobody is left who might
+            self._loop.stop()  # not configured, and no connection is left that could
 
     def _perform(self, message: dict[str, object], descriptors: list[int], retired: list[socket]) -> dict[str, object]:
         operation = message.get("op")
@@ -95,8 +95,8 @@ class Conversations:
             return {
                 "pid": getpid(),
                 "ports": [port.status() for port in self._loop.ports.values()],
-                "suppressed_lines": self._journal.suppressed,
-                "transactions": list(self._journal.transactions),
+                "suppressed_lines": self._log.suppressed,
+                "transactions": list(self._log.transactions),
             }
         if operation == "try":
             return self._try(str(message.get("interface")), str(message.get("frame")))
@@ -135,14 +135,14 @@ class Conversations:
                 sock.close()
             raise
         for config in configs:
-            self._journal.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
+            self._log.write("info", "configured", {"interface": config.interface, "lease": config.lease_seconds})
         return retired
 
 
 def refuse_until_bound(parent: socket, bind: Callable[[], str]) -> bool:
-    """Refuse each request of the parent for as long as `bind` returns a reason; False when the server is to end.
+    """Refuse each request of the parent while `bind` returns a reason; False when the server is to end.
 
-    `bind` is tried again for each request, and the request left in the socket for the server once it has succeeded.
+    `bind` is tried again for each request; once it has succeeded, the request is left in the socket.
     """
     while True:
         if not parent.recv(1, MSG_PEEK):

@@ -1,4 +1,4 @@
-"""What would come of a frame if the guest had sent it, and the guest notices nothing: for a probe."""
+"""Tries a frame for `virt-launcher probe`: filter and decision, without sending the reply."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from dhcp.io.sockets import attach_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.io.guest_port import ServedPort
+    from dhcp.io.guest_port import GuestPort
 
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 0x1
 
 
-def try_frame(port: ServedPort, frame: bytes) -> dict[str, object]:
-    """Answer, reason, dropped options and frames, in hexadecimal digits, that a frame of the guest would lead to.
+def try_frame(port: GuestPort, frame: bytes) -> dict[str, object]:
+    """Answer, reason, dropped options and frames, in hexadecimal digits, of a frame, as if the guest had sent it.
 
-    The frame goes through the kernel, running the port's filter of quiet times, and through the decision that
-    every frame meets; it is neither counted nor logged. `problem` says why the guest's own cannot come in, empty
-    when they can.
+    The frame goes through the port's usual filter, run by the kernel, and through `handle`; it is neither counted nor
+    logged. `problem` says why the guest's own frames do not arrive, empty when they do.
     """
     decision = Decision("rejected by the kernel's filter", cause="filter")
-    if passes(port.filter(), frame):
+    if filter_accepts(port.filter(), frame):
         decision = port.decide(frame)
     return {
-        "problem": port_problem(port.socket, port.config.interface),
+        "problem": socket_problem(port.socket, port.config.interface),
         "answer": decision.answer,
         "reason": decision.reason,
         "dropped": list(decision.dropped),
@@ -36,10 +35,10 @@ def try_frame(port: ServedPort, frame: bytes) -> dict[str, object]:
     }
 
 
-def passes(program: bytes, frame: bytes) -> bool:
-    """Whether the kernel, running this BPF program, lets the frame through.
+def filter_accepts(program: bytes, frame: bytes) -> bool:
+    """Whether this BPF program, run by the kernel, accepts the frame.
 
-    It runs one on every kind of socket, so a pair of them does for the trial.
+    The kernel runs a filter on every kind of socket, so a pair of unix sockets will do.
     """
     sender, receiver = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
     try:
@@ -53,8 +52,8 @@ def passes(program: bytes, frame: bytes) -> bool:
         receiver.close()
 
 
-def port_problem(sock: socket, interface: str) -> str:
-    """Why no frame could come in through the socket; empty when one could, from a guest or as soon as there is one."""
+def socket_problem(sock: socket, interface: str) -> str:
+    """Why no frame can arrive on the socket; empty when one can, as soon as there is a guest."""
     if sock.getsockname()[0] != interface:
         return f"the server's socket has lost {interface}, which was removed or renamed"
     request = pack("16s24x", interface.encode())

@@ -1,8 +1,7 @@
 """Modules that the server imports only when its configuration, or a frame of the guest, needs them.
 
-The server is an unprivileged user by then, who may not be able to reach the package (a virtual environment below
-/root). So the package's folder is opened before, and what is imported later is found through that descriptor (proc(5),
-/proc/PID/fd).
+The server runs as nobody by then, who may have no access to the package (a virtual environment below /root). So the
+package's folder is opened before, and what is imported later is found through that descriptor (/proc/PID/fd, proc(5)).
 """
 
 from __future__ import annotations
@@ -10,11 +9,13 @@ from __future__ import annotations
 import sys
 from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
 
+from dhcp.lean.importer import install
+
 # Of the standard library, as far as they are not part of the interpreter.
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
-# The server in a process needs neither who starts it nor who examines it.
-_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "probe", "probe6"))
+# What is of the programs that start or examine a server.
+_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "control_holder", "probe"))
 
 
 def keep_importable() -> tuple[int, ...]:
@@ -30,9 +31,9 @@ def keep_importable() -> tuple[int, ...]:
         import_all()
         return ()
     descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    for name, module in sys.modules.items():
-        if name == "dhcp" or (name.startswith("dhcp.") and hasattr(module, "__path__")):
-            module.__path__ = [path.replace(folder, f"/proc/self/fd/{descriptor}", 1) for path in module.__path__]
+    importer = install("dhcp", folder)
+    importer.folder = f"/proc/self/fd/{descriptor}"
+    importer.compiles = True
     return (descriptor,)
 
 

@@ -8,7 +8,7 @@ from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.daemon.late_modules import keep_importable
 from dhcp.daemon.privileges import drop_privileges
-from dhcp.io.log import Journal
+from dhcp.io.log import Log
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_packet_sockets
 from dhcp.lean.json import loads
@@ -17,26 +17,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIGINT, SIGTERM, set_wakeup_fd, signal
 
-    from dhcp.daemon.control_server import Conversations
+    from dhcp.daemon.control_server import ControlConnections
 else:
     from _signal import SIGINT, SIGTERM, set_wakeup_fd, signal  # without the enumerations around them
 
 
 class Daemon:
-    """A server that is configured, asked and stopped through control connections."""
+    """A server that is configured, examined and stopped through control connections."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._loop = ServerLoop(journal)
-        self._journal = journal
-        self._owners = {0, geteuid()}  # while we are who started us
-        self._talking: Conversations | None = None
+    def __init__(self, log: Log) -> None:
+        self._loop = ServerLoop(log)
+        self._log = log
+        self._allowed_users = {0, geteuid()}  # before privileges are dropped
+        self._connections: ControlConnections | None = None
         self._listener = control_socket()
         self._listener.setblocking(False)
 
     def bind(self) -> str:
-        """Take the control name, as the user who started us: `listen` fixes the credentials that callers see.
+        """Bind the control name, before privileges are dropped: `listen` fixes the credentials that callers see.
 
-        Returns the reason why it cannot be had, empty when it is ours.
+        Returns why it cannot be bound; empty when it is.
         """
         try:
             self._listener.bind(CONTROL_ADDRESS)
@@ -52,23 +52,20 @@ class Daemon:
     def end_on_signals(self) -> None:
         """Leave the loop on SIGTERM and SIGINT.
 
-        By a socket, because a handler in Python does not run while the loop waits, if the signal came a moment before.
+        By a socket, because a handler in Python does not run while the loop waits, if the signal came just before.
         """
         self._stop = self._loop.stopper()
         set_wakeup_fd(self._stop.fileno())
         for number in (SIGTERM, SIGINT):
-            signal(number, _noted)
+            signal(number, _ignore)
 
     def serve_parent(self, parent: socket) -> None:
-        """Serve with the process that started us as the first connection.
-
-        Until it has configured us, its going away ends us: nobody else would.
-        """
-        self._conversations().adopt(parent)
+        """Serve with the parent as the first connection; the server ends with it if it has not configured it."""
+        self._control_connections().adopt(parent)
         self._serve()
 
     def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
-        """Serve what is given, and say "ready" on standard output; raises OSError."""
+        """Serve these configurations, and print "ready" on standard output; raises OSError."""
         self._loop.configure(configs, sockets)
         print("ready", *(config.interface for config in configs), flush=True)
         self._serve()
@@ -81,21 +78,21 @@ class Daemon:
             self._loop.flush()
 
     def _accept(self) -> None:
-        self._conversations().accept(self._listener)
+        self._control_connections().accept(self._listener)
 
-    def _conversations(self) -> Conversations:
-        """Imported for the first connection: until then a server that is alone answers its guest without it."""
-        if self._talking is None:
-            from dhcp.daemon.control_server import Conversations
+    def _control_connections(self) -> ControlConnections:
+        """Imported with the first connection, which a server that is run alone may never have."""
+        if self._connections is None:
+            from dhcp.daemon.control_server import ControlConnections
 
-            self._talking = Conversations(self._loop, self._journal, self._owners)
-        return self._talking
+            self._connections = ControlConnections(self._loop, self._log, self._allowed_users)
+        return self._connections
 
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
     _close_inherited_fds(control_fd, *keep_importable())
-    daemon = Daemon(Journal(2, log_format, bounded))
+    daemon = Daemon(Log(2, log_format, bounded))
     parent = socket(fileno=control_fd)
     if daemon.bind() and not _wait_for_name(daemon, parent):
         return 0
@@ -106,9 +103,9 @@ def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
 
 
 def _wait_for_name(daemon: Daemon, parent: socket) -> bool:
-    """Wait, while another server has the control name, until that one is ended; False when we are to end instead.
+    """Wait until the server that has the control name is ended; False when this one is to end instead.
 
-    Nothing of the guest's is read before: only who started us is listened to while we still have its privileges.
+    It still has its privileges then, and reads nothing but the parent's requests.
     """
     from dhcp.daemon.control_protocol import ControlError
     from dhcp.daemon.control_server import refuse_until_bound
@@ -135,7 +132,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         return 2
     _close_inherited_fds(*keep_importable())
     try:
-        daemon = Daemon(Journal(2, log_format))
+        daemon = Daemon(Log(2, log_format))
         if reason := daemon.bind():
             raise OSError(reason)
         sockets = open_packet_sockets(interfaces_of(configs))
@@ -167,5 +164,5 @@ def _content(path: str) -> bytes:
         close(descriptor)
 
 
-def _noted(number: int, frame: object) -> None:
-    pass  # that there is a handler is what makes the interpreter write to the socket
+def _ignore(number: int, frame: object) -> None:
+    pass  # with a handler, the interpreter writes to the socket of set_wakeup_fd

@@ -1,4 +1,4 @@
-"""Giving up what the server no longer needs once its sockets are open (credentials(7), capabilities(7))."""
+"""Drops user, groups and capabilities once the sockets are open (credentials(7), capabilities(7))."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def drop_privileges() -> None:
 
 
 def _empty_bounding_set() -> None:
-    """Drop every capability up to the first number that the kernel does not know.
+    """Drop every capability up to the first number that the kernel does not have.
 
     Without CAP_SETPCAP nothing is dropped; no_new_privs makes that set moot anyway.
     """

@@ -61,7 +61,7 @@ def guest_filter(
     solicitations, and neighbour solicitations for these too.
 
     With a MAC as `only_client` it rejects as well whatever can get no answer by its fixed fields, and messages whose
-    type is not the first of their options, where all known clients have it.
+    type is not the first of their options, where all clients in use have it.
     """
     lines: list[Line] = [
         *require((LOAD_WORD, VLAN_TAG_PRESENT, 0)),

@@ -1,6 +1,6 @@
-"""The pod's interface, on which a gateway is asked for its MAC, because the guest knows it by another address.
+"""Resolves the MAC of the pod's IPv6 gateway on the pod's interface: the guest has another address for it.
 
-It is asked whenever the guest itself doubts it, that is solicits for the address which stands for the gateway.
+It is solicited whenever the guest itself solicits for the address that stands for the gateway.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dhcp.v6.lease import Port6
+    from dhcp.v6.lease import ServedLease6
 
 _LARGEST_FRAME = 2048
-_TURN = 32
-ASK_SECONDS = 1.0
-"""A guest does not make us ask more often (RFC 4861 §10, RETRANS_TIMER)."""
+_FRAMES_A_TURN = 32
+SOLICIT_SECONDS = 1.0
+"""A guest does not make us solicit more often (RFC 4861 §10, RETRANS_TIMER)."""
 
 
-class Uplink:
-    """Asks for the gateway in the guest's name, and hears who answers. The socket is the uplink's from now on."""
+class GatewayResolver:
+    """Solicits for the gateway with the guest's addresses, and receives its advertisements. The socket is its own."""
 
     def __init__(self, sock: socket) -> None:
         self.socket = sock
-        self._port: Port6 | None = None
-        self._learnt: Callable[[bytes], None] = _forget
-        self._asked = -ASK_SECONDS
+        self._lease: ServedLease6 | None = None
+        self._on_mac: Callable[[bytes], None] = _ignore
+        self._solicited = -SOLICIT_SECONDS
 
-    def serve(self, port: Port6, learnt: Callable[[bytes], None]) -> None:
-        """Call `learnt` with every MAC that the gateway of this port tells of from now on. Raises OSError."""
-        attach_filter(self.socket, advertisement_filter(port.gateway))
-        self._port, self._learnt = port, learnt
+    def serve(self, lease: ServedLease6, on_mac: Callable[[bytes], None]) -> None:
+        """Call `on_mac` with each MAC that the gateway of this lease advertises from now on. Raises OSError."""
+        attach_filter(self.socket, advertisement_filter(lease.gateway))
+        self._lease, self._on_mac = lease, on_mac
 
-    def ask(self, now: float) -> None:
+    def solicit(self, now: float) -> None:
         """Solicit the gateway, unless that has been done within the last second."""
-        if self._port is None or now - self._asked < ASK_SECONDS:
+        lease = self._lease
+        if lease is None or now - self._solicited < SOLICIT_SECONDS:
             return
-        self._asked = now
+        self._solicited = now
         try:
-            port = self._port
-            self.socket.send(encode_neighbour_solicitation(port.client_mac, port.client_address, port.gateway))
+            self.socket.send(encode_neighbour_solicitation(lease.client_mac, lease.client_address, lease.gateway))
         except OSError:
             return  # the interface is down: the guest has no gateway then
 
     def receive(self) -> None:
-        """Take what the gateway says."""
-        for _ in range(_TURN):
+        """Take the advertisements that wait in the socket."""
+        for _ in range(_FRAMES_A_TURN):
             try:
                 frame = self.socket.recv(_LARGEST_FRAME, MSG_DONTWAIT)
             except OSError:
@@ -61,9 +61,9 @@ class Uplink:
                 target, mac = decode_neighbour_advertisement(decode_packet6(frame))
             except Unusable:
                 continue
-            if self._port and target == self._port.gateway:
-                self._learnt(mac)
+            if self._lease and target == self._lease.gateway:
+                self._on_mac(mac)
 
 
-def _forget(mac: bytes) -> None:
+def _ignore(mac: bytes) -> None:
     pass

@@ -1,4 +1,4 @@
-"""What the server did: counters, the last transactions, and a bounded log of one structured line each."""
+"""The server's log, a structured line for each transaction, bounded in rate and size; and its last transactions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from time import gmtime, monotonic, strftime, time
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
 from dhcp.lean.json import dumps
+from dhcp.token_bucket import TokenBucket
 from dhcp.wire.addresses import ipv4_text, mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 LARGEST_LOG = 1024 * 1024
 TRANSACTIONS = 64
-# A guest decides how many messages there are, so it must not decide how long the log is.
+# The guest decides how many messages there are; the log must stay bounded all the same.
 LINES_AT_ONCE = 100
 LINES_PER_SECOND = 20
-STRANGERS = 8
+MOST_UNKNOWN_MACS = 8
 
 
-class Journal:
-    """Log, counters and recent transactions of one server.
+class Log:
+    """Log and recent transactions of one server.
 
-    `fd` is where lines go; `bounded` says that it is a file of the server's own, of which only the newer half
+    `fd` is where lines go; `bounded` is for a file of the server's own, of which only the newer half
     is kept whenever it exceeds LARGEST_LOG octets.
     """
 
@@ -31,10 +32,9 @@ class Journal:
         self.suppressed = 0
         self._fd = fd
         self._json = log_format == "json"
-        self._tokens = float(LINES_AT_ONCE)
-        self._refilled = monotonic()
-        self._owed = 0
-        self._strangers: set[bytes] = set()
+        self._rate = TokenBucket(LINES_AT_ONCE, 1 / LINES_PER_SECOND, monotonic())
+        self._unreported = 0
+        self._unknown_macs: set[bytes] = set()
         self._size = -1
         if bounded:
             from _stat import S_ISREG  # without the rest of stat
@@ -44,7 +44,7 @@ class Journal:
                 _make_readable(fd)
 
     def transaction(self, config: ClientConfig, decision: Decision, xid: int) -> None:
-        """Note one message of the client with its answer or silence."""
+        """Log a message of the client with its answer, or that it gets none."""
         fields: dict[str, object] = {
             "interface": config.interface,
             "message": decision.message,
@@ -61,12 +61,12 @@ class Journal:
         del self.transactions[:-TRANSACTIONS]
         self.write("warning" if decision.warning or decision.dropped else "info", "dhcp", fields)
 
-    def stranger(self, config: ClientConfig, decision: Decision) -> None:
-        """Warn, once for each, about MACs that are not the client's; beyond STRANGERS they are only counted."""
+    def warn_unknown_mac(self, config: ClientConfig, decision: Decision) -> None:
+        """Warn once about each MAC that is not the client's; beyond MOST_UNKNOWN_MACS they are only counted."""
         mac = decision.client
-        if mac in self._strangers or len(self._strangers) >= STRANGERS:
+        if mac in self._unknown_macs or len(self._unknown_macs) >= MOST_UNKNOWN_MACS:
             return
-        self._strangers.add(mac)
+        self._unknown_macs.add(mac)
         fields: dict[str, object] = {
             "interface": config.interface,
             "client": mac_text(mac),
@@ -75,27 +75,23 @@ class Journal:
         }
         self.warn(FOREIGN_MAC, fields)
 
-    def lost(self, transactions: int) -> None:
-        """Account for transactions that came too fast to be noted one by one."""
+    def count_suppressed(self, transactions: int) -> None:
+        """Count transactions that came too fast for a line each."""
         self.suppressed += transactions
-        self._owed += transactions
+        self._unreported += transactions
 
     def warn(self, event: str, fields: dict[str, object]) -> None:
-        """A line of what cannot happen often, whatever a guest does: it is not lost among the lines of what can."""
+        """Write a line whatever the rate: for what cannot happen often, whatever the guest does."""
         self._line("warning", event, fields)
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        """One line, unless there were too many of late; how many were left out is said in a line of its own."""
-        now = monotonic()
-        self._tokens = min(self._tokens + (now - self._refilled) * LINES_PER_SECOND, LINES_AT_ONCE)
-        self._refilled = now
-        if self._tokens < 1:
-            self.lost(1)
+        """Write a line unless the rate is exceeded; how many were suppressed is a line of its own."""
+        if not self._rate.take(monotonic()):
+            self.count_suppressed(1)
             return
-        self._tokens -= 1
-        if self._owed:
-            self._line("warning", "suppressed", {"lines": self._owed})
-            self._owed = 0
+        if self._unreported:
+            self._line("warning", "suppressed", {"lines": self._unreported})
+            self._unreported = 0
         self._line(level, event, fields)
 
     def _line(self, level: str, event: str, fields: dict[str, object]) -> None:

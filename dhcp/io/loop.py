@@ -1,4 +1,4 @@
-"""The server's loop: guest ports and control connections, one thread, no timers that wake it for nothing."""
+"""The server's event loop: guest ports, gateway resolvers and control connections in one thread, by epoll."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from select import EPOLLIN, epoll
 from time import monotonic
 
 from dhcp.config import ClientConfig, interfaces_of
-from dhcp.io.flood_guard import GUARDED_SECONDS
-from dhcp.io.guest_port import NEVER, ServedPort
-from dhcp.io.log import Journal
+from dhcp.io.flood_guard import STRICT_SECONDS
+from dhcp.io.guest_port import NEVER, GuestPort
+from dhcp.io.log import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dhcp.io.gateway_resolver import Uplink
+    from dhcp.io.gateway_resolver import GatewayResolver
 
 # Logging waits for a pause of this many seconds after a message, so that it never delays an answer …
 _PAUSE = 0.02
@@ -24,19 +24,19 @@ _LONGEST_WAIT = 0.25
 
 
 class ServerLoop:
-    """Serves ports, and calls back for whatever else becomes readable."""
+    """Serves guest ports, and calls a handler for each other socket that becomes readable."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.ports: dict[str, ServedPort] = {}
-        self.uplinks: dict[str, Uplink] = {}
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.ports: dict[str, GuestPort] = {}
+        self.resolvers: dict[str, GatewayResolver] = {}
         self._epoll = epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._stopping = False
         self._stopped: socket | None = None
 
     def stopper(self) -> socket:
-        """A socket that stops the loop when something is written to it: by another thread, or because of a signal."""
+        """A socket that stops the loop when another thread, or a signal, writes to it."""
         self._stopped, stop = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         self.watch(self._stopped, self.stop)
         return stop
@@ -47,7 +47,7 @@ class ServerLoop:
         self._epoll.register(sock.fileno(), EPOLLIN)
 
     def unwatch(self, sock: socket) -> None:
-        """Forget a socket, which must still be open."""
+        """Watch a socket no longer, which must still be open."""
         self._epoll.unregister(sock.fileno())
         del self._handlers[sock.fileno()]
 
@@ -59,12 +59,12 @@ class ServerLoop:
         socket, OSError when a socket is unusable; nothing is changed then.
         """
         for name in interfaces_of(configs):
-            if name not in sockets and name not in self.ports and name not in self.uplinks:
+            if name not in sockets and name not in self.ports and name not in self.resolvers:
                 raise LookupError(f"{name}: no packet socket was passed for this interface")
-        ports: dict[str, ServedPort] = {}
+        ports: dict[str, GuestPort] = {}
         for config in configs:
             if config.interface in sockets:
-                ports[config.interface] = ServedPort(sockets[config.interface], config, self.journal)
+                ports[config.interface] = GuestPort(sockets[config.interface], config, self.log)
         for port in self.ports.values():
             port.flush()
         for config in configs:
@@ -72,7 +72,7 @@ class ServerLoop:
                 ports[config.interface] = self.ports[config.interface]
                 ports[config.interface].configure(config)
         retired = [port.socket for name, port in self.ports.items() if ports.get(name) is not port]
-        retired += self._ask_through(configs, sockets, ports)
+        retired += self._attach_resolvers(configs, sockets, ports)
         for name, port in self.ports.items():
             if ports.get(name) is not port:
                 port.withdraw()
@@ -82,35 +82,35 @@ class ServerLoop:
                 self.watch(port.socket, port.answer_waiting)
             # Waiting in the receive itself, for a millisecond or so, answers a busy client a tenth sooner than
             # coming here after each frame; with several ports it would keep the others waiting.
-            port.lingers = len(ports) == 1
+            port.blocks_in_receive = len(ports) == 1
         self.ports = ports
         return retired
 
-    def _ask_through(
-        self, configs: Sequence[ClientConfig], sockets: Mapping[str, socket], ports: Mapping[str, ServedPort]
+    def _attach_resolvers(
+        self, configs: Sequence[ClientConfig], sockets: Mapping[str, socket], ports: Mapping[str, GuestPort]
     ) -> list[socket]:
-        """Give each port the uplink that it needs; returns the sockets of those that are no longer needed."""
-        uplinks: dict[str, Uplink] = {}
+        """Give each port the gateway resolver that it needs; returns the sockets of those that are no longer needed."""
+        resolvers: dict[str, GatewayResolver] = {}
         for config in configs:
             name = config.ipv6.uplink if config.ipv6 else ""
             if name:
-                from dhcp.io.gateway_resolver import Uplink
+                from dhcp.io.gateway_resolver import GatewayResolver
 
-                uplinks[name] = Uplink(sockets[name]) if name in sockets else self.uplinks[name]
-            ports[config.interface].ask_through(uplinks.get(name))
-        retired = [uplink for name, uplink in self.uplinks.items() if uplinks.get(name) is not uplink]
-        for uplink in retired:
-            self.unwatch(uplink.socket)
-        for uplink in uplinks.values():
-            if uplink.socket.fileno() not in self._handlers:
-                self.watch(uplink.socket, uplink.receive)
-        self.uplinks = uplinks
-        return [uplink.socket for uplink in retired]
+                resolvers[name] = GatewayResolver(sockets[name]) if name in sockets else self.resolvers[name]
+            ports[config.interface].use_resolver(resolvers.get(name))
+        retired = [resolver for name, resolver in self.resolvers.items() if resolvers.get(name) is not resolver]
+        for resolver in retired:
+            self.unwatch(resolver.socket)
+        for resolver in resolvers.values():
+            if resolver.socket.fileno() not in self._handlers:
+                self.watch(resolver.socket, resolver.receive)
+        self.resolvers = resolvers
+        return [resolver.socket for resolver in retired]
 
     def held(self) -> list[str]:
-        """The interfaces whose packet sockets are here and still hang on them: none follows one that is made anew."""
+        """The interfaces whose packet sockets are here and still bound to them: none follows one that is made anew."""
         sockets = {name: port.socket for name, port in self.ports.items()}
-        sockets |= {name: uplink.socket for name, uplink in self.uplinks.items()}
+        sockets |= {name: resolver.socket for name, resolver in self.resolvers.items()}
         return [name for name, sock in sockets.items() if sock.getsockname()[0] == name]
 
     def serve(self) -> None:
@@ -120,7 +120,7 @@ class ServerLoop:
         events: list[tuple[int, int]] = []
         try:
             while not self._stopping:
-                events = poll(_PAUSE if events else self._patience())
+                events = poll(_PAUSE if events else self._wait_limit())
                 for fd, _ in events:
                     if handler := handlers.get(fd):
                         handler()
@@ -136,12 +136,12 @@ class ServerLoop:
                 port.withdraw()
             self.flush()
 
-    def _patience(self) -> float | None:
-        """For how many seconds nothing needs to be done unless a frame comes; None is for ever."""
+    def _wait_limit(self) -> float | None:
+        """How many seconds `serve` may wait for a frame; None is for ever."""
         ports = self.ports.values()
         due = min((port.due for port in ports), default=NEVER) - monotonic()
-        if any(port.guarded for port in ports):
-            due = min(due, GUARDED_SECONDS)
+        if any(port.is_strict for port in ports):
+            due = min(due, STRICT_SECONDS)
         return None if due == NEVER else max(due, 0.0)
 
     def flush(self) -> None:
@@ -150,15 +150,15 @@ class ServerLoop:
             port.flush()
 
     def stop(self) -> None:
-        """Leave `serve` after the current turn."""
+        """Return from `serve` after the current turn."""
         self._stopping = True
 
     def close(self) -> None:
         """Close the ports' sockets; each waits for the kernel's grace period."""
         for port in self.ports.values():
             port.socket.close()
-        for uplink in self.uplinks.values():
-            uplink.socket.close()
+        for resolver in self.resolvers.values():
+            resolver.socket.close()
         if self._stopped:
             self._stopped.close()
         self._epoll.close()

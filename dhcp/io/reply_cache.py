@@ -1,7 +1,7 @@
-"""Replies kept for requests that were seen before: the hot path of a server with a single client. Pure.
+"""Prepared replies to requests that came before: the hot path of a server with a single client. Pure.
 
 `handle` is a pure function, so its decision about a frame holds for every frame that differs only where the
-decision does not look or where the reply merely copies. Those are the transaction id (copied, and part of the
+decision does not depend on it or the reply copies it. Those are the transaction id (copied, and part of the
 reply's UDP checksum) and fields that are never read: IP identification, both checksums, and `secs`.
 """
 

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Abstract, so it lives and dies with the server, and in its network namespace only (unix(7), network_namespaces(7)).
+# Abstract: it exists as long as the server, in its network namespace (unix(7), network_namespaces(7)).
 CONTROL_ADDRESS = b"\0virt-launcher/dhcp"
 MOST_CONNECTIONS = 8
 _SO_ATTACH_FILTER = 26
@@ -31,8 +31,8 @@ _PACKET_IGNORE_OUTGOING = 23
 _ETH_P_ALL = 3
 # Bounds what a flooding guest can make the kernel hold; some 250 requests.
 _RECEIVE_BUFFER = 256 * 1024
-# How long a receive waits for the next frame before it gives up; the kernel rounds up to its next tick.
-LINGER_MICROSECONDS = 1000
+# How long a receive blocks for the next frame; the kernel rounds up to its next tick.
+RECEIVE_MICROSECONDS = 1000
 
 
 class TransportError(OSError):
@@ -47,11 +47,11 @@ def control_socket() -> socket:
     return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
 
 
-def open_port(interface: str) -> socket:
-    """A packet socket that sees every frame the guest sends, once a filter lets it.
+def open_packet_socket(interface: str) -> socket:
+    """A packet socket that receives every frame the guest sends, once a filter accepts it.
 
     Opened in the current network namespace. ETH_P_ALL, because a bridge takes the frames of its ports before
-    a protocol's own handler. Outgoing frames are not seen. The caller must not close it on a hot path: that
+    a protocol's own handler. Outgoing frames are not received. The caller must not close it on a hot path: that
     waits for the kernel's grace period, some 20 ms. Raises TransportError.
     """
     try:
@@ -59,11 +59,11 @@ def open_port(interface: str) -> socket:
     except PermissionError as error:
         raise TransportError(error.errno, f"{interface}: a packet socket needs CAP_NET_RAW") from None
     try:
-        # Before bind: what arrives in between must not queue up unfiltered.
+        # before bind, or frames would queue up unfiltered
         attach_filter(sock, REJECT_ALL)
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, _RECEIVE_BUFFER)
-        sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, pack("ll", 0, LINGER_MICROSECONDS))
+        sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, pack("ll", 0, RECEIVE_MICROSECONDS))
         sock.bind((interface, _ETH_P_ALL))
     except OSError as error:
         sock.close()
@@ -76,7 +76,7 @@ def open_packet_sockets(interfaces: Iterable[str]) -> dict[str, socket]:
     sockets: dict[str, socket] = {}
     try:
         for name in interfaces:
-            sockets[name] = open_port(name)
+            sockets[name] = open_packet_socket(name)
     except OSError:
         for sock in sockets.values():
             sock.close()
@@ -89,7 +89,7 @@ def attach_filter(sock: socket, program: bytes) -> None:
     sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, address_of(program)))
 
 
-def port_mac(sock: socket) -> bytes:
-    """The present MAC of the interface that the socket is bound to; raises OSError."""
+def interface_mac(sock: socket) -> bytes:
+    """The current MAC of the interface that the socket is bound to; raises OSError."""
     mac: bytes = sock.getsockname()[4]
     return mac

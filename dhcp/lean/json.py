@@ -42,10 +42,10 @@ else:
             except RecursionError:
                 raise ValueError("JSON nested too deeply") from None
             except (StopIteration, SystemError):
-                # The scanner leaves it to the json module to say what is wrong, and fails when that is not there.
+                # The scanner needs the json module to raise what is wrong.
                 try:
                     from json import loads as explain
-                except ImportError:  # nobody may not be able to read it
+                except ImportError:  # the user nobody has no access to it
                     raise ValueError("not JSON") from None
                 return explain(text)
             if text[end:].strip(_WHITESPACE):

@@ -1,6 +1,6 @@
-"""The two things that the standard library gives only through ctypes: prctl(2), and the address of octets.
+"""prctl(2), and the address of a bytes object, by the C core of ctypes.
 
-`ctypes` itself takes a third of the server's start to import; its core, which it is a thin layer over, does not.
+To import `ctypes` itself takes a third of the server's start.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ else:
 
 
 def address_of(octets: bytes) -> int:
-    """Where these octets are in memory, which holds for as long as the object is kept."""
+    """The address of these octets in memory, valid for as long as the object exists."""
     return int.from_bytes(bytes(c_char_p(octets)), byteorder)

@@ -1,11 +1,11 @@
-"""ARP for addresses that nobody on the guest's link answers for (RFC 826). Pure."""
+"""ARP replies for addresses that no host on the guest's link answers for (RFC 826). Pure."""
 
 from __future__ import annotations
 
 from struct import Struct
 
 from dhcp.decision import Decision
-from dhcp.v4.lease import Port
+from dhcp.v4.lease import ServedLease
 from dhcp.wire.addresses import ANY, ipv4_text, mac_text
 from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4
 
@@ -14,15 +14,15 @@ _PACKET = Struct("!HHBBH6s4s6s4s")
 _ETHERNET_IPV4 = (1, ETHERTYPE_IPV4, 6, 4)
 _SHORTEST_FRAME = 60
 _LINK_LOCAL = b"\xa9\xfe"
-"""169.254.0.0/16 (RFC 3927), which a guest gives itself before it has an address: nothing to renew."""
+"""169.254.0.0/16 (RFC 3927), which a guest configures itself before it has a lease: nothing to renew."""
 
 
-def answer_arp(frame: bytes, port: Port) -> Decision:
-    """Answer a request for a permanent neighbour with its MAC, and for our own address with the port's.
+def answer_arp(frame: bytes, lease: ServedLease) -> Decision:
+    """Answer a request for a permanent neighbour with its MAC, and for the server's own address with the port's.
 
-    Where the server calls itself by the router's address, the router answers for it, unless the guest asks with an
-    address with which nobody but us hears it: the one of its last lease, when the pod has another by now. It renews by
-    unicast, for which it must resolve us; without an answer it would not be told before T2.
+    Where the server identifier is the router's address, the router answers for it, unless isolation drops the guest's
+    request, which then reaches only us: its source is the address of its last lease, and the pod has another by
+    now. The guest renews by unicast, for which it must resolve us; without an answer it would not get a NAK before T2.
 
     Nothing else is answered: a duplicate-address probe of the guest for its own address must meet silence
     (RFC 5227 §2.1.1), and so must its announcements.
@@ -32,11 +32,11 @@ def answer_arp(frame: bytes, port: Port) -> Decision:
     *types, operation, sender_mac, sender, _, target = _PACKET.unpack_from(frame, ETHERNET_OCTETS)
     if tuple(types) != _ETHERNET_IPV4 or operation != ARP_REQUEST:
         return Decision("not an ARP request for an IPv4 address", cause="arp-not-a-request")
-    mac = port.arp.get(target)
+    mac = lease.arp.get(target)
     if mac is None:
-        return Decision("nobody's address that is answered for here", cause="arp-other-address")
-    is_heard = sender == ANY or sender in port.config.heard or sender[:2] == _LINK_LOCAL
-    if target == port.config.router and mac == port.mac and is_heard:
+        return Decision("not an address that is answered for here", cause="arp-other-address")
+    reaches_router = sender == ANY or sender in lease.config.allowed_sources or sender[:2] == _LINK_LOCAL
+    if target == lease.config.router and mac == lease.mac and reaches_router:
         return Decision("the router itself answers that", cause="arp-router")
     if sender == target:
         return Decision("an announcement, not a question (RFC 5227 §3)", cause="arp-announcement")

@@ -6,7 +6,7 @@ from dhcp.wire.option_codes import CLIENT_FQDN
 
 
 def answer_fqdn(value: bytes) -> list[tuple[int, bytes]]:
-    """Option 81 as the client sent it, saying that nobody updates the DNS here (RFC 4702 §4: N=1, S=0).
+    """Option 81 as the client sent it, with the flags that no DNS update is done here (RFC 4702 §4: N=1, S=0).
 
     A malformed one is not repeated.
     """

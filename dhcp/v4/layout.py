@@ -1,16 +1,24 @@
-"""The options of a reply, laid out within its size (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3). Pure."""
+"""The layout of a reply whose options do not fit the options field (RFC 3396, RFC 2131 §4.1, RFC 2132 §9.3). Pure."""
 
 from __future__ import annotations
 
 from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
-from dhcp.wire.options4 import FILE_OCTETS, FILE_OVERLOADED, SNAME_OCTETS, SNAME_OVERLOADED, Layout, encode_option
+from dhcp.wire.options4 import (
+    FILE_OCTETS,
+    FILE_OVERLOADED,
+    SNAME_OCTETS,
+    SNAME_OVERLOADED,
+    Layout,
+    encode_option,
+    lay_out_plainly,
+)
 from dhcp.wire.search_list import encode_search_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A client that knows one of these joins what was split (RFC 3397 §2, RFC 3442 "concatenation-requiring").
+# Clients that read one of these join its instances (RFC 3397 §2, RFC 3442 "concatenation-requiring").
 _JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
 
 
@@ -60,14 +68,8 @@ def _shortened(
 
 def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
     """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
-    plain = b"".join([encode_option(code, value) for code, value in options])
-    if len(plain) < room:
-        return Layout(plain + bytes((END,)), b"", b"", tuple(dropped))
-    return _overload(options, room, dropped)
-
-
-def _overload(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
-    """Lay options out in `room` octets of the options field and in `file` and `sname`; None when they do not fit."""
+    if (layout := lay_out_plainly(options, room, dropped)) is not None:
+        return layout
     split = _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))
     return None if split is None else _overloaded(split, dropped)
 
@@ -100,7 +102,7 @@ def _spread(code: int, value: bytes, fields: list[bytes], rooms: Sequence[int]) 
 
 
 def _overloaded(fields: list[bytes], dropped: Sequence[int]) -> Layout:
-    """Say in option 52, which must be in the options field itself, which of `file` and `sname` are in use."""
+    """Add option 52, which must be in the options field itself, for `file` and `sname` that are in use."""
     field, file, sname = fields
     use = (FILE_OVERLOADED if file else 0) | (SNAME_OVERLOADED if sname else 0)
     end = bytes((END,))

@@ -1,9 +1,9 @@
-"""One guest port: the MAC that answers on it, and the options of the one lease that it has. Pure."""
+"""The one DHCPv4 lease of a guest port: its options, classless routes (121) among them, and what ARP answers. Pure."""
 
 from __future__ import annotations
 
 from dhcp.config import INFINITE, ClientConfig, Route
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY, directed_broadcast, netmask, network
 from dhcp.wire.option_codes import (
     BOOT_FILE_NAME,
@@ -29,41 +29,41 @@ from dhcp.wire.search_list import encode_search_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.v6.lease import Port6
+    from dhcp.v6.lease import ServedLease6
 
 
-class Port(Record):
-    """What `handle` needs to know of a guest port; made by `serve_port`, never changed."""
+class ServedLease(Frozen):
+    """What `handle` serves on one guest port; made by `prepare_lease`, never changed."""
 
     config: ClientConfig
     mac: bytes
-    """MAC of the port itself: the source of every reply."""
+    """MAC of the guest port: the source of every reply."""
     options: dict[int, bytes]
     """Encoded value of every option that can be asked for."""
     arp: dict[bytes, bytes]
     """MAC that is answered for each IPv4 address."""
-    ipv6: Port6 | None = None
+    ipv6: ServedLease6 | None = None
     """None where no IPv6 is served."""
 
 
-def serve_port(config: ClientConfig, mac: bytes) -> Port:
+def prepare_lease(config: ClientConfig, mac: bytes) -> ServedLease:
     """Everything of a configuration that can be prepared before the first frame comes."""
     arp = {address: neighbour for address, neighbour in config.neighbours if len(address) == 4}
-    # The router's address is the router's to answer, as far as it hears the question (see `dhcp.v4.arp`); an address of
-    # our own has nobody else.
-    if config.server_address and (config.server_address != config.router or config.heard):
+    # For the router's address the router answers, as far as requests reach it (see `dhcp.v4.arp`); for one of our own
+    # only we do.
+    if config.server_address and (config.server_address != config.router or config.allowed_sources):
         arp.setdefault(config.server_address, mac)
     options = _lease_options(config) if config.client_address else _options_without_lease(config)
-    ipv6: Port6 | None = None
+    ipv6: ServedLease6 | None = None
     if config.ipv6:
-        from dhcp.v6.lease import serve_port6
+        from dhcp.v6.lease import prepare_lease6
 
-        ipv6 = serve_port6(config, config.ipv6, mac)
-    return Port(config, mac, options, arp, ipv6)
+        ipv6 = prepare_lease6(config, config.ipv6, mac)
+    return ServedLease(config, mac, options, arp, ipv6)
 
 
 def _options_without_lease(config: ClientConfig) -> dict[int, bytes]:
-    """Where there is no IPv4: enough to say that IPv6 is all there is (RFC 8925 §3.3), if that is configured."""
+    """Where there is no IPv4: the options of an IPv6-only offer (RFC 8925 §3.3), if that is configured."""
     return {SERVER_ID: config.server_address, **dict(config.options)} if config.server_address else {}
 
 
@@ -101,8 +101,8 @@ def _lease_options(config: ClientConfig) -> dict[int, bytes]:
 def default_router(config: ClientConfig) -> bytes:
     """The gateway of the default route, or nothing when there is none.
 
-    Named by option 3 whenever there is a default route, although 121 repeats it: Debian's udhcpc script
-    knows only option 3. Without a default route neither option names a router.
+    In option 3 whenever there is a default route, although 121 repeats it: Debian's udhcpc script
+    reads only option 3. Without a default route there is a router in neither.
     """
     if config.router:
         return config.router
@@ -113,7 +113,7 @@ def classless_routes(config: ClientConfig) -> tuple[Route, ...]:
     """The routes of option 121 in the order that every client can follow: gateways first, default last.
 
     A gateway outside the subnet is on-link by a host route of its own, which ISC dhclient's script must have
-    seen before it is asked for a route over that gateway. Empty when option 3 alone says it all.
+    added before a route over that gateway. Empty when option 3 alone is enough.
     """
     routes = list(config.routes)
     router = default_router(config)

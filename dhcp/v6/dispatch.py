@@ -1,4 +1,4 @@
-"""Which of the protocols over IPv6 a frame belongs to. Pure."""
+"""Dispatches an IPv6 frame to DHCPv6, router or neighbour discovery. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dhcp.wire.ndp import NEIGHBOUR_SOLICITATION, ROUTER_SOLICITATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.v6.lease import Port6
+    from dhcp.v6.lease import ServedLease6
 
 
-def answer_ipv6(frame: bytes, port: Port6) -> Decision:
+def answer_ipv6(frame: bytes, lease: ServedLease6) -> Decision:
     """Decide about one IPv6 frame."""
     client = b""
     try:
         packet = decode_packet6(frame)
         client = packet.source_mac
         if packet.protocol == UDP:
-            return answer_dhcp6(packet, port)
+            return answer_dhcp6(packet, lease)
         kind = packet.payload[0] if packet.payload else 0
         if kind == ROUTER_SOLICITATION:
-            return answer_router_solicitation(packet, port)
+            return answer_router_solicitation(packet, lease)
         if kind == NEIGHBOUR_SOLICITATION:
-            return answer_neighbour_solicitation(packet, port)
+            return answer_neighbour_solicitation(packet, lease)
         # A router advertisement of the guest's among them
         return Decision(f"ICMPv6 type {kind} is not served", cause="icmp-type")
     except Unusable as unusable:

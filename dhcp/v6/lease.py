@@ -1,10 +1,10 @@
-"""The IPv6 side of one guest port: who speaks there, and what it says, encoded as far as can be. Pure."""
+"""The one IPv6 lease of a guest port: DHCPv6 options, router advertisements, answered neighbours. Pure."""
 
 from __future__ import annotations
 
 from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.v6.router_advertisement import encode_advertisement
 from dhcp.wire.addresses6 import is_link_local
 from dhcp.wire.ipv6 import IPV6_OCTETS
@@ -15,18 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dhcp.config import ClientConfig
 
-# An advertisement must come from a link-local address (RFC 4861 §6.1.2). Where the gateway's own is not known, this
-# one stands for it: no interface makes it up (neither EUI-64 nor RFC 7217 yields such zeros), and it is the same in
+# An advertisement must come from a link-local address (RFC 4861 §6.1.2). Where the gateway's own is unknown, this
+# one stands for it: no interface generates it (neither EUI-64 nor RFC 7217 yields such zeros), and it is the same in
 # every pod, so that a guest that is migrated keeps its router.
 STANDS_FOR_ROUTER = b"\xfe\x80" + bytes(10) + b"\x00\xfc\x00\x01"
 
-# A DUID-UUID (RFC 6355) of a UUID of version 8, whose layout is one's own (RFC 9562 §5.8): this, then the client's
+# A DUID-UUID (RFC 6355) of a UUID of version 8, whose layout is free (RFC 9562 §5.8): this, then the client's
 # MAC. So it outlives restarts and migration, and differs between servers.
 _DUID_UUID = b"\x00\x04" + b"vmlaun\x80\x00\x80\x00"
 
 
-class Port6(Record):
-    """What the decisions about IPv6 need to know of a guest port; made by `serve_port6`, never changed."""
+class ServedLease6(Frozen):
+    """What is served over IPv6 on one guest port; made by `prepare_lease6`, never changed."""
 
     client_mac: bytes
     client_address: bytes
@@ -34,11 +34,11 @@ class Port6(Record):
     lifetimes: tuple[int, int, int]
     """T1, T2 and the lease in seconds, 0xFFFFFFFF being forever."""
     mac: bytes
-    """MAC of the port itself: the source of DHCPv6."""
+    """MAC of the guest port: the source of DHCPv6."""
     router_mac: bytes
-    """Source of advertisements: the gateway's MAC; the port's own where that is not known."""
+    """Source of advertisements: the gateway's MAC; the guest port's where that is unknown."""
     address: bytes
-    """Link-local source of all that is said: the gateway's, or STANDS_FOR_ROUTER."""
+    """Link-local source of all replies: the gateway's, or STANDS_FOR_ROUTER."""
     duid: bytes
     """The server's identifier."""
     options: dict[int, bytes]
@@ -49,8 +49,8 @@ class Port6(Record):
     rapid_commit: bool
     advertisement: bytes
     """The ICMPv6 message, its checksum left out."""
-    farewell: bytes
-    """The advertisement of a router that ceases to be one (RFC 4861 §6.2.5)."""
+    withdrawal: bytes
+    """The advertisement with a router lifetime of 0 (RFC 4861 §6.2.5)."""
     neighbours: dict[bytes, bytes]
     """MAC that is answered for each IPv6 address."""
     gateway: bytes
@@ -59,7 +59,7 @@ class Port6(Record):
     """Those of `neighbours` that are the gateway's addresses."""
 
 
-def serve_port6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Port6:
+def prepare_lease6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> ServedLease6:
     """Everything that can be prepared before the first frame comes."""
     router_mac = ipv6.router_mac or mac
     address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else STANDS_FOR_ROUTER
@@ -69,7 +69,7 @@ def serve_port6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Port6:
     options = {DNS_SERVERS: b"".join(ipv6.dns), DOMAIN_LIST: encode_names(config.search)}
     room = max(config.mtu, SMALLEST_MTU6) - IPV6_OCTETS
     source_mac = ipv6.router_mac if ipv6.router else mac
-    return Port6(
+    return ServedLease6(
         client_mac=config.client_mac,
         client_address=ipv6.client_address,
         lifetimes=_lifetimes(config),
@@ -82,7 +82,7 @@ def serve_port6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Port6:
         room=room,
         rapid_commit=config.rapid_commit,
         advertisement=encode_advertisement(config, ipv6, source_mac, room),
-        farewell=encode_advertisement(config, ClientConfig6(), source_mac, room),
+        withdrawal=encode_advertisement(config, ClientConfig6(), source_mac, room),
         neighbours=neighbours,
         gateway=ipv6.router,
         routers=frozenset((address, ipv6.router)) & neighbours.keys(),
@@ -90,6 +90,6 @@ def serve_port6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Port6:
 
 
 def _lifetimes(config: ClientConfig) -> tuple[int, int, int]:
-    """T1, T2 and lifetime; an infinite lease is never renewed, which is said by infinite times (RFC 8415 §7.7)."""
+    """T1, T2 and lifetime; an infinite lease has infinite times (RFC 8415 §7.7)."""
     lease = config.lease_seconds
     return config.t1_seconds or lease, config.t2_seconds or lease, lease

@@ -22,10 +22,10 @@ from dhcp.wire.ndp import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.v6.lease import Port6
+    from dhcp.v6.lease import ServedLease6
 
 
-def answer_neighbour_solicitation(packet: Packet6, port: Port6) -> Decision:
+def answer_neighbour_solicitation(packet: Packet6, lease: ServedLease6) -> Decision:
     """Answer for a permanent neighbour, or for the address that stands for the gateway's.
 
     Nothing else is answered: the guest's own address must be found free (RFC 4862 §5.4), and its real neighbours
@@ -33,14 +33,14 @@ def answer_neighbour_solicitation(packet: Packet6, port: Port6) -> Decision:
     """
     options = decode_nd_options(packet, NEIGHBOUR_OCTETS)
     target = decode_target(packet)
-    mac = port.neighbours.get(target)
+    mac = lease.neighbours.get(target)
     if mac is None:
-        raise Unusable("nd-other-address", "nobody's address that is answered for here")
+        raise Unusable("nd-other-address", "not an address that is answered for here")
     if packet.source_mac[0] & 1 or packet.source_mac == mac:
         raise Unusable("nd-sender", "sender's MAC is not a host's own")
     if packet.source != UNSPECIFIED and not is_host(packet.source):
         raise Unusable("nd-sender", "sender's address is not a host's own")
-    flags = OVERRIDE | (ROUTER if target in port.routers else 0)
+    flags = OVERRIDE | (ROUTER if target in lease.routers else 0)
     if packet.source == UNSPECIFIED:  # duplicate address detection: all nodes get the answer (RFC 4861 §7.2.4)
         if SOURCE_LINK_LAYER in options or packet.destination != solicited_node(target):
             raise Unusable("nd-options", "not a proper probe of an address (RFC 4861 §7.1.1)")
@@ -56,27 +56,30 @@ def answer_neighbour_solicitation(packet: Packet6, port: Port6) -> Decision:
     )
 
 
-def answer_router_solicitation(packet: Packet6, port: Port6) -> Decision:
+def answer_router_solicitation(packet: Packet6, lease: ServedLease6) -> Decision:
     """Answer a Router Solicitation (RFC 4861 §6.1.1, §6.2.6), unicast where the guest has an address yet.
 
     The delay that a router shall choose from 0 to 0.5 s, so that not all routers of a link answer at once, is
     0 here: there is one router. How often is answered is not decided here, see `dhcp.v6.ra_timers`.
     """
-    if packet.source_mac != port.client_mac:
+    if packet.source_mac != lease.client_mac:
         raise Unusable(FOREIGN_MAC, "the solicitation does not come from the client's MAC")
     options = decode_nd_options(packet, ROUTER_SOLICITATION_OCTETS)
     if packet.source == UNSPECIFIED:
         if SOURCE_LINK_LAYER in options:
             raise Unusable("nd-options", "a source link-layer address without a source (RFC 4861 §6.1.1)")
-        frame, reason = encode_to_all_nodes(port, port.advertisement), "solicited without an address, told to all"
+        frame, reason = (
+            encode_to_all_nodes(lease, lease.advertisement),
+            "solicited from no address, sent to all nodes",
+        )
     elif not is_host(packet.source):
         raise Unusable("nd-sender", "sender's address is not a host's own")
     else:
-        frame = encode_icmp6(port.router_mac, packet.source_mac, port.address, packet.source, port.advertisement)
+        frame = encode_icmp6(lease.router_mac, packet.source_mac, lease.address, packet.source, lease.advertisement)
         reason = "solicited"
     return Decision(reason, frames=(frame,), message="RS", answer="RA", client=packet.source_mac)
 
 
-def encode_to_all_nodes(port: Port6, message: bytes) -> bytes:
+def encode_to_all_nodes(lease: ServedLease6, message: bytes) -> bytes:
     """The frame of an advertisement to all nodes."""
-    return encode_icmp6(port.router_mac, multicast_mac(ALL_NODES), port.address, ALL_NODES, message)
+    return encode_icmp6(lease.router_mac, multicast_mac(ALL_NODES), lease.address, ALL_NODES, message)

@@ -1,6 +1,8 @@
-"""When routers may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock. Pure."""
+"""When a router may and must advertise (RFC 4861 §6.2.4 to §6.2.6): arithmetic on times, without a clock. Pure."""
 
 from __future__ import annotations
+
+from dhcp.token_bucket import TokenBucket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ def interval(sent: int, chance: float) -> float:
     return min(seconds, INITIAL_INTERVAL) if sent < INITIAL_ADVERTISEMENTS else seconds
 
 
-class Advertiser:
-    """The state of one advertising interface. `due` is when the next advertisement to all nodes goes out.
+class RATimers:
+    """The timers of one advertising interface. `due` is when the next advertisement to all nodes goes out.
 
     Times are seconds of any clock that only runs forward; `chance` returns numbers uniform in 0 to 1.
     """
@@ -32,33 +34,26 @@ class Advertiser:
     def __init__(self, now: float, chance: Callable[[], float]) -> None:
         self._chance = chance
         self._last = now - MULTICAST_DISTANCE
-        self._answers = float(ANSWERS_AT_ONCE)
-        self._refilled = now
+        self._answers = TokenBucket(ANSWERS_AT_ONCE, ANSWER_SECONDS, now)
         self._sent = 0
         self.due = now
 
     def restart(self, now: float) -> None:
-        """What is advertised has changed: say so soon, and again as if at the start (RFC 4861 §6.2.4)."""
+        """Advertise soon, and often as at the start, because the advertisement has changed (RFC 4861 §6.2.4)."""
         self._sent = 0
-        self._answers = float(ANSWERS_AT_ONCE)
+        self._answers.fill()
         self.due = max(now, self._last + MULTICAST_DISTANCE)
 
     def sent(self, now: float) -> None:
-        """An advertisement went out to all nodes."""
+        """Record that an advertisement was sent to all nodes."""
         self._last = now
         self._sent += 1
         self.due = now + interval(self._sent, self._chance())
 
     def hasten(self, now: float) -> None:
-        """Somebody without an address asked: all nodes are told as soon as may be (RFC 4861 §6.2.6)."""
+        """Advertise as soon as may be, after a solicitation from no address (RFC 4861 §6.2.6)."""
         self.due = min(self.due, max(now, self._last + MULTICAST_DISTANCE))
 
     def may_answer(self, now: float) -> bool:
-        """Whether one more answer to the guest alone is within bounds; counts it if so."""
-        refilled = self._answers + (now - self._refilled) / ANSWER_SECONDS
-        self._answers = min(refilled, float(ANSWERS_AT_ONCE))
-        self._refilled = now
-        if self._answers < 1:
-            return False
-        self._answers -= 1
-        return True
+        """Whether one more answer to the guest alone is within the rate limit; counts it then."""
+        return self._answers.take(now)

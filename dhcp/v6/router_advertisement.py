@@ -33,13 +33,13 @@ _PREFIX = Struct("!BBBBIII16s")
 def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: bytes, room: int) -> bytes:
     """The ICMPv6 message, its checksum 0, at most `room` octets: the last search domains give way.
 
-    M=1 says that DHCPv6 gives addresses and all else, O=1 that it gives all else only (RFC 4861 §4.2). No prefix
-    has the A flag, whatever its length: the pod owns one address, and a guest that made up others would be
-    unreachable under them. The current hop limit is 0, "unspecified".
+    M=1 is DHCPv6 for addresses and all else, O=1 for all else only (RFC 4861 §4.2). No prefix
+    has the A flag, whatever its length: the pod owns one address, and others that a guest configured would be
+    unreachable. The current hop limit is 0, "unspecified".
     """
     served = bool(ipv6.client_address or ipv6.dns or ipv6.options)
     flags = MANAGED if ipv6.client_address else OTHER if served else 0
-    # One whose MAC has yet to be learnt cannot be reached by the name that it has here.
+    # A gateway whose MAC is not resolved yet cannot be reached by the address that stands for it.
     reachable = ipv6.router and (ipv6.router_mac or is_link_local(ipv6.router))
     lifetime = ROUTER_LIFETIME if ipv6.is_default and reachable else 0
     message = _ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)

@@ -1,7 +1,7 @@
 """The DHCPv6 server's decisions for its single client (RFC 8415 §18.3, and RFC 9915 where it differs). Pure.
 
-As with IPv4 there is one address, which never changes hands: the whole state is the configuration. The client is
-known by its MAC; it may change its DUID and number its IAs as it likes.
+As with IPv4 there is one address for one client: the whole state is the configuration. The client is identified by
+its MAC; its DUID and the numbers of its IAs may change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from dhcp.wire.search_list import encode_first_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dhcp.v6.lease import Port6
+    from dhcp.v6.lease import ServedLease6
 
 # The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
 _PREFERRED = encode_option6(PREFERENCE, b"\xff")
@@ -57,49 +57,51 @@ _TO_ONE_SERVER = frozenset((REQUEST, RENEW, RELEASE, DECLINE))
 _TO_ANY_SERVER = frozenset((SOLICIT, CONFIRM, REBIND))
 
 
-def answer_dhcp6(packet: Packet6, port: Port6) -> Decision:
+def answer_dhcp6(packet: Packet6, lease: ServedLease6) -> Decision:
     """Decide about one UDP packet; raises Unusable when it is no message of the client."""
     payload = decode_datagram6(packet)
-    if packet.source_mac != port.client_mac:
+    if packet.source_mac != lease.client_mac:
         raise Unusable(FOREIGN_MAC, "the message does not come from the client's MAC")
     if packet.destination != ALL_DHCP_AGENTS:
-        # RFC 9915 §18.4 discards; RFC 8415 would answer with UseMulticast, which no client needs to hear from a
-        # server that never told it to use unicast.
+        # RFC 9915 §18.4 discards; RFC 8415 would answer with UseMulticast, which is no use to a client
+        # of a server that never allowed unicast.
         raise Unusable("unicast", "not sent to ff02::1:2")
-    if not is_link_local(packet.source) and packet.source != port.client_address:
+    if not is_link_local(packet.source) and packet.source != lease.client_address:
         raise Unusable("source-address", "the source is neither link-local nor the client's address")
     message = decode_message6(payload)
-    if (refusal := _refusal(message, port)) is not None:
-        return refusal
+    if (discarded := _discard(message, lease)) is not None:
+        return discarded
     if message.kind == CONFIRM:
-        return _confirm(message, packet, port)
+        return _answer_confirm(message, packet, lease)
     if message.kind in (RELEASE, DECLINE):
-        return _given_back(message, packet, port)
+        return _answer_release_or_decline(message, packet, lease)
     if message.kind == INFORMATION_REQUEST:
-        return _answered(message, packet, port, REPLY, "parameters alone", [])
-    return _lease(message, packet, port)
+        return _answer(message, packet, lease, REPLY, "parameters alone", [])
+    return _answer_lease(message, packet, lease)
 
 
-def _refusal(message: Message6, port: Port6) -> Decision | None:
-    """Silence for what RFC 8415 §16 has a server discard."""
+def _discard(message: Message6, lease: ServedLease6) -> Decision | None:
+    """No answer to what RFC 8415 §16 has a server discard; None for all else."""
     kind, server_id = message.kind, message.server_id
     if kind == INFORMATION_REQUEST:
-        if server_id and server_id != port.duid:
-            return _silence(message, port, "other-server", "the Server Identifier names another server (§16.12)")
+        if server_id and server_id != lease.duid:
+            return _no_answer(message, lease, "other-server", "the Server Identifier names another server (§16.12)")
         if message.has_associations:
-            return _silence(message, port, "contradiction", "an IA in a request for parameters alone (§16.12)")
+            return _no_answer(message, lease, "contradiction", "an IA in a request for parameters alone (§16.12)")
         return None
     if not message.client_id:
-        return _silence(message, port, "no-client-id", "no Client Identifier (§16.2 to §16.9)")
+        return _no_answer(message, lease, "no-client-id", "no Client Identifier (§16.2 to §16.9)")
     if kind in _TO_ANY_SERVER and server_id:
-        return _silence(message, port, "contradiction", "a Server Identifier in a message to all (§16.2, §16.5, §16.7)")
-    if kind in _TO_ONE_SERVER and server_id != port.duid:
+        return _no_answer(
+            message, lease, "contradiction", "a Server Identifier in a message to all (§16.2, §16.5, §16.7)"
+        )
+    if kind in _TO_ONE_SERVER and server_id != lease.duid:
         named = "names another server" if server_id else "is missing"
-        return _silence(message, port, "other-server", f"the Server Identifier {named} (§16.4, §16.6, §16.8, §16.9)")
+        return _no_answer(message, lease, "other-server", f"the Server Identifier {named} (§16.4, §16.6, §16.8, §16.9)")
     return None
 
 
-def _lease(message: Message6, packet: Packet6, port: Port6) -> Decision:
+def _answer_lease(message: Message6, packet: Packet6, lease: ServedLease6) -> Decision:
     """Solicit, Request, Renew and Rebind (RFC 8415 §18.3.1, §18.3.2, §18.3.4, §18.3.5): each IA gets its answer."""
     kind = message.kind
     options = []
@@ -107,90 +109,90 @@ def _lease(message: Message6, packet: Packet6, port: Port6) -> Decision:
     for association in message.associations:
         if association.code == IA_PD:
             options.append(_status_in(association, NO_PREFIX_AVAIL, "no prefixes here"))
-        elif leased or not port.client_address:
+        elif leased or not lease.client_address:
             options.append(_status_in(association, NO_ADDRS_AVAIL, "one address, one IA"))
-        elif kind == REQUEST and _is_foreign(association, port):
+        elif kind == REQUEST and _is_foreign(association, lease):
             options.append(_status_in(association, NOT_ON_LINK, "another link's address"))
         else:
-            options.append(_grant(association, port, kind in (RENEW, REBIND)))
+            options.append(_encode_address_grant(association, lease, kind in (RENEW, REBIND)))
             leased = True
-    reason = f"the client's only address {ipv6_text(port.client_address)}" if leased else "no address"
+    reason = f"the client's only address {ipv6_text(lease.client_address)}" if leased else "no address"
     if kind != SOLICIT:
-        return _answered(message, packet, port, REPLY, reason, options)
-    if message.rapid_commit and port.rapid_commit and leased:
+        return _answer(message, packet, lease, REPLY, reason, options)
+    if message.rapid_commit and lease.rapid_commit and leased:
         options.append(encode_option6(RAPID_COMMIT, b""))
-        return _answered(message, packet, port, REPLY, f"rapid commit: {reason}", options)
-    return _answered(message, packet, port, ADVERTISE, reason, [*options, _PREFERRED])
+        return _answer(message, packet, lease, REPLY, f"rapid commit: {reason}", options)
+    return _answer(message, packet, lease, ADVERTISE, reason, [*options, _PREFERRED])
 
 
-def _grant(association: Association, port: Port6, renewing: bool) -> bytes:
-    """The address with fresh lifetimes; others that the client believes to have end now (RFC 8415 §18.3.4)."""
-    t1, t2, lifetime = port.lifetimes
-    addresses = encode_address(port.client_address, lifetime, lifetime)
+def _encode_address_grant(association: Association, lease: ServedLease6, renewing: bool) -> bytes:
+    """The address with fresh lifetimes; others that the client has end now (RFC 8415 §18.3.4)."""
+    t1, t2, lifetime = lease.lifetimes
+    addresses = encode_address(lease.client_address, lifetime, lifetime)
     if renewing:
-        others = dict.fromkeys(a for a in association.addresses if a != port.client_address)
+        others = dict.fromkeys(a for a in association.addresses if a != lease.client_address)
         addresses += b"".join(encode_address(address, 0, 0) for address in others)
     return encode_association(IA_NA, association.iaid, t1, t2, addresses)
 
 
-def _confirm(message: Message6, packet: Packet6, port: Port6) -> Decision:
+def _answer_confirm(message: Message6, packet: Packet6, lease: ServedLease6) -> Decision:
     """RFC 8415 §18.3.3. No address but the client's own is any good on this link, whatever its prefix."""
     addresses = [a for association in message.associations for a in association.addresses]
-    if not addresses or not port.client_address:
-        return _silence(message, port, "no-address", "nothing to confirm")
-    if all(address == port.client_address for address in addresses):
-        return _answered(message, packet, port, REPLY, "the client's address", [encode_status(SUCCESS, "")])
-    wrong = next(address for address in addresses if address != port.client_address)
+    if not addresses or not lease.client_address:
+        return _no_answer(message, lease, "no-address", "nothing to confirm")
+    if all(address == lease.client_address for address in addresses):
+        return _answer(message, packet, lease, REPLY, "the client's address", [encode_status(SUCCESS, "")])
+    wrong = next(address for address in addresses if address != lease.client_address)
     reason = f"{ipv6_text(wrong)} is another link's address"
-    return _answered(message, packet, port, REPLY, reason, [encode_status(NOT_ON_LINK, reason)])
+    return _answer(message, packet, lease, REPLY, reason, [encode_status(NOT_ON_LINK, reason)])
 
 
-def _given_back(message: Message6, packet: Packet6, port: Port6) -> Decision:
+def _answer_release_or_decline(message: Message6, packet: Packet6, lease: ServedLease6) -> Decision:
     """Release and Decline (RFC 8415 §18.3.7, §18.3.8) are confirmed, and the only lease stays what it is."""
     unknown = [
         association
         for association in message.associations
-        if association.code == IA_PD or not port.client_address or port.client_address not in association.addresses
+        if association.code == IA_PD or not lease.client_address or lease.client_address not in association.addresses
     ]
     options = [encode_status(SUCCESS, "")]
     options += [_status_in(association, NO_BINDING, "") for association in unknown]
     declined = message.kind == DECLINE and len(unknown) < len(message.associations)
     reason = "noted; the address stays the client's"
     if declined:
-        reason = f"the client found {ipv6_text(port.client_address)} in use by another host"
-    return _answered(message, packet, port, REPLY, reason, options, warning=declined)
+        reason = f"the client found {ipv6_text(lease.client_address)} in use by another host"
+    return _answer(message, packet, lease, REPLY, reason, options, warning=declined)
 
 
-def _is_foreign(association: Association, port: Port6) -> bool:
+def _is_foreign(association: Association, lease: ServedLease6) -> bool:
     """Whether the client wants addresses, and its own is not among them."""
-    return bool(association.addresses) and port.client_address not in association.addresses
+    return bool(association.addresses) and lease.client_address not in association.addresses
 
 
 def _status_in(association: Association, status: int, text: str) -> bytes:
     return encode_association(association.code, association.iaid, 0, 0, encode_status(status, text))
 
 
-def _answered(
+def _answer(
     message: Message6,
     packet: Packet6,
-    port: Port6,
+    lease: ServedLease6,
     kind: int,
     reason: str,
     options: list[bytes],
     warning: bool = False,
 ) -> Decision:
     """The answer: identifiers, what decided, then what was asked for as far as one packet holds it."""
-    reply = bytes((kind,)) + message.xid + encode_option6(SERVER_ID, port.duid)
+    reply = bytes((kind,)) + message.xid + encode_option6(SERVER_ID, lease.duid)
     if message.client_id:
         reply += encode_option6(CLIENT_ID, message.client_id)
     reply += b"".join(options)
     dropped: list[int] = []
     if message.kind not in (CONFIRM, RELEASE, DECLINE):
-        parameters, dropped = _parameters(message, port, port.room - UDP_OCTETS - len(reply))
+        parameters, dropped = _parameters(message, lease, lease.room - UDP_OCTETS - len(reply))
         reply += parameters
     return Decision(
         reason,
-        frames=(encode_datagram6(port.mac, packet.source_mac, port.address, packet.source, reply),),
+        frames=(encode_datagram6(lease.mac, packet.source_mac, lease.address, packet.source, reply),),
         message=NAMES6[message.kind],
         answer=NAMES6[kind],
         client=packet.source_mac,
@@ -200,30 +202,30 @@ def _answered(
     )
 
 
-def _parameters(message: Message6, port: Port6, room: int) -> tuple[bytes, list[int]]:
+def _parameters(message: Message6, lease: ServedLease6, room: int) -> tuple[bytes, list[int]]:
     """What the client asked for (RFC 8415 §21.7), and the numbers of what does not fit.
 
     Of a search list that does not fit the last names are left out.
     """
     encoded = b""
     dropped = []
-    for code, value in port.options.items():
+    for code, value in lease.options.items():
         if code not in message.requested:
             continue
         left = room - len(encoded) - 4
         if len(value) > left:
             dropped.append(code)
-            value = encode_first_names(port.search, left) if code == DOMAIN_LIST else b""  # noqa: PLW2901
+            value = encode_first_names(lease.search, left) if code == DOMAIN_LIST else b""  # noqa: PLW2901
         if value:
             encoded += encode_option6(code, value)
     return encoded, dropped
 
 
-def _silence(message: Message6, port: Port6, cause: str, reason: str) -> Decision:
+def _no_answer(message: Message6, lease: ServedLease6, cause: str, reason: str) -> Decision:
     return Decision(
         reason,
         message=NAMES6[message.kind],
         cause=cause,
-        client=port.client_mac,
+        client=lease.client_mac,
         xid=int.from_bytes(message.xid, "big"),
     )

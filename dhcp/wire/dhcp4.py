@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.option_codes import MESSAGE_TYPE
@@ -27,7 +27,7 @@ HLEN_AT, XID_AT, FLAGS_AT, GIADDR_AT, CHADDR_AT, COOKIE_AT = 2, 4, 10, 24, 28, 2
 _HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 
 
-class Message(Record):
+class Message(Frozen):
     """A well-formed message of a client."""
 
     kind: int

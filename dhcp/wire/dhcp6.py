@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.options6 import (
     CLIENT_ID,
@@ -30,17 +30,17 @@ NAMES6 = {
     DECLINE: "DECLINE6",
     INFORMATION_REQUEST: "INFORMATION-REQUEST",
 }
-"""Names of messages; those that DHCPv4 has too are told apart by a 6."""
+"""Names of messages; those that DHCPv4 has too end in a 6."""
 FROM_CLIENT6 = frozenset(NAMES6) - {ADVERTISE, REPLY}
 HEADER_OCTETS6 = 4
 # Two octets of type and at most 128 of identifier (RFC 8415 §11.1).
 LONGEST_DUID = 130
-# One reply must hold the answer to all of them; no client is known to send more than two.
+# One reply must hold the answer to all of them; clients send one or two.
 MOST_ASSOCIATIONS = 8
 MOST_ADDRESSES6 = 16
 
 
-class Association(Record):
+class Association(Frozen):
     """An IA_NA or IA_PD of a client, with the addresses of an IA_NA."""
 
     code: int
@@ -48,7 +48,7 @@ class Association(Record):
     addresses: tuple[bytes, ...] = ()
 
 
-class Message6(Record):
+class Message6(Frozen):
     """A well-formed message of a client."""
 
     kind: int
@@ -85,15 +85,15 @@ def decode_message6(payload: bytes) -> Message6:
         raise Unusable("client-id", "the Client Identifier is not a DUID (RFC 8415 §11.1)")
     if SERVER_ID in first and not first[SERVER_ID]:
         raise Unusable("server-id", "the Server Identifier is empty")
-    wishes = first.get(OPTION_REQUEST, b"")
-    if len(wishes) % 2:
+    numbers = first.get(OPTION_REQUEST, b"")
+    if len(numbers) % 2:
         raise Unusable("option-length", "the Option Request option has half a number")
     return Message6(
         kind,
         payload[1:4],
         first.get(CLIENT_ID, b""),
         first.get(SERVER_ID, b""),
-        tuple(wishes[at] << 8 | wishes[at + 1] for at in range(0, len(wishes), 2)),
+        tuple(numbers[at] << 8 | numbers[at + 1] for at in range(0, len(numbers), 2)),
         _associations(options),
         any(code in (IA_NA, IA_TA, IA_PD) for code, _ in options),
         RAPID_COMMIT in first,

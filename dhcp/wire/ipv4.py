@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
@@ -41,7 +41,7 @@ class Unusable(Exception):
         self.reason = reason
 
 
-class Datagram(Record):
+class Datagram(Frozen):
     """One UDP datagram that was sent to the DHCP server port."""
 
     source: bytes
@@ -82,7 +82,7 @@ def encode_datagram(
     length = 8 + len(payload)
     pseudo = _PSEUDO.pack(source, destination, 0, UDP, length)
     udp = _UDP_HEADER.pack(SERVER_PORT, CLIENT_PORT, length, 0) + payload
-    udp_sum = checksum(pseudo + udp) or 0xFFFF  # RFC 768: 0 would say "no checksum"
+    udp_sum = checksum(pseudo + udp) or 0xFFFF  # RFC 768: 0 is "no checksum"
     header = _IPV4.pack(0x45, 0, 20 + length, 0, 0, 64, UDP, 0, source, destination)
     return (
         destination_mac

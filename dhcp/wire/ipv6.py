@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, UDP, Unusable, checksum
 
 IPV6_OCTETS = 40
@@ -22,7 +22,7 @@ _PSEUDO = Struct("!16s16sII")
 _UDP_HEADER = Struct("!HHHH")
 
 
-class Packet6(Record):
+class Packet6(Frozen):
     """One IPv6 packet without extension headers."""
 
     source_mac: bytes
@@ -99,7 +99,7 @@ def encode_icmp6(source_mac: bytes, destination_mac: bytes, source: bytes, desti
 def require_valid_icmp6(packet: Packet6) -> None:
     """Raises Unusable unless the checksum is right, as RFC 4861 §6.1.1 and §7.1.1 want it.
 
-    A kernel completes that of neighbour discovery itself; no NIC is known that would do it.
+    A kernel completes that of neighbour discovery itself and leaves it to no NIC.
     """
     message = packet.payload
     if checksum(_PSEUDO.pack(packet.source, packet.destination, len(message), ICMPV6) + message):

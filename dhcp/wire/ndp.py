@@ -75,7 +75,7 @@ def encode_neighbour_advertisement(
     destination: bytes = ALL_NODES,
     destination_mac: bytes = multicast_mac(ALL_NODES),
 ) -> bytes:
-    """The frame that says which MAC an address has, to all nodes by default (RFC 4861 §4.4, §7.2.6)."""
+    """The frame with the MAC of an address, to all nodes by default (RFC 4861 §4.4, §7.2.6)."""
     message = _message(NEIGHBOUR_ADVERTISEMENT, flags, target, TARGET_LINK_LAYER, mac)
     return encode_icmp6(mac, destination_mac, target, destination, message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 from dhcp.wire.option_codes import DOMAIN_SEARCH, END, OVERLOAD, PAD
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ SNAME_OVERLOADED = 2
 def decode_options(field: bytes, file: bytes, sname: bytes) -> dict[int, bytes]:
     """The options of a message by number, repeated ones joined in order of appearance (RFC 3396 §7).
 
-    `field` is what follows the magic cookie. `file` and `sname` are read as options when option 52 says so,
+    `field` is what follows the magic cookie. `file` and `sname` are read as options as option 52 has it,
     in that order (RFC 2131 §4.1). An option that runs past the end of its field ends that field; a missing
     END is tolerated.
     """
@@ -52,7 +52,7 @@ def _collect(field: bytes, found: dict[int, bytes]) -> None:
         found[code] = found.get(code, b"") + field[start:at]
 
 
-class Layout(Record):
+class Layout(Frozen):
     """Options as they stand in a reply. `file` and `sname` are empty when they hold no options."""
 
     field: bytes
@@ -60,6 +60,12 @@ class Layout(Record):
     sname: bytes
     dropped: tuple[int, ...]
     """Numbers of the options that did not fit; the search list (119) is there when it lost names."""
+
+
+def lay_out_plainly(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int] = ()) -> Layout | None:
+    """The options, in order, in `room` octets of the options field, END included; None when they do not fit."""
+    field = b"".join([encode_option(code, value) for code, value in options])
+    return Layout(field + bytes((END,)), b"", b"", tuple(dropped)) if len(field) < room else None
 
 
 def encode_option(code: int, value: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from types import TracebackType
 
-from dhcp.io.sockets import TransportError, attach_filter, open_port
+from dhcp.io.sockets import TransportError, attach_filter, open_packet_socket
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
 from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
@@ -43,7 +43,7 @@ class ProbeSocket:
     def __init__(self, interface: str, expected_mac: str = "") -> None:
         """Raises NotPermitted without CAP_NET_RAW, TransportError when there is no such interface."""
         try:
-            self._socket = open_port(interface)
+            self._socket = open_packet_socket(interface)
         except TransportError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
                 raise NotPermitted(f"probe {interface}", "CAP_NET_RAW") from None

@@ -21,7 +21,7 @@ from scapy.layers.l2 import Ether
 from dhcp.config import ConfigError, parse_configs
 from dhcp.handler import handle
 from dhcp.process import ServerError, ServerProcess
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 
 PORT_MAC = "02:00:00:00:00:0a"
 CONFIG = {
@@ -106,7 +106,7 @@ class Function:
 
     def serve(self, **fields: Any) -> None:
         data = {name: value for name, value in {**CONFIG, **fields}.items() if value is not None}
-        self._port = serve_port(parse_configs(data)[0], mac_octets(PORT_MAC))
+        self._port = prepare_lease(parse_configs(data)[0], mac_octets(PORT_MAC))
 
     def frames(self, request: bytes) -> list[bytes]:
         return list(handle(request, self._port).frames)

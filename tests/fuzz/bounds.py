@@ -6,13 +6,13 @@ import time
 
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.v4.lease import Port
+from dhcp.v4.lease import ServedLease
 
 # Thread time, for the machine may do other things: the slowest decision there is takes a twentieth of it.
 SLOWEST_SECONDS = 0.02
 
 
-def decide_in_time(frame: bytes, port: Port) -> Decision:
+def decide_in_time(frame: bytes, port: ServedLease) -> Decision:
     """The decision about a frame; raises AssertionError when it takes too long each time.
 
     Each time, for a virtual machine that was paused meanwhile counts the pause as time of the thread.

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["dhcp"]):
     from dhcp.config import parse_configs
     from dhcp.daemon.late_modules import import_all
     from dhcp.handler import handle
-    from dhcp.v4.lease import Port, serve_port
+    from dhcp.v4.lease import ServedLease, prepare_lease
 
     import_all()  # what is imported only with IPv6, too, or it would not be instrumented
 
@@ -90,7 +90,7 @@ MOST_NEW_BLOCKS = 2_000
 class Target:
     """What the fuzzer calls with every frame."""
 
-    def __init__(self, ports: list[Port]) -> None:
+    def __init__(self, ports: list[ServedLease]) -> None:
         self._ports = ports
         self._executions = 0
         self._blocks = 0
@@ -119,7 +119,7 @@ def mutate(octets: bytes, size: int) -> bytes:
     return bytes(atheris.Mutate(octets, size))
 
 
-def seeds(ports: list[Port]) -> list[bytes]:
+def seeds(ports: list[ServedLease]) -> list[bytes]:
     """The frames of the property tests, and one of each kind over IPv6."""
     from test_dhcp_handler import SEEDS
 
@@ -133,7 +133,7 @@ def seeds(ports: list[Port]) -> list[bytes]:
 
 
 def main(words: list[str]) -> None:
-    ports = [serve_port(parse_configs(config)[0], mac_octets(MAC)) for config in CONFIGS]
+    ports = [prepare_lease(parse_configs(config)[0], mac_octets(MAC)) for config in CONFIGS]
     addresses = [packed(text) for text in (CLIENT, SERVER, ROUTER, "0.0.0.0", "255.255.255.255", "10.0.0.9")]
     values6 = [packed6(text) for text in (CLIENT6, NEIGHBOUR6, ROUTER_LINK_LOCAL, CLIENT_LINK_LOCAL, "::", "ff02::1:2")]
     values6 += [DUID, IAID, *(port.ipv6.duid for port in ports if port.ipv6)]

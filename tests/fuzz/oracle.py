@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from oracle6 import check6, must_be_silent6
 
 from dhcp.decision import Decision
-from dhcp.v4.lease import Port
+from dhcp.v4.lease import ServedLease
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 COOKIE = b"\x63\x82\x53\x63"
@@ -26,13 +26,13 @@ LEASE_OPTIONS = frozenset((51, 58, 59))
 IN_A_NAK = frozenset((53, 54, 61))
 
 
-def must_be_silent(frame: bytes, port: Port) -> bool:
+def must_be_silent(frame: bytes, port: ServedLease) -> bool:
     """Whether the frame is one that no server of this client may answer, as far as the fixed fields tell."""
     if frame[12:14] == b"\x08\x06":
         if len(frame) < 42 or frame[14:22] != b"\0\1\x08\0\6\4\0\1" or frame[38:42] not in port.arp:
             return True
         routers = frame[38:42] == port.config.router and frame[38:42] not in dict(port.config.neighbours)
-        return routers and frame[28:32] in (bytes(4), *port.config.heard)
+        return routers and frame[28:32] in (bytes(4), *port.config.allowed_sources)
     if frame[12:14] == b"\x86\xdd":
         return must_be_silent6(frame, port)
     if len(frame) < SHORTEST_REQUEST or frame[12:15] != b"\x08\0\x45" or frame[23] != 17 or frame[36:38] != b"\0\x43":
@@ -42,7 +42,7 @@ def must_be_silent(frame: bytes, port: Port) -> bool:
     return bool(fragment) or not header or frame[70:76] != port.config.client_mac or any(frame[66:70])
 
 
-def check(frame: bytes, port: Port, decision: Decision) -> None:
+def check(frame: bytes, port: ServedLease, decision: Decision) -> None:
     """Raises AssertionError for a decision that is none, or whose replies are not what a client may be sent."""
     assert decision.reason
     assert bool(decision.frames) == bool(decision.answer) != bool(decision.cause)
@@ -58,7 +58,7 @@ def check(frame: bytes, port: Port, decision: Decision) -> None:
         check_reply(frame, port, reply)
 
 
-def check_arp(frame: bytes, port: Port, decision: Decision) -> None:
+def check_arp(frame: bytes, port: ServedLease, decision: Decision) -> None:
     (reply,) = decision.frames
     sender_mac, sender, target = frame[22:28], frame[28:32], frame[38:42]
     mac = port.arp[target]
@@ -69,7 +69,7 @@ def check_arp(frame: bytes, port: Port, decision: Decision) -> None:
     assert len(reply) >= 60
 
 
-def check_reply(request: bytes, port: Port, reply: bytes) -> None:
+def check_reply(request: bytes, port: ServedLease, reply: bytes) -> None:
     """One DHCP reply, from Ethernet to its last option."""
     config = port.config
     to, source, addressee = reply[:6], reply[26:30], reply[30:34]

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from dhcp.decision import Decision
-from dhcp.v4.lease import Port
+from dhcp.v4.lease import ServedLease
 
 ADVERTISE, REPLY = 2, 7
 TO_ONE_SERVER = frozenset((3, 5, 8, 9))
@@ -18,7 +18,7 @@ UDP, ICMP6 = 17, 58
 LIFETIMES = struct.Struct("!II")
 
 
-def must_be_silent6(frame: bytes, port: Port) -> bool:
+def must_be_silent6(frame: bytes, port: ServedLease) -> bool:
     """Whether an IPv6 frame is one that may not be answered, as far as its fixed fields tell."""
     ipv6 = port.ipv6
     if ipv6 is None or len(frame) < 62 or frame[14] >> 4 != 6:
@@ -43,7 +43,7 @@ def must_be_silent6(frame: bytes, port: Port) -> bool:
     return len(payload) < 24 or payload[8:24] not in ipv6.neighbours
 
 
-def check6(frame: bytes, port: Port, decision: Decision) -> None:
+def check6(frame: bytes, port: ServedLease, decision: Decision) -> None:
     """The one reply to an IPv6 frame; raises AssertionError."""
     (reply,) = decision.frames
     assert reply[12:18] == b"\x86\xdd\x60\0\0\0"
@@ -58,7 +58,7 @@ def check6(frame: bytes, port: Port, decision: Decision) -> None:
         check_nd(frame, port, reply, payload)
 
 
-def check_dhcp6(frame: bytes, port: Port, reply: bytes, payload: bytes) -> None:
+def check_dhcp6(frame: bytes, port: ServedLease, reply: bytes, payload: bytes) -> None:
     ipv6 = port.ipv6
     assert ipv6 is not None
     assert reply[:12] == ipv6.client_mac + port.mac
@@ -83,7 +83,7 @@ def check_dhcp6(frame: bytes, port: Port, reply: bytes, payload: bytes) -> None:
                 assert valid == 0 or inner[:16] == ipv6.client_address, "another address than the client's"
 
 
-def check_nd(frame: bytes, port: Port, reply: bytes, payload: bytes) -> None:
+def check_nd(frame: bytes, port: ServedLease, reply: bytes, payload: bytes) -> None:
     ipv6 = port.ipv6
     assert ipv6 is not None
     assert reply[20:22] == bytes((ICMP6, 255))

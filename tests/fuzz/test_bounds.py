@@ -17,9 +17,9 @@ from test_replay import ADDRESS, ADDRESS6, ROUTER, corpus
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.v4.lease import Port, serve_port
+from dhcp.v4.lease import ServedLease, prepare_lease
 
-PORT = serve_port(
+PORT = prepare_lease(
     parse_configs(
         {
             "client_mac": CLIENT_MAC,
@@ -76,7 +76,7 @@ def test_memory_is_flat() -> None:
 
 
 def test_a_slow_decision_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(frame: bytes, port: Port) -> Decision:
+    def slow(frame: bytes, port: ServedLease) -> Decision:
         began = time.thread_time()
         while time.thread_time() - began < 1.5 * SLOWEST_SECONDS:
             pass

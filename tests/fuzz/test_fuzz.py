@@ -22,12 +22,12 @@ from oracle import check, must_be_silent
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 
 SECONDS = 60
 FEWEST_EXECUTIONS = 50_000
 NEIGHBOUR6 = "fe80::99"
-PORT = serve_port(
+PORT = prepare_lease(
     parse_configs(
         {
             "client_mac": CLIENT_MAC,
@@ -92,7 +92,7 @@ def test_the_judge_notices_one_wrong_octet_over_ipv6(request_frame: bytes, at: i
 
 def test_the_judge_notices_a_reply_that_is_too_long() -> None:
     config = {"client_mac": CLIENT_MAC, "client_address": f"{CLIENT}/24", "server_address": SERVER}
-    port = serve_port(parse_configs({**config, "options": {"224": "x" * 500}})[0], PORT.mac)
+    port = prepare_lease(parse_configs({**config, "options": {"224": "x" * 500}})[0], PORT.mac)
     told, untold = discover([(57, b"\x05\xdc")], parameters=[224]), discover(parameters=[224])
     decision = handle(told, port)
     check(told, port, decision)

@@ -37,7 +37,7 @@ assert PORT.ipv6
 SERVER_DUID = PORT.ipv6.duid
 ETHERNET = b"\x33\x33\0\x01\0\x02" + mac_octets(CLIENT_MAC) + b"\x86\xdd"
 UDP = 17
-STRANGERS = [mac_octets(mac) for mac in ("52:54:00:0a:00:03", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00")]
+MOST_UNKNOWN_MACS = [mac_octets(mac) for mac in ("52:54:00:0a:00:03", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00")]
 KINDS = (1, 3, 4, 5, 6, 8, 9, 11)
 TO_ONE_SERVER = (3, 5, 8, 9)
 SEEDS = [
@@ -142,7 +142,7 @@ def test_solicitations(target: str, source: str, options: bytes | None, hop_limi
 @given(
     st.sampled_from(SEEDS),
     ADDRESSES,
-    st.one_of(st.just(mac_octets(CLIENT_MAC)), st.sampled_from(STRANGERS), st.binary(min_size=6, max_size=6)),
+    st.one_of(st.just(mac_octets(CLIENT_MAC)), st.sampled_from(MOST_UNKNOWN_MACS), st.binary(min_size=6, max_size=6)),
 )
 def test_arbitrary_senders(frame: bytes, source: str, mac: bytes) -> None:
     """The client is known by its MAC (V6-22); a neighbour is resolved by anybody behind the port."""

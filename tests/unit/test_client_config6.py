@@ -9,7 +9,7 @@ import pytest
 from lab.vmnetworks import bridged, masqueraded
 
 from dhcp.config import ConfigError, parse_configs
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
 from launcher.dhcpconfig.ipv4 import client_config
@@ -213,8 +213,8 @@ def test_refused_by_path(fields: dict[str, object], path: str, reason: str) -> N
 def test_identifiers_of_servers_differ_by_client_alone() -> None:
     """The same before and after a migration, whatever the port's MAC is there."""
 
-    def duid(client_mac: str, port_mac: str) -> bytes:
-        port = serve_port(parse_configs({**BASE, "client_mac": client_mac})[0], parse_mac(port_mac)).ipv6
+    def duid(client_mac: str, interface_mac: str) -> bytes:
+        port = prepare_lease(parse_configs({**BASE, "client_mac": client_mac})[0], parse_mac(interface_mac)).ipv6
         assert port
         return port.duid
 
@@ -223,7 +223,7 @@ def test_identifiers_of_servers_differ_by_client_alone() -> None:
 
 def test_addresses_of_another_family_are_not_answered_for() -> None:
     neighbours = {"169.254.1.1": GATEWAY_MAC, "fe80::1": GATEWAY_MAC}
-    port = serve_port(parse_configs({**BASE, "neighbours": neighbours})[0], parse_mac("02:00:00:00:00:01"))
+    port = prepare_lease(parse_configs({**BASE, "neighbours": neighbours})[0], parse_mac("02:00:00:00:00:01"))
     assert port.ipv6
     assert set(port.arp) == {bytes((169, 254, 1, 1))}
     assert set(port.ipv6.neighbours) == {parse_ipv6("fe80::1"), parse_ipv6("fe80::fc:1")}

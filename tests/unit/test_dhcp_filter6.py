@@ -24,12 +24,12 @@ from lab.requests6 import (
 )
 
 from dhcp.config import parse_configs
-from dhcp.daemon.dry_run import passes
+from dhcp.daemon.dry_run import filter_accepts
 from dhcp.handler import handle
 from dhcp.io.filters import MOST_ADDRESSES, MOST_ADDRESSES6, guest_filter
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 
-PORT = serve_port(
+PORT = prepare_lease(
     parse_configs(
         {
             "client_mac": CLIENT_MAC,
@@ -63,8 +63,8 @@ ANSWERED = [
 @pytest.mark.parametrize("number", range(len(ANSWERED)))
 def test_what_is_answered_passes(program: bytes, number: int) -> None:
     assert handle(ANSWERED[number], PORT).frames
-    assert passes(program, ANSWERED[number])
-    assert not passes(WITHOUT, ANSWERED[number])
+    assert filter_accepts(program, ANSWERED[number])
+    assert not filter_accepts(WITHOUT, ANSWERED[number])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_answered_passes(program: bytes, number: int) -> None:
 )
 @pytest.mark.parametrize("program", [QUIET, FLOODED], ids=["quiet", "flooded"])
 def test_what_is_not_for_the_server_stays_out(program: bytes, frame: bytes) -> None:
-    assert not passes(program, frame)
+    assert not filter_accepts(program, frame)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_what_is_not_for_the_server_stays_out(program: bytes, frame: bytes) -> N
     ids=["foreign", "foreign-rs", "relay", "reply", "empty"],
 )
 def test_what_can_get_no_answer_stays_out_under_a_flood(frame: bytes) -> None:
-    assert passes(QUIET, frame)
-    assert not passes(FLOODED, frame)
+    assert filter_accepts(QUIET, frame)
+    assert not filter_accepts(FLOODED, frame)
     assert not handle(frame, PORT).frames
 
 
 def test_declined_addresses_are_heard_of_under_a_flood() -> None:
-    assert passes(FLOODED, datagram6(message6(DECLINE, [ia_na(CLIENT6)], server=b"x")))
+    assert filter_accepts(FLOODED, datagram6(message6(DECLINE, [ia_na(CLIENT6)], server=b"x")))
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_ADDRESSES6, MOST_ADDRESSES6 + 1, 100])
@@ -114,7 +114,7 @@ def test_any_number_of_neighbours(count: int) -> None:
     """Jumps of a program are one octet, so the longest one is tried as well."""
     targets = [bytes(14) + n.to_bytes(2) for n in range(1, count + 1)]
     program = guest_filter([n.to_bytes(4) for n in range(MOST_ADDRESSES)], mac_octets(CLIENT_MAC), targets)
-    assert passes(program, router_solicitation())
-    assert passes(program, solicit())
+    assert filter_accepts(program, router_solicitation())
+    assert filter_accepts(program, solicit())
     for n in (1, count):
-        assert passes(program, neighbour_solicitation(f"::{n:x}")) is (count > 0)
+        assert filter_accepts(program, neighbour_solicitation(f"::{n:x}")) is (count > 0)

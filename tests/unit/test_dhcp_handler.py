@@ -33,7 +33,7 @@ from lab.requests import (
 from dhcp.config import parse_configs
 from dhcp.decision import Decision
 from dhcp.handler import handle
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 
 CONFIG = {
     "client_mac": CLIENT_MAC,
@@ -47,7 +47,7 @@ CONFIG = {
     "options": {"224": "x" * 300},
     "neighbours": {"169.254.1.1": "ee:ee:ee:ee:ee:ee"},
 }
-PORT = serve_port(parse_configs(CONFIG)[0], mac_octets("02:00:00:00:00:0a"))
+PORT = prepare_lease(parse_configs(CONFIG)[0], mac_octets("02:00:00:00:00:0a"))
 SEEDS = [
     discover(),
     discover([(61, b"\1abcdef"), (57, b"\2\x40"), (81, b"\1\0\0vm"), (80, b"")], flags=0x8000),
@@ -124,7 +124,7 @@ def test_arbitrary_options(options: list[tuple[int, bytes]], tail: bytes) -> Non
 def test_a_maximum_below_576_is_576(maximum: int, first: int, second: int) -> None:
     """RFC 2132 §9.10, whatever there is to be said."""
     config = {**CONFIG, "search": [], "options": {"224": "x" * first, "225": "y" * second}}
-    port = serve_port(parse_configs(config)[0], PORT.mac)
+    port = prepare_lease(parse_configs(config)[0], PORT.mac)
     told, least = (discover([(57, size.to_bytes(2))], parameters=(224, 225)) for size in (maximum, 576))
     assert handle(told, port).frames == handle(least, port).frames
 

@@ -10,7 +10,7 @@ import pytest
 from dhcp.config import Route, parse_configs
 from dhcp.handler import handle
 from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_names, decode_offer, decode_options, differences, discover
-from dhcp.v4.lease import serve_port
+from dhcp.v4.lease import prepare_lease
 from dhcp.wire.options4 import encode_classless_routes, encode_option
 from dhcp.wire.search_list import encode_search_list
 
@@ -39,7 +39,7 @@ BOOT = {"boot_file": "linux.0", "tftp_server": "10.244.1.9"}
 def judged(config: dict[str, object]) -> list[str]:
     """What the probe finds in the answer of the server, served this, to its DISCOVER."""
     (served,) = parse_configs(json.loads(json.dumps(config)))
-    decision = handle(discover(MAC, XID, asked_of(config)), serve_port(served, PORT_MAC))
+    decision = handle(discover(MAC, XID, asked_of(config)), prepare_lease(served, PORT_MAC))
     (frame,) = decision.frames
     return differences(decode_offer(frame, MAC, XID), config, decision.dropped)
 
@@ -90,15 +90,15 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
         ),
         ("dhcp.v4.lease.encode_search_list", lambda names: encode_search_list(names[::-1]), {}, "option 119 (search)"),
         ("dhcp.v4.lease.encode_search_list", _without_final_zeros, {"search": ["example"]}, "option 119"),
-        ("dhcp.v4.layout.END", 254, {}, "option 254"),
+        ("dhcp.wire.options4.END", 254, {}, "option 254"),
         (
-            "dhcp.v4.layout.encode_option",
+            "dhcp.wire.options4.encode_option",
             lambda c, v: encode_option(c, v) + b"\x34\x01\x03",
             {},
             "option 52 is 0x0303",
         ),
-        ("dhcp.v4.layout.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
-        ("dhcp.v4.layout.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
+        ("dhcp.wire.options4.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
+        ("dhcp.wire.options4.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
         (
             "dhcp.wire.option_values._from_text",
             lambda _, text: text.upper().encode(),
@@ -132,7 +132,7 @@ def test_a_defect_of_the_server_is_found(
 )
 def test_a_frame_that_no_client_takes_is_refused(mangle: Callable[[bytes], bytes], finding: str) -> None:
     (served,) = parse_configs(CONFIG)
-    (frame,) = handle(discover(MAC, XID), serve_port(served, PORT_MAC)).frames
+    (frame,) = handle(discover(MAC, XID), prepare_lease(served, PORT_MAC)).frames
     assert decode_offer(frame + b"padding", MAC, XID).message == "offer"
     with pytest.raises(NotAnOffer, match=finding):
         decode_offer(mangle(frame), MAC, XID)

@@ -14,7 +14,7 @@ from dhcp.v6.ra_timers import (
     LONGEST_INTERVAL,
     MULTICAST_DISTANCE,
     SHORTEST_INTERVAL,
-    Advertiser,
+    RATimers,
     interval,
 )
 
@@ -36,7 +36,7 @@ def test_ra_05_intervals(sent: int, chance: float) -> None:
 
 def test_ra_05_the_first_ones() -> None:
     now = 1000.0
-    advertiser = Advertiser(now, lambda: 0.5)
+    advertiser = RATimers(now, lambda: 0.5)
     times = []
     for _ in range(5):
         now = advertiser.due
@@ -48,7 +48,7 @@ def test_ra_05_the_first_ones() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["hasten", "restart", "wait"]), st.floats(0, 20)), max_size=60), CHANCE)
 def test_ra_04_multicast_advertisements_keep_their_distance(events: list[tuple[str, float]], chance: float) -> None:
     now = 0.0
-    advertiser = Advertiser(now, lambda: chance)
+    advertiser = RATimers(now, lambda: chance)
     sent: list[float] = []
     for what, seconds in events:
         end = now + seconds
@@ -68,14 +68,14 @@ def test_ra_04_multicast_advertisements_keep_their_distance(events: list[tuple[s
 
 def test_ra_12_answers_are_limited() -> None:
     """A thousand solicitations a second for ten seconds."""
-    advertiser = Advertiser(0.0, lambda: 0.5)
+    advertiser = RATimers(0.0, lambda: 0.5)
     answered = sum(advertiser.may_answer(n / 1000) for n in range(10_000))
     assert ANSWERS_AT_ONCE <= answered <= ANSWERS_AT_ONCE + 10 / ANSWER_SECONDS
     assert advertiser.may_answer(12.0)
 
 
 def test_a_change_is_told_and_may_be_asked_about() -> None:
-    advertiser = Advertiser(0.0, lambda: 0.5)
+    advertiser = RATimers(0.0, lambda: 0.5)
     advertiser.sent(0.0)
     while advertiser.may_answer(10.0):
         pass

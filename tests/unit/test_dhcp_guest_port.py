@@ -17,8 +17,8 @@ from test_dhcp_handler import CONFIG, PORT, SEEDS, mutated
 
 from dhcp.config import parse_configs
 from dhcp.handler import handle
-from dhcp.io.guest_port import MOST_REQUESTS, ServedPort
-from dhcp.io.log import Journal
+from dhcp.io.guest_port import MOST_REQUESTS, GuestPort
+from dhcp.io.log import Log
 
 
 class Line:
@@ -51,20 +51,20 @@ class Line:
         self.sent.append(bytes(octets))
 
 
-class Log:
-    """A journal and what it wrote."""
+class LogFile:
+    """A log and the lines that it wrote."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = Journal(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "json")
+        self.log = Log(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "json")
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path / "dhcp.log")
+def log(tmp_path: Path) -> LogFile:
+    return LogFile(tmp_path / "dhcp.log")
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def line() -> Line:
 
 
 @pytest.fixture
-def port(line: Line, log: Log) -> ServedPort:
+def port(line: Line, log: LogFile) -> GuestPort:
     config = parse_configs({**CONFIG, "interface": "tap0"})[0]
-    return ServedPort(cast(socket, line), config, log.journal)
+    return GuestPort(cast(socket, line), config, log.log)
 
 
-QUIET = Journal(os.open("/dev/null", os.O_WRONLY))
+QUIET = Log(os.open("/dev/null", os.O_WRONLY))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # not on a busy machine
@@ -86,7 +86,7 @@ QUIET = Journal(os.open("/dev/null", os.O_WRONLY))
 def test_answers_are_those_of_the_protocol(frames: list[bytes], xids: list[bytes]) -> None:
     """Each frame several times, with other transaction ids and with other values where nobody looks."""
     line = Line()
-    port = ServedPort(cast(socket, line), parse_configs({**CONFIG, "interface": "tap0"})[0], QUIET)
+    port = GuestPort(cast(socket, line), parse_configs({**CONFIG, "interface": "tap0"})[0], QUIET)
     for xid in [b"\0\0\0\0", b"\xff\xff\xff\xff", *xids]:
         for octets in frames:
             varied = octets
@@ -95,20 +95,20 @@ def test_answers_are_those_of_the_protocol(frames: list[bytes], xids: list[bytes
             line.sent.clear()
             line.waiting.append(varied)
             port.answer_waiting()
-            assert line.sent == list(handle(varied, port.port).frames)
+            assert line.sent == list(handle(varied, port.lease).frames)
 
 
-def test_a_checksum_that_would_be_zero(port: ServedPort, line: Line) -> None:
+def test_a_checksum_that_would_be_zero(port: GuestPort, line: Line) -> None:
     """RFC 768: it is sent as all ones. Some transaction id makes it so; it is found by arithmetic."""
-    (reply,) = handle(discover(xid=0), port.port).frames
+    (reply,) = handle(discover(xid=0), port.lease).frames
     xid = int.from_bytes(reply[40:42])
     line.waiting = [discover(xid=1), discover(xid=xid)]
     port.answer_waiting()
-    assert line.sent[1] == handle(discover(xid=xid), port.port).frames[0]
+    assert line.sent[1] == handle(discover(xid=xid), port.lease).frames[0]
     assert line.sent[1][40:42] == b"\xff\xff"
 
 
-def test_counters(port: ServedPort, line: Line) -> None:
+def test_counters(port: GuestPort, line: Line) -> None:
     foreign = discover(chaddr="52:54:00:ff:ff:ff")
     line.waiting = [*[discover(xid=n) for n in range(5)], selecting(), selecting("10.0.0.9"), foreign, foreign]
     line.waiting += [arp(1, "169.254.1.1"), arp(1, CLIENT), b"", selecting(server="10.0.0.7")]
@@ -122,7 +122,7 @@ def test_counters(port: ServedPort, line: Line) -> None:
     }
 
 
-def test_transactions_are_logged_in_a_pause_with_decision_and_reason(port: ServedPort, line: Line, log: Log) -> None:
+def test_transactions_are_logged_in_a_pause_with_decision_and_reason(port: GuestPort, line: Line, log: LogFile) -> None:
     too_much = discover(xid=0xABCE, parameters=(1, 3, 119, 224))
     line.waiting = [discover(xid=0xABCD, parameters=(1,)), selecting(server="10.0.0.7"), too_much]
     port.answer_waiting()
@@ -141,21 +141,21 @@ def test_transactions_are_logged_in_a_pause_with_decision_and_reason(port: Serve
     assert first["address"] == f"{CLIENT}/24"
     assert (second["answer"], second["reason"]) == ("none", "selecting: option 54 names 10.0.0.7")
     assert (third["level"], third["xid"], third["dropped_options"]) == ("warning", "0000abce", "224")
-    assert [entry["xid"] for entry in log.journal.transactions] == ["0000abcd", "3903f326", "0000abce"]
+    assert [entry["xid"] for entry in log.log.transactions] == ["0000abcd", "3903f326", "0000abce"]
 
 
-def test_a_burst_is_counted_where_it_is_not_listed(port: ServedPort, line: Line, log: Log) -> None:
+def test_a_burst_is_counted_where_it_is_not_listed(port: GuestPort, line: Line, log: LogFile) -> None:
     for xid in range(1000):
         line.waiting.append(discover(xid=xid))
         port.answer_waiting()
     port.flush()
     assert port.status()["answered"] == {"OFFER": 1000}
     listed = len([entry for entry in log.lines() if entry["event"] == "dhcp"])
-    assert listed + log.journal.suppressed == 1000
+    assert listed + log.log.suppressed == 1000
     assert listed == 64
 
 
-def test_a_foreign_mac_is_warned_about_once(port: ServedPort, line: Line, log: Log) -> None:
+def test_a_foreign_mac_is_warned_about_once(port: GuestPort, line: Line, log: LogFile) -> None:
     line.waiting = [discover(chaddr="52:54:00:ff:ff:ff")] * 3
     line.waiting += [discover(chaddr=f"52:54:00:ff:00:{n:02x}") for n in range(50)]
     while line.waiting:
@@ -168,7 +168,7 @@ def test_a_foreign_mac_is_warned_about_once(port: ServedPort, line: Line, log: L
     assert port.ignored == {"foreign-mac": 53}
 
 
-def test_many_different_requests_are_forgotten_but_counted(port: ServedPort, line: Line) -> None:
+def test_many_different_requests_are_forgotten_but_counted(port: GuestPort, line: Line) -> None:
     for n in range(3 * MOST_REQUESTS):
         line.waiting.append(discover([(12, b"%d" % n)]))
         port.answer_waiting()
@@ -176,7 +176,7 @@ def test_many_different_requests_are_forgotten_but_counted(port: ServedPort, lin
     assert port.status()["answered"] == {"OFFER": 3 * MOST_REQUESTS}
 
 
-def test_configuring_again_takes_effect_with_the_next_frame(port: ServedPort, line: Line) -> None:
+def test_configuring_again_takes_effect_with_the_next_frame(port: GuestPort, line: Line) -> None:
     line.waiting = [renewing(CLIENT)]
     port.answer_waiting()
     line.waiting = [renewing(CLIENT)]
@@ -186,7 +186,7 @@ def test_configuring_again_takes_effect_with_the_next_frame(port: ServedPort, li
     assert port.status()["answered"] == {"ACK": 1, "NAK": 1}
 
 
-def test_a_broken_link_is_no_end(port: ServedPort, line: Line, log: Log) -> None:
+def test_a_broken_link_is_no_end(port: GuestPort, line: Line, log: LogFile) -> None:
     line.waiting = [OSError(errno.ENETDOWN, "Network is down"), discover()]
     port.answer_waiting()
     line.fails = OSError(errno.ENOBUFS, "No buffer space available")
@@ -199,7 +199,7 @@ def test_a_broken_link_is_no_end(port: ServedPort, line: Line, log: Log) -> None
     assert len(line.sent) == 1
 
 
-def test_a_defect_costs_one_answer(port: ServedPort, line: Line, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_costs_one_answer(port: GuestPort, line: Line, log: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no")
 
@@ -214,7 +214,7 @@ def test_a_defect_costs_one_answer(port: ServedPort, line: Line, log: Log, monke
     assert len(line.sent) == 1
 
 
-def test_one_turn_is_bounded(port: ServedPort, line: Line) -> None:
+def test_one_turn_is_bounded(port: GuestPort, line: Line) -> None:
     line.waiting = [discover()] * 200
     port.answer_waiting()
     assert 0 < len(line.sent) < 200

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcp.lean import json as jsontext
-from dhcp.lean.frozen import Record
+from dhcp.lean.frozen import Frozen
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,7 +21,7 @@ JSON = st.recursive(
 )
 
 
-class Point(Record):
+class Point(Frozen):
     """A record for the tests."""
 
     x: int

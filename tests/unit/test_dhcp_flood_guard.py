@@ -22,40 +22,40 @@ from lab.requests import (
 )
 from test_dhcp_handler import PORT, SEEDS, mutated
 
-from dhcp.daemon.dry_run import passes
+from dhcp.daemon.dry_run import filter_accepts
 from dhcp.handler import handle
 from dhcp.io.filters import MOST_ADDRESSES, MOST_ADDRESSES6, guest_filter
-from dhcp.io.flood_guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, GUARDED_SECONDS, Guard
+from dhcp.io.flood_guard import CALM_SECONDS, FLOOD_FRAMES, FLOOD_SECONDS, STRICT_SECONDS, FloodGuard
 
 USUAL = guest_filter(PORT.arp)
 STRICT = guest_filter(PORT.arp, mac_octets(CLIENT_MAC))
 
 
-def flood(guard: Guard, at: float, *, seconds: float = FLOOD_SECONDS / 2, frames: int = FLOOD_FRAMES) -> bool:
+def flood(guard: FloodGuard, at: float, *, seconds: float = FLOOD_SECONDS / 2, frames: int = FLOOD_FRAMES) -> bool:
     """Hopeless frames, evenly; whether the guard was raised for one of them."""
-    return sum(guard.hopeless(at + seconds * n / frames) for n in range(frames)) > 0
+    return sum(guard.count_unanswered(at + seconds * n / frames) for n in range(frames)) > 0
 
 
 def test_few_frames_are_no_flood() -> None:
-    guard = Guard()
+    guard = FloodGuard()
     for second in range(100):
         assert not flood(guard, float(second), seconds=1.0)
-    assert (guard.raised, guard.floods) == (False, 0)
+    assert (guard.is_strict, guard.floods) == (False, 0)
 
 
 def test_many_are_one_until_they_cease() -> None:
-    guard = Guard()
-    guard.hopeless(99.9)
+    guard = FloodGuard()
+    guard.count_unanswered(99.9)
     now = 100.0
     for _ in range(5):
         assert flood(guard, now) or flood(guard, now + FLOOD_SECONDS / 2)
-        assert guard.raised
-        assert not guard.is_over(now + GUARDED_SECONDS / 2)
-        now += GUARDED_SECONDS + 2 * FLOOD_SECONDS
+        assert guard.is_strict
+        assert not guard.is_over(now + STRICT_SECONDS / 2)
+        now += STRICT_SECONDS + 2 * FLOOD_SECONDS
         assert guard.is_over(now)
-        assert not guard.raised
+        assert not guard.is_strict
     assert guard.floods == 1
-    now += CALM_SECONDS + GUARDED_SECONDS
+    now += CALM_SECONDS + STRICT_SECONDS
     flood(guard, now)
     assert flood(guard, now + FLOOD_SECONDS / 2)
     assert guard.floods == 2
@@ -77,8 +77,8 @@ def test_many_are_one_until_they_cease() -> None:
     ],
 )
 def test_the_clients_own_pass_both(octets: bytes) -> None:
-    assert passes(USUAL, octets)
-    assert passes(STRICT, octets)
+    assert filter_accepts(USUAL, octets)
+    assert filter_accepts(STRICT, octets)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_the_clients_own_pass_both(octets: bytes) -> None:
 )
 def test_what_is_hopeless_passes_the_usual_one_only(octets: bytes) -> None:
     """The usual one lets it through to be counted."""
-    assert passes(USUAL, octets)
-    assert not passes(STRICT, octets)
+    assert filter_accepts(USUAL, octets)
+    assert not filter_accepts(STRICT, octets)
     assert handle(octets, PORT).frames == ()
 
 
@@ -122,8 +122,8 @@ def test_what_is_hopeless_passes_the_usual_one_only(octets: bytes) -> None:
     ],
 )
 def test_what_is_nobodys_passes_none(octets: bytes) -> None:
-    assert not passes(USUAL, octets)
-    assert not passes(STRICT, octets)
+    assert not filter_accepts(USUAL, octets)
+    assert not filter_accepts(STRICT, octets)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -131,18 +131,18 @@ def test_what_is_nobodys_passes_none(octets: bytes) -> None:
 def test_no_answer_is_lost_to_a_filter(octets: bytes) -> None:
     """But for one in a flood whose message type is not the first option."""
     answered = handle(octets, PORT).frames != ()
-    assert passes(USUAL, octets) or not answered
+    assert filter_accepts(USUAL, octets) or not answered
     if answered and (octets[12:14] == b"\x08\x06" or octets[282:284] == b"\x35\1"):
         udp_fills_ip = int.from_bytes(octets[38:40]) == int.from_bytes(octets[16:18]) - 20
-        assert passes(STRICT, octets) or not udp_fills_ip
+        assert filter_accepts(STRICT, octets) or not udp_fills_ip
 
 
 @pytest.mark.parametrize("octets", SEEDS)
 def test_more_neighbours_than_a_program_can_name(octets: bytes) -> None:
     """All ARP requests are let through then."""
     many = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES + 1)]
-    assert passes(guest_filter(many), octets)
-    assert passes(guest_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
+    assert filter_accepts(guest_filter(many), octets)
+    assert filter_accepts(guest_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
 
 
 def test_the_longest_program_there_is() -> None:
@@ -150,6 +150,6 @@ def test_the_longest_program_there_is() -> None:
     targets = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES)]
     targets6 = [bytes(15) + bytes((n,)) for n in range(MOST_ADDRESSES6)]
     program = guest_filter(targets, mac_octets(CLIENT_MAC), targets6)
-    assert passes(program, discover())
-    assert passes(program, arp(1, "10.1.0.99"))
-    assert not passes(program, discover(chaddr="52:54:00:0a:00:03"))
+    assert filter_accepts(program, discover())
+    assert filter_accepts(program, arp(1, "10.1.0.99"))
+    assert not filter_accepts(program, discover(chaddr="52:54:00:0a:00:03"))
