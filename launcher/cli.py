@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dhcp.lean.frozen import replace
+from dhcp.lean.json import dumps
 from launcher import logs
 from launcher.exit_codes import FAILED, exit_code_of
 
@@ -179,7 +179,7 @@ def _prestart(options: argparse.Namespace) -> int:
         result = pod.as_json()
         if options.dry_run:
             result |= {"plan": pod.plan, "configs": pod.configs}
-        print(json.dumps(result))
+        print(dumps(result))
         return 0
     if options.dry_run:
         print("\n".join(pod.plan) or "nothing to do")
@@ -205,7 +205,7 @@ def _status(options: argparse.Namespace) -> int:
 
     status = read_status(options.state_dir)
     if options.output == "json":
-        print(json.dumps(dataclasses.asdict(status or Status())))
+        print(dumps(dataclasses.asdict(status or Status())))
     else:
         print("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
     return 0
@@ -219,7 +219,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     checks = examine(options.state_dir)
     if options.output == "json":
-        print(json.dumps({"checks": [dataclasses.asdict(check) for check in checks]}))
+        print(dumps({"checks": [dataclasses.asdict(check) for check in checks]}))
     else:
         print("\n".join(lines(checks)))
     return 0 if is_well(checks) else FAILED
@@ -234,7 +234,7 @@ def _probe(options: argparse.Namespace) -> int:
 
     found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
     if options.output == "json":
-        print(json.dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
+        print(dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
     else:
         print("\n".join(lines(found)))
     return 1 if any(probed.problems for probed in found) else 0

@@ -116,7 +116,7 @@ class _Machine:
         self,
         vmi: VirtualMachineInstance,
         disks: Mapping[str, str],
-        folder: Path,
+        folder: str,
         resolver_path: str,
         uri: str | None,
         log_format: str,
