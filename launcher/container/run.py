@@ -98,6 +98,9 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
 def _launch(
     path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
+    from launcher.machine.libvirt_driver import preload
+
+    preload()
     from launcher.vmi.model import load_vmi
     from netsetup.kernel import netns as namespaces
 
