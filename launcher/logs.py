@@ -1,6 +1,5 @@
 """Logging to standard error, as text or as JSON lines."""
 
-import json
 import logging
 import time
 from typing import Literal
@@ -20,6 +19,8 @@ class _JSONFormatter(logging.Formatter):
     """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`; for a milestone `event` and `data`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        import json
+
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{when}.{int(record.msecs):03d}Z",

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen, as_dict
@@ -100,7 +99,7 @@ def setup_pod_network(
             held.enter_context(NamespaceLock(LOCK))
             folder = state_directory(state_dir)
             on_failure.callback(_remove_if_unused, folder)
-            if spawned is not None and server_log is None and not (folder / DHCP_LOG).exists():
+            if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
                 spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
         prepared = prepare_pod_network_interfaces(
@@ -202,22 +201,23 @@ def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(addresses, key=lambda address: (":" in address) != (":" in primary)))
 
 
-def _open_log(folder: Path) -> int:
+def _open_log(folder: str) -> int:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(folder / DHCP_LOG, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return os.open(f"{folder}/{DHCP_LOG}", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         from netsetup.errors import RecordError
 
         raise RecordError(f"{folder}: {error.strerror}; name another --state-dir") from None
 
 
-def _remove_if_unused(folder: Path) -> None:
+def _remove_if_unused(folder: str) -> None:
     """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays."""
     from netsetup.record import FILE
 
-    if (folder / FILE).exists():
+    if os.path.exists(f"{folder}/{FILE}"):
         return
-    (folder / DHCP_LOG).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{DHCP_LOG}")
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        os.rmdir(folder)

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from dhcp.lean.frozen import Frozen, replace
 from netsetup import record as records
@@ -177,7 +176,7 @@ def _require_nothing_ours(observed: Namespace) -> None:
             raise NotRestored(f"{link.name} is ours, but no record tells what the pod was before; left as it is")
 
 
-def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: Path | None) -> None:
+def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str | None) -> None:
     """Run a plan; when it fails and `folder` says that the set-up is ours to undo, undo it."""
     try:
         run(netlink, plan)

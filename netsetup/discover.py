@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from netsetup.admission import SYSCTLS, pod_interface, require_bridge_port
 from netsetup.kernel.rtnetlink import Netlink
@@ -11,7 +10,7 @@ from netsetup.model.pod_interface import PodInterface
 from netsetup.nft.tables import read_tables
 from netsetup.resolver import read_resolver
 
-PROC_SYS = Path("/proc/sys")
+PROC_SYS = "/proc/sys"
 
 
 def observe(netlink: Netlink) -> Namespace:

@@ -157,7 +157,7 @@ def _await_addresses(netlink: Netlink, index: int) -> None:
 
 def _write_sysctl(key: str, value: str) -> None:
     try:
-        setting = os.open(PROC_SYS / key, os.O_WRONLY | os.O_CLOEXEC)
+        setting = os.open(f"{PROC_SYS}/{key}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(setting, value.encode())
         finally:

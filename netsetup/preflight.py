@@ -101,9 +101,9 @@ def _require_bridges(netlink: Netlink, name: str) -> None:
 
 
 def _require_setting(step: SetSysctl, key: str) -> None:
-    if os.access(PROC_SYS / key, os.W_OK, effective_ids=True):
+    if os.access(f"{PROC_SYS}/{key}", os.W_OK, effective_ids=True):
         return
-    if (PROC_SYS / key).exists():
+    if os.path.exists(f"{PROC_SYS}/{key}"):
         raise NotPermitted(str(step), "CAP_NET_ADMIN and a writable /proc/sys")
     raise KernelRefused(str(step), errno.ENOENT, "no such setting")
 
@@ -167,7 +167,7 @@ def _makes_tap() -> bool:
 DEVICES: Final[dict[str, Callable[[], bool]]] = {
     "bridge devices (bridge)": _makes_bridge,
     "tap devices (tun, /dev/net/tun)": _makes_tap,
-    "the sysctl route_localnet (Linux 3.6)": (PROC_SYS / "net/ipv4/conf/lo/route_localnet").exists,
+    "the sysctl route_localnet (Linux 3.6)": lambda: os.path.exists(f"{PROC_SYS}/net/ipv4/conf/lo/route_localnet"),
 }
 
 

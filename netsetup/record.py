@@ -5,15 +5,15 @@ it. It is kept twice: in a file, and as a copy in the kernel (in our nftables ta
 """
 
 import binascii
-import json
+import contextlib
 import logging
 import os
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, as_dict
+from dhcp.lean.json import dumps, loads
 from netsetup.errors import RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
@@ -24,7 +24,7 @@ log = logging.getLogger("netsetup")
 
 VERSION: Final = 3
 FILE: Final = "network.json"
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 class Record(Frozen):
@@ -50,22 +50,23 @@ class NewerRecord(RecordError):
 
 
 def boot_id() -> str:
-    return BOOT_ID.read_text().strip()
+    with open(BOOT_ID, encoding="ascii") as file:
+        return file.read().strip()
 
 
-def save(folder: Path, record: Record) -> None:
+def save(folder: str, record: Record) -> None:
     """Write the record so that it is there whole or not at all, whenever the process is killed (write, rename).
 
     It need not outlive a power failure, which the namespace does not outlive either: so nobody waits for the disk.
     Raises RecordError when the folder cannot be written.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = folder / f"{FILE}.new"
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        new = f"{folder}/{FILE}.new"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(_encode(record))
-        new.rename(folder / FILE)
+        os.rename(new, f"{folder}/{FILE}")
     except OSError as error:
         raise RecordError(f"{folder}: cannot save the record: {error.strerror}; name another --state-dir") from None
 
@@ -81,15 +82,16 @@ def read_record(state_dir: str | os.PathLike[str] | None = None) -> Record | Non
         return find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: read_tables().copy)
 
 
-def find_record(folder: Path, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
+def find_record(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
     """The record of this namespace, from its file or else from the kernel's copy; None when there is neither.
 
     A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read, which is
     logged. One of an earlier version is migrated. Raises NewerRecord for one of a later version.
     """
-    file = folder / FILE
+    path = f"{folder}/{FILE}"
     try:
-        record = _decode(file.read_bytes(), str(file), namespace_cookie)
+        with open(path, "rb") as file:
+            record = _decode(file.read(), path, namespace_cookie)
         if record:
             return record
     except FileNotFoundError:
@@ -97,7 +99,7 @@ def find_record(folder: Path, namespace_cookie: int, read_copy: Callable[[], str
     except NewerRecord:
         raise
     except (OSError, RecordError) as error:
-        log.warning("%s cannot be used: %s", file, error)
+        log.warning("%s cannot be used: %s", path, error)
     copy = read_copy()
     if not copy:
         return None
@@ -111,21 +113,23 @@ def find_record(folder: Path, namespace_cookie: int, read_copy: Callable[[], str
         return None
 
 
-def is_saved(folder: Path, record: Record) -> bool:
+def is_saved(folder: str, record: Record) -> bool:
     """Whether the file says just this, in the present form."""
     try:
-        return (folder / FILE).read_bytes() == _encode(record)
+        with open(f"{folder}/{FILE}", "rb") as file:
+            return file.read() == _encode(record)
     except OSError:
         return False
 
 
-def forget(folder: Path) -> None:
+def forget(folder: str) -> None:
     """Remove the record; no error if it is gone."""
-    (folder / FILE).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{FILE}")
 
 
 def _encode(record: Record) -> bytes:
-    return json.dumps(record, default=as_dict).encode()
+    return dumps(record, default=as_dict).encode()
 
 
 def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
@@ -133,7 +137,7 @@ def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
     import msgspec
 
     try:
-        content = json.loads(data)
+        content = loads(data)
         if (content["boot_id"], content["namespace_cookie"]) != (boot_id(), namespace_cookie):
             return None
         version = int(content["version"])

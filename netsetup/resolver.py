@@ -1,7 +1,6 @@
 """resolv.conf(5) → DNS settings. A line that cannot be used is reported and skipped; nothing is ever invented."""
 
 import ipaddress
-from pathlib import Path
 
 from netsetup.model.pod_interface import Resolver
 
@@ -9,10 +8,11 @@ LABEL_MAX = 63
 NAME_MAX = 253
 
 
-def read_resolver(path: str | Path = "/etc/resolv.conf") -> Resolver:
+def read_resolver(path: str = "/etc/resolv.conf") -> Resolver:
     """Read a resolver configuration; a file that is not there is an empty one, with the reason in `problems`."""
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
     except OSError as error:
         return Resolver(problems=(f"{path}: {error.strerror}",))
     return parse_resolver(text)

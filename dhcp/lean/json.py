@@ -30,7 +30,6 @@ else:
             raise TypeError(f"{value!r} has no JSON")
 
         _scan = make_scanner(_Strict)
-        _encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ": ", ", ", False, False, False)
 
         def loads(text):
             """The value of one JSON text; raises ValueError."""
@@ -52,9 +51,10 @@ else:
                 raise ValueError(f"more than one JSON value (character {end})")
             return value
 
-        def dumps(value):
-            """One line of JSON; raises TypeError or ValueError for what has none."""
-            return "".join(_encode(value, 0))
+        def dumps(value, *, default=_refuse):
+            """One line of JSON; `default` gives something else for what has none, or raises TypeError or ValueError."""
+            encode = make_encoder(None, default, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+            return "".join(encode(value, 0))
 
 
 __all__ = ["dumps", "loads"]

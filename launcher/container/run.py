@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import time
@@ -97,6 +98,9 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
 def _launch(
     path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
+    from launcher.machine.libvirt_driver import preload
+
+    preload()
     from launcher.vmi.load import load_vmi
     from netsetup.kernel import netns as namespaces
 
@@ -115,7 +119,7 @@ class _Machine:
         self,
         vmi: VirtualMachineInstance,
         disks: Mapping[str, str],
-        folder: Path,
+        folder: str,
         resolver_path: str,
         uri: str | None,
         log_format: str,
@@ -141,6 +145,8 @@ class _Machine:
                     manager.pre_start_hook()
                     termination.release()
                     self._start()
+                    gc.freeze()  # what was made until now stays
+                    gc.enable()
                     ending = manager.wait()
                 except _Terminated:
                     ending = self._stop()

@@ -6,11 +6,12 @@ import sys
 from typing import Any
 
 
-def make_lazy(package_name: str) -> None:
+def make_lazy(package_name: str, **names: object) -> None:
     """Let submodules of a package load without its ``__init__``.
 
     The first use of a name of the package itself (``pyroute2.IPRoute``) runs it, so other users in this process notice
-    nothing. A package that is loaded already stays as it is. Raises ModuleNotFoundError.
+    nothing. Only these `names` are there before. A package that is loaded already stays as it is. Raises
+    ModuleNotFoundError.
     """
     if package_name in sys.modules:
         return
@@ -26,8 +27,10 @@ def make_lazy(package_name: str) -> None:
         if importlib.util.find_spec(f"{package_name}.{name}"):
             return importlib.import_module(f"{package_name}.{name}")
         del package.__dict__["__getattr__"]
+        kept = dict(package.__dict__)  # what is there already may be in use, or was set by somebody
         loader.exec_module(package)
+        package.__dict__.update(kept)
         return getattr(package, name)
 
-    package.__dict__["__getattr__"] = load_name
+    package.__dict__.update(names, __getattr__=load_name)
     sys.modules[package_name] = package

@@ -1,11 +1,10 @@
 """Network namespaces by name or path (ip-netns(8)): entering one, and which one this is."""
 
 import os
-from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
-NAMED = Path("/run/netns")
-STATE_ROOT = Path("/run/virt-launcher")
+NAMED = "/run/netns"
+STATE_ROOT = "/run/virt-launcher"
 SELF = "/proc/thread-self/ns/net"
 
 
@@ -16,7 +15,7 @@ def enter(namespace: str) -> None:
     """
     from netsetup.errors import InvalidRequest, NotPermitted
 
-    path = Path(namespace) if "/" in namespace else NAMED / namespace
+    path = namespace if "/" in namespace else f"{NAMED}/{namespace}"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -37,13 +36,13 @@ def enter(namespace: str) -> None:
 def resolver_path(namespace: str | None) -> str:
     """The resolver configuration that holds in a namespace: below /etc/netns, where it has its own (ip-netns(8))."""
     if namespace and "/" not in namespace:
-        own = Path("/etc/netns") / namespace / "resolv.conf"
-        if own.exists():
-            return str(own)
+        own = f"/etc/netns/{namespace}/resolv.conf"
+        if os.path.exists(own):
+            return own
     return "/etc/resolv.conf"
 
 
-def state_directory(state_dir: str | os.PathLike[str] | None = None) -> Path:
+def state_directory(state_dir: str | os.PathLike[str] | None = None) -> str:
     """The folder for what belongs to the caller's network namespace: `state_dir` itself, where it is given."""
     # A namespace's inode is unique among those alive.
-    return Path(state_dir) if state_dir else STATE_ROOT / f"net-{os.stat(SELF).st_ino}"
+    return os.fspath(state_dir) if state_dir else f"{STATE_ROOT}/net-{os.stat(SELF).st_ino}"

@@ -1,5 +1,6 @@
 """rtnetlink's messages, as pyroute2 decodes and encodes them, from and to our dataclasses."""
 
+import socket
 import struct
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,6 +21,8 @@ from netsetup.model.kernel import (
 )
 
 make_lazy("pyroute2")  # of which the message classes alone are wanted: 23 ms instead of 100
+# These names are all that the message classes want of it; it imports multiprocessing and platform, 7 ms.
+make_lazy("pyroute2.config", AF_BRIDGE=socket.AF_BRIDGE, data_plugins_pkgs=[], data_plugins_path=[])
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg

@@ -14,11 +14,12 @@ from netsetup.nft.ruleset import BRIDGE, FAMILIES, TABLE, digest_of
 EDITED: Final = " edited"
 """What the digest of a table ends with whose rules were changed since it was loaded."""
 
-_COUNTER = re.compile(r"counter (\S+) \{\s*packets (\d+)")
-_COPY_ELEMENT = re.compile(r'0x([0-9a-f]{8}) comment "([^"]*)"')
-_HANDLE = re.compile(r"# handle (\d+)$", re.MULTILINE)
-_RULE = re.compile(r"^\t\t(.*) # handle \d+$", re.MULTILINE)
-_OUT_OF_FORCE = re.compile(r"^\t\t.*policy (?!accept)|^\tflags .*dormant", re.MULTILINE)
+# Compiled when they are needed, which is not on a fresh pod.
+_COUNTER = r"counter (\S+) \{\s*packets (\d+)"
+_COPY_ELEMENT = r'0x([0-9a-f]{8}) comment "([^"]*)"'
+_HANDLE = r"(?m)# handle (\d+)$"
+_RULE = r"(?m)^\t\t(.*) # handle \d+$"
+_OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant"
 
 
 class Tables(Frozen):
@@ -33,14 +34,14 @@ class Tables(Frozen):
 def read_tables() -> Tables:
     """Our tables as they are. Raises NotPermitted and RulesetRefused."""
     listings = {family: library.run(f"list table {family} {TABLE}", handles=True) for family in _present()}
-    rules = sum(len(_RULE.findall(listing)) for listing in listings.values())
+    rules = sum(len(re.findall(_RULE, listing)) for listing in listings.values())
 
     def digest(listing: str) -> str:
         loaded = digest_of(listing)
         intact = _is_as_loaded(listing) and loaded.endswith(f"-{rules}")
         return loaded if intact else loaded + EDITED
 
-    elements = _COPY_ELEMENT.findall(listings.get(BRIDGE, ""))
+    elements = re.findall(_COPY_ELEMENT, listings.get(BRIDGE, ""))
     copy = "".join(chunk for _, chunk in sorted((int(number, 16), chunk) for number, chunk in elements))
     return Tables(tuple((family, digest(listing)) for family, listing in listings.items()), copy)
 
@@ -51,7 +52,7 @@ def read_counters(families: Iterable[str]) -> dict[tuple[str, str], int]:
     present = _present()
     for family in families:
         if family in present:
-            for name, packets in _COUNTER.findall(library.run(f"list counters table {family} {TABLE}")):
+            for name, packets in re.findall(_COUNTER, library.run(f"list counters table {family} {TABLE}")):
                 found[family, name] = int(packets)
     return found
 
@@ -87,6 +88,6 @@ def _is_as_loaded(listing: str) -> bool:
     table that was loaded at one go, and left alone since, the highest number is how many things there are. A listing
     shows the numbers of all but the anonymous sets. That the last rule is gone only the number of rules tells.
     """
-    handles = [int(number) for number in _HANDLE.findall(listing)][1:]  # the first is the table's own
-    anonymous_sets = sum(rule.count("{ ") for rule in _RULE.findall(listing))
-    return len(handles) + anonymous_sets == max(handles, default=0) and not _OUT_OF_FORCE.search(listing)
+    handles = [int(number) for number in re.findall(_HANDLE, listing)][1:]  # the first is the table's own
+    anonymous_sets = sum(rule.count("{ ") for rule in re.findall(_RULE, listing))
+    return len(handles) + anonymous_sets == max(handles, default=0) and not re.search(_OUT_OF_FORCE, listing)

@@ -383,6 +383,9 @@ def test_host_name_of_a_dotted_object(tmp_path: Path) -> None:
         ("a: \x00", "not allowed"),
         ("? {a: b}\n: c", "unhashable"),
         ("[" * 5000, "deep"),
+        ("[" * 100_000, "deep"),
+        ("{a: " * 50_000, "deep"),
+        ("- " * 50_000, "deep"),
     ],
 )
 def test_not_yaml(tmp_path: Path, text: str, reason: str) -> None:
