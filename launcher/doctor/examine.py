@@ -96,7 +96,7 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
 def _nothing_set_up(observed: Namespace) -> Check:
     ours = next((link.name for link in observed.links if link.kind == "bridge" and link.alias.startswith(ALIAS)), "")
     if ours:
-        finding = f"{ours} is ours, but no record tells what the pod was before"
+        finding = f"{ours} is ours, but no record says what the pod was before"
         return Check(Hop.RECORD.value, False, finding, "name the --state-dir of `prestart`, or recreate the pod")
     return Check(Hop.RECORD.value, False, "nothing is set up in this network namespace", "run `virt-launcher prestart`")
 

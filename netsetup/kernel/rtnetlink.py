@@ -1,7 +1,7 @@
 """rtnetlink, thin: pyroute2's message classes over one socket of our own, and errno turned into typed errors.
 
-pyroute2 knows every message and attribute. Its own socket stack brings asyncio along and takes 100 ms to import, most
-of what the hook would take then. A request here costs 0.05 ms. See rtnetlink(7).
+pyroute2 has every message and attribute. Its own socket stack imports asyncio and takes 100 ms to import, more than
+all else that the hook does. A request here costs 0.05 ms. See rtnetlink(7).
 """
 
 import errno
@@ -101,7 +101,7 @@ class Netlink:
     def routes(self) -> tuple[Route, ...]:
         """Every route of every table and both families; cached clones are not routes.
 
-        Asked for all families at once: a kernel without IPv6 that is asked for its routes tells those of IPv4 again.
+        Dumped for all families at once: a kernel without IPv6 answers a dump of its IPv6 routes with those of IPv4.
         """
         return tuple(
             route_of(m)
@@ -138,7 +138,7 @@ class Netlink:
     # --- links --------------------------------------------------------------------------------------------------------
 
     def create_bridge(self, name: str, mac: str, mtu: int) -> None:
-        """A bridge that forwards at once and speaks to nobody: no STP, no forward delay, no multicast snooping."""
+        """A bridge that forwards at once and sends nothing of its own: no STP, no forward delay, no multicast snooping."""
         settings: Attributes = [
             ("IFLA_BR_FORWARD_DELAY", 0),
             ("IFLA_BR_STP_STATE", 0),
@@ -242,7 +242,7 @@ class Netlink:
         self._request(f"{name}: delete neighbour {neighbour.address}", message, RTM_DELNEIGH)
 
     def add_forwarding_entry(self, index: int, name: str, mac: str) -> None:
-        """Pin a MAC to a bridge port: static, and sticky so that no frame seen elsewhere moves it."""
+        """Add a static, sticky forwarding entry: no frame from that MAC on another port moves it."""
         message = ndmsg()
         message["family"], message["ifindex"], message["state"] = AF_BRIDGE, index, NUD_NOARP
         message["flags"] = NTF_MASTER | NTF_STICKY
@@ -317,7 +317,7 @@ def _raise_for(what: str, data: bytes) -> None:
 
 
 def _extended_ack(data: bytes) -> str:
-    """The kernel's own words about an error (NETLINK_EXT_ACK), empty when it gave none."""
+    """The kernel's message about an error (NETLINK_EXT_ACK), empty when there is none."""
     _, _, flags = struct.unpack_from("IHH", data)
     if not flags & NLM_F_ACK_TLVS:
         return ""

@@ -86,7 +86,7 @@ def _is_as_loaded(listing: str) -> bool:
 
     The kernel numbers a table's chains, rules, sets and objects as they are made, and uses no number twice. So in a
     table that was loaded at one go, and left alone since, the highest number is how many things there are. A listing
-    shows the numbers of all but the anonymous sets. That the last rule is gone only the number of rules tells.
+    shows the numbers of all but the anonymous sets. A deleted last rule shows in the number of rules alone.
     """
     handles = [int(number) for number in re.findall(_HANDLE, listing)][1:]  # the first is the table's own
     anonymous_sets = sum(rule.count("{ ") for rule in re.findall(_RULE, listing))
