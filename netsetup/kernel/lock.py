@@ -13,7 +13,7 @@ from netsetup.errors import HookBusy
 
 
 class NamespaceLock:
-    """A context manager that locks the network namespace of the calling thread; locks of other names are independent."""
+    """Locks the network namespace of the calling thread, by a name; a context manager."""
 
     def __init__(self, name: str = "hook", wait_seconds: float = 10.0) -> None:
         self._name = f"\0virt-launcher/{name}"

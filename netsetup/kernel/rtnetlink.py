@@ -138,7 +138,7 @@ class Netlink:
     # --- links --------------------------------------------------------------------------------------------------------
 
     def create_bridge(self, name: str, mac: str, mtu: int) -> None:
-        """A bridge that forwards at once and sends nothing of its own: no STP, no forward delay, no multicast snooping."""
+        """A bridge that forwards at once and sends no frame of its own: no STP, forward delay or multicast snooping."""
         settings: Attributes = [
             ("IFLA_BR_FORWARD_DELAY", 0),
             ("IFLA_BR_STP_STATE", 0),

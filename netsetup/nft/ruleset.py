@@ -1,9 +1,10 @@
 """The text of our nftables tables, put together from what each network adds to them. Pure.
 
 One table for each family in use (nft(8)): bridge, inet where addresses are translated, netdev where frames are
-forwarded without a bridge. Every table's comment carries a digest of all texts and the number of all rules: from these
-`netsetup.nft.tables` sees whether the tables in the kernel are those of this set-up, and as they were loaded. A set of comments in the
-bridge family's table carries a copy of the record, so that the pod can be put back when every file is lost.
+forwarded without a bridge. Every table's comment carries a digest of all texts and the number of all rules, from which
+`netsetup.nft.tables` sees whether the tables in the kernel are those of this set-up, and as they were loaded. A set of
+comments in the bridge family's table carries a copy of the record, so that the pod can be put back when every file is
+lost.
 """
 
 import binascii
