@@ -88,6 +88,17 @@ class SetUp:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAllMulticast:
+    """Whether a device takes in the frames of every multicast group, not only of those that the pod has joined."""
+
+    link: str
+    on: bool
+
+    def __str__(self) -> str:
+        return f"link set {self.link} allmulticast {'on' if self.on else 'off'}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetAddrGenMode:
     link: str
     mode: int
@@ -255,6 +266,7 @@ Step = (
     | SetMtu
     | SetMaster
     | SetUp
+    | SetAllMulticast
     | SetAddrGenMode
     | SetLearning
     | PinMac
