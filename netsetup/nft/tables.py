@@ -12,13 +12,14 @@ from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, FAMILIES, TABLE, digest_of
 
 EDITED: Final = " edited"
-"""What the digest of a table ends with whose rules were changed since it was loaded."""
+"""What the digest of a table ends with whose rules were changed since it was loaded, or name a device that has gone."""
 
 _COUNTER = re.compile(r"counter (\S+) \{\s*packets (\d+)")
 _COPY_ELEMENT = re.compile(r'0x([0-9a-f]{8}) comment "([^"]*)"')
 _HANDLE = re.compile(r"# handle (\d+)$", re.MULTILINE)
 _RULE = re.compile(r"^\t\t(.*) # handle \d+$", re.MULTILINE)
-_OUT_OF_FORCE = re.compile(r"^\t\t.*policy (?!accept)|^\tflags .*dormant", re.MULTILINE)
+# The last is a device that is there no more, or was made anew: the rule has the number of the old one.
+_OUT_OF_FORCE = re.compile(r"^\t\t.*policy (?!accept)|^\tflags .*dormant|^\t\tfwd to \d", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
