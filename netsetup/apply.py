@@ -172,7 +172,7 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
 def _require_nothing_ours(observed: Namespace) -> None:
     """Raises NotRestored when a set-up of ours is there and no record says what was before."""
     for link in observed.links:
-        if link.kind == "bridge" and link.alias.startswith(ALIAS):
+        if link.alias.startswith(ALIAS):
             raise NotRestored(f"{link.name} is ours, but no record says what the pod was before; left as it is")
 
 

@@ -20,7 +20,7 @@ BEYOND6 = "2001:db8:ffff::1"
 
 
 class Side(Enum):
-    """The two ends of a pod's bridge."""
+    """The two ends of the path through the pod."""
 
     NODE = "pod interface"
     GUEST = "guest port"

@@ -32,6 +32,7 @@ from netsetup.kernel.rtnl_messages import (
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
+    IFF_ALLMULTI,
     IFF_UP,
     NUD_PERMANENT,
     RTN_LOCAL,
@@ -178,9 +179,10 @@ class Netlink:
         self._link_request(f"{name}: set master {master}", index, [("IFLA_MASTER", master)])
 
     def set_up(self, index: int, name: str, up: bool) -> None:
-        message = ifinfmsg()
-        message["index"], message["flags"], message["change"] = index, IFF_UP if up else 0, IFF_UP
-        self._request(f"{name}: set {'up' if up else 'down'}", message, RTM_NEWLINK)
+        self._set_flag(f"{name}: set {'up' if up else 'down'}", index, IFF_UP, up)
+
+    def set_all_multicast(self, index: int, name: str, on: bool) -> None:
+        self._set_flag(f"{name}: set allmulticast {'on' if on else 'off'}", index, IFF_ALLMULTI, on)
 
     def set_addr_gen_mode(self, index: int, name: str, mode: int) -> None:
         family = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})]}
@@ -256,6 +258,11 @@ class Netlink:
         message["index"] = index
         message["attrs"] = attributes
         self._request(what, message, RTM_NEWLINK, flags)
+
+    def _set_flag(self, what: str, index: int, flag: int, on: bool) -> None:
+        message = ifinfmsg()
+        message["index"], message["flags"], message["change"] = index, flag if on else 0, flag
+        self._request(what, message, RTM_NEWLINK)
 
     def _request(self, what: str, message: Any, kind: int, flags: int = 0) -> None:
         self._send(message, kind, flags | NLM_F_REQUEST | NLM_F_ACK)

@@ -24,6 +24,11 @@ COPY_CHUNK: Final = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""
 
 FRAMES, PACKETS, CONNECTIONS = "frames of the guest", "packets", "connections"
+FRAMES_IN, FRAMES_OWN = "frames for the guest", "frames of the pod itself"
+
+OUR_MARK: Final = 0x766C6677
+"""The mark of frames that are let out where nothing of the pod's own is: the VM's, and those of our packet sockets,
+which ask in its name (`dhcp.io.sockets.OUR_MARK`)."""
 
 
 class Counter(Frozen):
@@ -35,7 +40,7 @@ class Counter(Frozen):
     label: str
     """Its name in `status`."""
     counts: str
-    """FRAMES or PACKETS that were dropped, or CONNECTIONS that were forwarded."""
+    """FRAMES, FRAMES_IN, FRAMES_OWN or PACKETS that were dropped, or CONNECTIONS that were forwarded."""
     cause: str = ""
     """Why something is dropped, in words."""
 

@@ -12,14 +12,15 @@ from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, FAMILIES, TABLE, digest_of
 
 EDITED: Final = " edited"
-"""What the digest of a table ends with whose rules were changed since it was loaded."""
+"""What the digest of a table ends with whose rules were changed since it was loaded, or name a device that has gone."""
 
 # Compiled when they are needed, which is not on a fresh pod.
 _COUNTER = r"counter (\S+) \{\s*packets (\d+)"
 _COPY_ELEMENT = r'0x([0-9a-f]{8}) comment "([^"]*)"'
 _HANDLE = r"(?m)# handle (\d+)$"
 _RULE = r"(?m)^\t\t(.*) # handle \d+$"
-_OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant"
+# The last is a device that is there no more, or was made anew: the rule has the number of the old one.
+_OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant|^\t\tfwd to \d"
 
 
 class Tables(Frozen):

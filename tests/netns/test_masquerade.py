@@ -520,7 +520,7 @@ def test_another_network_or_binding_needs_a_teardown(make_world: Any) -> None:
 
 
 def test_a_pod_without_an_address_cannot_be_masqueraded(make_pod: MakePod) -> None:
-    with pytest.raises(AssertionError, match=r"eth0: has no address to masquerade behind; use the bridge binding"):
+    with pytest.raises(AssertionError, match=r"no address to masquerade behind; use the bridge or fwd binding"):
         Masqueraded(make_pod("layer2"))
 
 
