@@ -1,4 +1,4 @@
-"""The program under test, called by its command line inside a pod as a container would."""
+"""Runs the program under test by its command line inside a pod, as a container does."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lab.pod import Pod
 
 
 class Agent:
-    """`virt-launcher` in one pod, with a state directory of its own; a context manager that forgets the latter.
+    """`virt-launcher` in one pod, with a state directory of its own; a context manager that removes the directory.
 
-    It does not tear down what it set up: the pod's namespaces go, and all that is in them.
+    It does not tear down what it set up: the pod's namespaces are removed anyway.
 
     Args:
         pod: where it runs.
@@ -46,9 +46,9 @@ class Agent:
     def run(
         self, verb: str, *arguments: str | Path, prefix: Sequence[str] = (), check: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """One verb, whatever comes of it. `prefix` is a program that runs it, e.g. to take capabilities away.
+        """Run a verb and return its result. `prefix` is a program that starts it, e.g. to drop capabilities.
 
-        Returns when the program has ended *and* nobody holds its output open any more.
+        Returns when the program has exited *and* no process holds its output open any more.
         """
         return self.namespace.run([*prefix, *self.command(verb), *arguments], check=check)
 
@@ -62,9 +62,9 @@ class Agent:
         return str(Path(sys.executable).with_name("virt-launcher"))
 
     def prestart(self, *arguments: str | Path) -> dict[str, Any]:
-        """`prestart --output json`, which must succeed; what it printed.
+        """Run `prestart --output json`, which must succeed, and return what it printed.
 
-        Where the pod's interface is not called eth0 a manifest says so, unless there is one among the arguments.
+        If the pod's interface is not named eth0, a manifest names it, unless the arguments have one already.
         """
         if self.pod.interface != "eth0" and "--vmi" not in arguments:
             arguments = (*arguments, "--vmi", self._manifest())
@@ -90,9 +90,9 @@ class Agent:
         return path
 
     def serve(self, **changes: object) -> None:
-        """Let the running server serve what `prestart` told it with these fields changed, e.g. `lease_seconds=20`.
+        """Reconfigure the server: `prestart`'s configuration with these fields changed, e.g. `lease_seconds=20`.
 
-        None takes a field away. The next `prestart` takes the changes back.
+        None removes a field. The next `prestart` reverts the changes.
         """
         configs = self.prestart("--dry-run")["configs"]
         with self.namespace.entered():
@@ -103,7 +103,7 @@ class Agent:
             server.release()
 
     def teardown(self) -> None:
-        """`teardown`, which must succeed."""
+        """Run `teardown`, which must succeed."""
         self.run("teardown", check=True)
 
     def status(self) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class Agent:
         return printed
 
     def log(self) -> str:
-        """What the DHCP server wrote. It does so when it has nothing else to do."""
+        """The DHCP server's log, which it writes when it is idle."""
         return (self.state_directory / "dhcp.log").read_text()
 
     def wait_for_log(self, text: str, timeout: float = 3) -> str:
-        """The first line of the server's log with this text, waiting for it if need be.
+        """Wait for a line with this text in the server's log, and return the first.
 
         Raises:
             AssertionError: it did not come; the message is the log.

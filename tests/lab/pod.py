@@ -1,4 +1,4 @@
-"""A pod of a given shape: node, neighbour, pod and guest as namespaces joined by veth pairs.
+"""Builds a pod of a given shape: node, neighbour, pod and guest as namespaces joined by veth pairs.
 
     outside, uplink ─ node ─ vethpod ═ eth0 ─ pod ─ tap0 ═ eth0 ─ guest
                         └─── vethnbr ═ eth0 ─ neighbour
@@ -42,8 +42,8 @@ class Pod:
 
     Args:
         shape: a `Shape` or the name of one.
-        guest_port: whether `tap0` and the guest exist already; without it the guest namespace is empty and
-            the program under test has to make the port.
+        guest_port: whether `tap0` and the guest's NIC exist already; without them the guest namespace is empty and
+            the program under test has to create the guest port.
         guest_mac: the MAC of the guest's NIC; None for the pod NIC's.
         duplicate_address_detection: IPv6 DAD as the kernel does it by default. It makes every new address
             tentative for a second or two, so tests that do not look at it go without.
@@ -93,7 +93,7 @@ class Pod:
         self.close()
 
     def close(self) -> None:
-        """End what runs in the namespaces and remove them. May be called twice."""
+        """Kill the processes in the namespaces and remove them. May be called twice."""
         self._stack.close()
 
     @property
@@ -102,9 +102,9 @@ class Pod:
         return self.shape.interface
 
     def plug_guest(self, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
-        """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a fresh tap is."""
+        """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a new tap is."""
         self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")
-        # a device keeps the queueing discipline that its first activation gives it: no undo brings that back
+        # a device keeps the queueing discipline of its first activation: no teardown can restore that
         self.pod.ip(f"link set {port} up", f"link set {port} down")
 
     def _build_node(self) -> None:
@@ -127,7 +127,7 @@ class Pod:
 
 
 MakePod = Callable[..., Pod]
-"""What the fixture `make_pod` is: `Pod`'s arguments in, a pod that the test need not close out."""
+"""The type of the fixture `make_pod`: takes the arguments of `Pod`; the fixture closes the pod."""
 
 
 def _configure(namespace: Namespace, side: Side) -> None:

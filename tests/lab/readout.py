@@ -1,4 +1,4 @@
-"""What the program reads of a pod and tells its VM, as text that a person can compare with the CNI's manual."""
+"""What the program reads of a pod and serves to its VM, as text for comparison with the CNI's manual."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADDRESS_FLAGS = {
 
 
 def readout(pod: PodInterface, network: Mapping[str, object], config: Mapping[str, object] | None) -> str:
-    """Discovery of one interface, the network made of it, and the DHCP server's configuration if there is one."""
+    """One discovered interface, the network planned from it, and the DHCP server's configuration if there is one."""
     lines = ["What discovery reads", *map("  {}".format, _discovered(pod)), "", "What the VM gets"]
     lines += [f"  {key:<16}{network[key]}" for key in ("guest_port", "bridge", "mac", "mtu")]
     lines += ["", "What it is told by DHCP", *(map("  {}".format, _told(config)) if config else ["  nothing"])]
@@ -35,7 +35,7 @@ def _discovered(pod: PodInterface) -> Iterator[str]:
     state = "up" if link.up else "down"
     yield f"{link.name}: {link.kind} {link.mac} mtu {link.mtu} {state}{'' if link.carrier else ', no carrier'}"
     yield from (f"address {_address(address)}" for address in pod.addresses)
-    # the kernel makes those of table local of the addresses; they are read to be put back, and tell nothing new
+    # the kernel derives routes of table local from the addresses; they are read to be restored, and not shown
     yield from (f"route {_route(route)}" for route in pod.routes if route.table != TABLE_LOCAL)
     yield from (f"neighbour {neighbour.address} lladdr {neighbour.mac} permanent" for neighbour in pod.neighbours)
     yield from (f"sysctl {key.replace('/', '.')}={value}" for key, value in pod.sysctls if key.endswith("disable_ipv6"))
@@ -56,7 +56,7 @@ def _address(address: Address) -> str:
 
 
 def _route(route: Route) -> str:
-    """`ip route`'s words, and by its name in `netsetup.model.kernel.Route` whatever else is not as usual."""
+    """The route as `ip route` prints it, and further unusual fields by their names in `netsetup.model.kernel.Route`."""
     words = [route.text]
     words += [f"scope {_SCOPES[route.scope]}"] if route.scope and route.family == AF_INET else []
     words += [f"proto {_PROTOCOLS.get(route.proto, route.proto)}"] if route.proto != 3 else []

@@ -1,4 +1,4 @@
-"""Pods made by real CNI plugins, as a container runtime makes and removes them around the program."""
+"""Pods that real CNI plugins add and delete, as a container runtime does before and after the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = ((4, "arp_ignore"), (4, "forwarding"), (6, "disable_ipv6"), (6, "acce
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Plugins, and what a guest behind them must end with."""
+    """A chain of plugins, and the network that a guest behind them must get."""
 
     plugins: tuple[Plugin, ...]
     guest: GuestNetwork
@@ -93,7 +93,7 @@ def test_set_up_lease_traffic_teardown_and_del(name: str, client: type[Client]) 
 
 @pytest.mark.parametrize("name", ["bridge", "ptp"])
 def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
-    """The runtime calls DEL while everything is set up; teardown then takes away what is left, and that is all ours."""
+    """The runtime calls DEL while everything is set up; teardown then removes what is left, which is all ours."""
     with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent:
         agent.prestart()
         pod.delete()
@@ -113,7 +113,7 @@ def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
 
 
 def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
-    """As after a failed ADD further down a chain: the old record is of an interface that is no more."""
+    """As after a failed ADD of a later plugin in the chain: the record is of an interface that is gone."""
     with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent:
         agent.prestart()
         pod.delete()
@@ -131,10 +131,10 @@ def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
 def test_a_pod_that_is_made_anew_behind_our_back(
     name: str, client: type[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DEL and ADD without a word to us: the hook, run again, takes in the new interface, and the guest is told.
+    """DEL and ADD while the pod is set up: the hook, run again, sets up the new interface, and the guest gets a NAK.
 
-    Its old address is not let through any more, so nobody but the server hears its ARP for the server. "Within two
-    seconds" is counted from the NAK, and leaves out how long a client sulks by itself.
+    Isolation drops frames with its old address, so only the server receives its ARP for the server. "Within two
+    seconds" is counted from the NAK, without the time that the client itself waits after a NAK.
     """
     monkeypatch.setattr(Dhcpcd, "probing", False)
     with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent, client(pod.guest) as running:
@@ -162,7 +162,7 @@ def test_a_pod_that_is_made_anew_behind_our_back(
 
 
 def test_a_masqueraded_pod_that_is_made_anew(tmp_path: Path) -> None:
-    """The VM's own network stays what it is, so the VM need not be told; it leaves by the new address."""
+    """The VM's own network is unchanged, so the VM's lease is, too; its packets leave with the new address."""
     with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent, Udhcpc(pod.guest) as running:
         manifest = write_manifest(tmp_path, interface={"macAddress": pod.mac})
         agent.prestart("--vmi", manifest)
@@ -204,7 +204,7 @@ def test_macvlan_is_refused_with_what_to_use_instead() -> None:
 
 
 def of_nic(pod: CniPod) -> list[object]:
-    """All that the pod interface has: itself, addresses, routes and settings."""
+    """The part of the snapshot about the pod interface: link, addresses, routes and settings."""
     pod.pod.settle()
     commands = ("-d addr show dev eth0", "-4 route show table all dev eth0", "-6 route show table all dev eth0")
     settings = [f"ipv{family}/conf/eth0/{name}" for family, name in SETTINGS]
@@ -212,7 +212,7 @@ def of_nic(pod: CniPod) -> list[object]:
 
 
 def is_connected(pod: CniPod) -> bool:
-    """Whether a port of the node leads to the guest's, as portmap says."""
+    """Whether a port of the node is forwarded to the guest's, as portmap is configured."""
     with pod.guest.entered():
         server = socket.create_server((ADDRESS, PORT["containerPort"]))
     with server, pod.node.entered(), socket.create_connection((GATEWAY, PORT["hostPort"]), timeout=3) as client:

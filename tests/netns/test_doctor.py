@@ -1,4 +1,4 @@
-"""`virt-launcher doctor`: a healthy pod has no finding, and each fault is named where it is, and nowhere else."""
+"""`virt-launcher doctor`: a healthy pod has no finding, and each fault is reported at its hop and at no other."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str) -> None:
 
 
 def give_ipv6(pod: Pod, agent: Agent) -> str:
-    """The guest gets the IPv6 address that the VM is served, if it is served one, by hand."""
+    """Set the VM's IPv6 address in the guest by hand, if it is served one."""
     address: str = agent.status()["networks"][0]["address6"]
     if address:
         pod.guest.ip(f"addr add {address} dev eth0 nodad")
@@ -61,7 +61,7 @@ def give_ipv6(pod: Pod, agent: Agent) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is done to a pod whose guest has its lease, and what is then said."""
+    """A fault injected into a pod whose guest has its lease, and the expected findings."""
 
     inject: Callable[[Pod], object]
     wrong: Mapping[str, str]
@@ -87,7 +87,7 @@ def filter_bridged(pod: Pod) -> None:
 
 
 def make_tap_anew(pod: Pod) -> None:
-    """As a VM does that makes its own device: of the same name, and not the one that the server listens on."""
+    """Replace the tap by a new one of the same name, as a VM does that makes its own; the server has the old one."""
     pod.pod.ip("link del tap0")
     pod.plug_guest(pod.mac)
     pod.pod.ip("link set tap0 mtu 1450 master k6t-eth0 up")
@@ -97,7 +97,7 @@ def make_tap_anew(pod: Pod) -> None:
 
 
 def start_dnsmasq(pod: Pod) -> None:
-    """A DHCP server on the node, one that pings for three seconds before it offers an address."""
+    """Start a DHCP server on the node, which pings for three seconds before it offers an address."""
     ready = pod.node.configuration / "dnsmasq.log"
     ready.parent.mkdir(parents=True, exist_ok=True)
     pod.node.popen(
@@ -267,7 +267,7 @@ def test_a_dead_server_and_one_that_hangs(pod: Pod, agent: Agent, number: signal
 
 
 def wait_for_signal(pid: int) -> None:
-    """Until the process sleeps no longer: it is stopped, a zombie or gone."""
+    """Wait until the process is stopped, a zombie or gone."""
     deadline = time.monotonic() + 3
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         while "State:\tS" in Path("/proc", str(pid), "status").read_text():
@@ -313,7 +313,7 @@ def test_a_guest_that_lost_its_address(pod: Pod, agent: Agent) -> None:
 
 
 def test_a_node_that_cannot_find_a_silent_guest_is_not_blamed(make_pod: MakePod) -> None:
-    """Where nobody asks for the gateway by ARP, nothing has told the node the VM's MAC."""
+    """Where no ARP for the gateway is sent, the node has not learnt the VM's MAC."""
     pod = make_pod("aws")
     with Agent(pod) as agent:
         agent.prestart()
@@ -327,7 +327,7 @@ def test_a_pod_that_is_not_set_up(pod: Pod, agent: Agent) -> None:
 
 @pytest.mark.parametrize("binding", ["bridge", "masquerade"])
 def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, tmp_path: Path, binding: str) -> None:
-    """What is recorded and what is left is still told, and teardown takes it away."""
+    """Record and remaining devices are still reported, and teardown removes them."""
     pod = make_pod("calico")
     with Agent(pod) as agent:
         agent.prestart(*(["--vmi", write_manifest(tmp_path)] if binding == "masquerade" else []))
@@ -361,7 +361,7 @@ def test_the_text_has_a_line_for_each_hop(pod: Pod, agent: Agent) -> None:
 
 
 def test_what_the_node_sends_back_is_nobody_elses(pod: Pod, agent: Agent) -> None:
-    """A node's bridge whose port reflects (hairpin) returns our own questions to the pod, and to the guest."""
+    """A node's bridge port in hairpin mode returns our own requests to the pod, and to the guest."""
     agent.prestart()
     pod.node.ip("link set vethpod type bridge_slave hairpin on")
     with Udhcpc(pod.guest) as client:
@@ -371,7 +371,7 @@ def test_what_the_node_sends_back_is_nobody_elses(pod: Pod, agent: Agent) -> Non
 
 @pytest.mark.parametrize("seconds", [0.3, 3])
 def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Agent, seconds: float) -> None:
-    """Whether the questions come while dhcpcd looks for another holder of its address, or when it defends it."""
+    """Requests arrive while dhcpcd probes for another host with its address, and while it defends the address."""
     agent.prestart()
     with Dhcpcd(pod.guest) as client:
         client.start()
@@ -384,7 +384,7 @@ def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Ag
 
 
 def test_a_guest_that_may_send_as_others(pod: Pod, agent: Agent) -> None:
-    """A nested machine's MAC beside the guest's own is no fault."""
+    """A nested VM's MAC beside the guest's own is no fault."""
     agent.prestart("--no-isolation")
     with Udhcpc(pod.guest) as client:
         client.acquire()
@@ -398,7 +398,7 @@ def test_a_guest_that_may_send_as_others(pod: Pod, agent: Agent) -> None:
 
 
 def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path) -> None:
-    """Each has its hops, and what both share is said once."""
+    """Each has its own hops, and hops that both share are reported once."""
     pod = make_pod("flannel")
     pod.node.ip("link add br1 type bridge", "addr add 10.50.0.1/24 dev br1", "link set br1 up")
     pod.pod.ip(
@@ -441,7 +441,7 @@ spec:
 
 
 def masqueraded(pod: Pod, agent: Agent) -> None:
-    """A VM's network of its own behind the pod's address, its guest with an address set by hand, and no server."""
+    """A pod in the masquerade binding, its guest with an address set by hand and without a server."""
     mac = "02:5a:00:00:00:05"
     with pod.pod.entered():
         request = NetworkRequest(binding="masquerade", mac=mac)
@@ -451,7 +451,7 @@ def masqueraded(pod: Pod, agent: Agent) -> None:
 
 @pytest.mark.parametrize("shape", ["flannel", "calico", "aws"])
 def test_masquerade(make_pod: MakePod, shape: str) -> None:
-    """The node is asked by the pod, with the pod's own MAC, and knows nothing of the VM."""
+    """The pod sends the requests to the node, with its own MAC; nothing identifies the VM."""
     pod = make_pod(shape)
     with Agent(pod) as agent, Sniffer(pod.node, "vethpod") as node:
         masqueraded(pod, agent)
@@ -505,8 +505,9 @@ def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None
 
 
 def test_nobody_is_disturbed(pod: Pod, agent: Agent) -> None:
-    """The node sees no MAC but the VM's. The guest is asked by nobody who claims another host's address, and no probe
-    for its own address comes to it with another MAC, which would make a client decline its lease (RFC 5227 §2.1.1)."""
+    """The node receives frames with the VM's MAC only. The guest receives no request that claims another host's
+    address, and no probe for its own address from another MAC, for which a client would decline its lease (RFC 5227
+    §2.1.1)."""
     agent.prestart()
     with Udhcpc(pod.guest) as client:
         client.acquire()

@@ -1,4 +1,4 @@
-"""A pod that an earlier version set up: its record is read, the pod is taken over, or put back exactly."""
+"""A pod that an earlier version set up: its record is read, and the pod is taken over or restored exactly."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SHAPE = Shape(
 
 
 class Earlier:
-    """A pod as the program that wrote a record has left it."""
+    """A pod as the version that wrote the record left it."""
 
     def __init__(self, pod: Pod, agent: Agent, name: str) -> None:
         self.pod, self.agent = pod, agent
@@ -94,7 +94,7 @@ class Earlier:
         return done.stdout.strip()
 
     def _set_up(self, name: str) -> None:
-        """Devices and settings are those that every version makes; the tables and the record are that version's."""
+        """Set up devices and settings, which are the same in every version, and that version's tables and record."""
         os.kill(self.agent.prestart("--vmi", self.manifest)["dhcp"]["pid"], signal.SIGKILL)
         for family in ("bridge", "inet") if self.binding == "masquerade" else ("bridge",):
             self.pod.pod.run(["nft", "delete", "table", family, "virt-launcher"])
@@ -139,7 +139,7 @@ def test_it_is_taken_over(earlier: Earlier) -> None:
 
 
 def test_where_a_mac_comes_from_is_guessed_right(make_pod: MakePod) -> None:
-    """The first forms did not say; a manifest's MAC was not taken for the pod's."""
+    """The first forms did not record it; the manifest's MAC must not count as the pod's."""
     pod = make_pod(SHAPE, guest_port=False, duplicate_address_detection=True)
     with Agent(pod) as agent:
         earlier = Earlier(pod, agent, "1-502a40c-bridge-mac")

@@ -1,4 +1,4 @@
-"""Pods on kernels and in namespaces without IPv6: that is no error, and IPv4 is what it always is."""
+"""Pods on kernels and in namespaces without IPv6: no error, and IPv4 works as usual."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOOTED_WITHOUT = ["sh", "-c", 'mount -t tmpfs none /proc/sys/net/ipv6 && exec "$
 @pytest.mark.parametrize("prefix", [[], BOOTED_WITHOUT], ids=["disable_ipv6", "ipv6.disable"])
 @pytest.mark.parametrize("binding", ["bridge", "masquerade"])
 def test_without_ipv6(make_pod: MakePod, tmp_path: Path, binding: str, prefix: Sequence[str]) -> None:
-    """The namespace has it switched off; with `ipv6.disable` there are no settings of IPv6 either."""
+    """IPv6 is disabled in the namespace; with `ipv6.disable=1` its settings do not exist either."""
     pod = make_pod("ipv6-disabled")
     before = take_snapshot(pod.pod)
     manifest = ["--vmi", write_manifest(tmp_path)] if binding == "masquerade" else []
@@ -47,7 +47,7 @@ def test_without_ipv6(make_pod: MakePod, tmp_path: Path, binding: str, prefix: S
 
 
 def test_routes_on_a_kernel_without_ipv6(make_pod: MakePod, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It answers a question for the routes of IPv6 with those of IPv4: none may be seen twice."""
+    """Such a kernel answers a dump of IPv6 routes with the IPv4 routes: none may be counted twice."""
     monkeypatch.setattr(netsetup.kernel.rtnetlink, "AF_INET6", AF_DECNET)
     with make_pod("ipv6-disabled").pod.entered(), Netlink() as netlink:
         routes = netlink.routes()

@@ -1,4 +1,4 @@
-"""A guest that lies about who it is: what it sends with other addresses than its own reaches nobody, and is counted."""
+"""Isolation: frames that the guest sends with other addresses than its own are dropped and counted."""
 
 from __future__ import annotations
 
@@ -186,13 +186,13 @@ MARK = bytes(ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=4242, dport=4242) 
 
 
 class Wire:
-    """Guest, node and agent: send from the one, look at the other."""
+    """Sends frames from the guest or the node and records them at the other."""
 
     def __init__(self, pod: Pod, agent: Agent, guest: RawClient, sniffer: Sniffer) -> None:
         self.pod, self._agent, self._guest, self._sniffer = pod, agent, guest, sniffer
 
     def crosses(self, packet: Packet) -> bool:
-        """Whether the node receives the frame; a mark that is sent after it tells when it would have come."""
+        """Whether the node receives the frame; a marker frame sent after it ends the wait."""
         data = bytes(packet)
         self._sniffer.frames.clear()
         self._guest.send(data)

@@ -1,4 +1,4 @@
-"""What the kernel or the container lacks is named, all of it at once, before anything in the pod is touched."""
+"""Missing features of kernel and container are reported, all at once, before anything in the pod is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANOTHER = "mount --bind /dev/null /dev/net/tun"
 
 @pytest.fixture
 def pod(make_pod: MakePod) -> Iterator[Pod]:
-    """A pod without a guest port that is as it was, and saw nothing, when the test has ended."""
+    """A pod without a guest port; after the test it must be unchanged and without link events."""
     pod = make_pod("ovn-kubernetes", guest_port=False)
     before = take_snapshot(pod.pod)
     with LinkMonitor(pod.pod) as monitor:
@@ -38,7 +38,7 @@ def pod(make_pod: MakePod) -> Iterator[Pod]:
 
 
 def refusal(pod: Pod, directory: Path, binding: str, prefix: Sequence[str]) -> str:
-    """The one line with which a set-up ends."""
+    """The one error line of a failed set-up."""
     arguments = ["--vmi", write_manifest(directory)] if binding == "masquerade" else []
     with Agent(pod) as agent:
         done = agent.run("prestart", *arguments, prefix=prefix)
@@ -67,7 +67,7 @@ def refusal(pod: Pod, directory: Path, binding: str, prefix: Sequence[str]) -> s
     ],
 )
 def test_nftables(pod: Pod, tmp_path: Path, binding: str, unknown: str, missing: list[str], more: list[str]) -> None:
-    """MQ01, NP04: the first change of a set-up is one transaction with all the rules, and no other is tried."""
+    """MQ01, NP04: the first change of a set-up is one transaction with all the rules; no other is attempted."""
     nft = Nft(tmp_path, unknown)
     line = refusal(pod, tmp_path, binding, [*more, *nft.prefix])
     assert f"this kernel lacks {', '.join(missing)}" in line
@@ -92,7 +92,7 @@ def test_all_that_is_missing_is_named_at_once(pod: Pod, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("action", [set_up, masquerade])
 def test_bridge_devices(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Action) -> None:
-    """The request's own refusal is the kernel's for a kind of device that it does not know."""
+    """The kernel's answer to the request is the one for an unknown kind of device."""
 
     def create_bridge(netlink: Netlink, name: str, mac: str, mtu: int) -> None:
         kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "no-such-kind")]})]

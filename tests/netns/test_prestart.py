@@ -1,4 +1,4 @@
-"""`virt-launcher prestart`: what it leaves in the pod, what it prints, and that it can be run again."""
+"""`virt-launcher prestart`: the state that it sets up, its output, and that it can be run again."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod
 
 
 def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod) -> None:
-    """The kernel answers ARP for any address it holds, on whichever interface it is asked."""
+    """By default the kernel answers ARP for any of its addresses on every interface."""
     pod = make_pod("ovn-udn")
     own = pod.pod.link("eth0")["address"]
     with RawClient(pod.node, "veth-eth0") as node:
@@ -291,7 +291,7 @@ def test_the_vms_interface_need_not_be_eth0(make_pod: MakePod) -> None:
 
 
 def test_the_bridge_itself_hears_nothing(pod: Pod, agent: Agent) -> None:
-    """What is broadcast, or sent to the bridge's own MAC, never gets to the pod's stack, from either side."""
+    """Broadcasts, and frames to the bridge's own MAC, never reach the pod's stack, from either side."""
     agent.prestart()
     bridge = pod.pod.link(BRIDGE)["address"]
     pod.guest.ip("link set eth0 up")
@@ -363,7 +363,7 @@ def wait_until_gone(pod: Pod, pid: int) -> None:
 def test_the_primary_family_is_named_first(
     make_pod: MakePod, monkeypatch: pytest.MonkeyPatch, primary: str, first: int
 ) -> None:
-    """Kubernetes tells it by MY_POD_IP, in a dual-stack cluster whose first family is either."""
+    """It is the family of MY_POD_IP (Kubernetes' downward API), in dual-stack clusters of either order."""
     monkeypatch.setenv("MY_POD_IP", primary)
     with Agent(make_pod("ovn-kubernetes")) as agent:
         addresses = agent.prestart()["networks"][0]["addresses"]

@@ -1,4 +1,4 @@
-"""A pod whose DHCP server is of another release, or does not answer: the hook replaces it, with what is recorded."""
+"""A DHCP server of another release, or one that does not answer, is replaced by the hook, configured by the record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(server.pid)
 
 
 def start_other_release(pod: Pod, folder: Path, configs: list[dict[str, object]]) -> int:
-    """The pid of a server of another protocol version, configured."""
+    """Start and configure a server with another version of the control protocol; returns its pid."""
     shutil.copytree(Path(dhcp.__file__).parent, folder / "dhcp", ignore=shutil.ignore_patterns("__pycache__"))
     protocol = folder / "dhcp/daemon/control_protocol.py"
     text = protocol.read_text()

@@ -1,4 +1,4 @@
-"""One request: whoever reads a manifest, and in whatever order it names its networks, the pod is set up the same."""
+"""One request: command line and library set a manifest's pod up alike, in whatever order it lists its networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`virt-launcher teardown`: the pod is exactly what it was, whatever CNI made it."""
+"""`virt-launcher teardown`: the pod is restored exactly, for every CNI's shape."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_shape_is_put_back_exactly(make_pod: MakePod, name: str) -> None:
 
 
 def test_addresses_and_routes_are_equal_as_printed(make_pod: MakePod) -> None:
-    """The promise word for word: `ip -d -j addr` and `ip -j route show table all` but for counters and lifetimes."""
+    """Literally: `ip -d -j addr` and `ip -j route show table all` are equal, except counters and lifetimes."""
     pod = make_pod("ovn-kubernetes")
     before = printed(pod.pod)
     with Agent(pod) as agent:
@@ -70,7 +70,7 @@ def global6(pod: Pod) -> dict[str, object]:
 
 
 def test_a_temporary_address_is_made_anew_by_the_kernel(pod: Pod, agent: Agent) -> None:
-    """RFC 8981: nobody else can make one. The VM gets the lasting one, and all else is put back exactly."""
+    """RFC 8981: only the kernel can make one. The VM gets the lasting address, and all else is restored exactly."""
     pod.pod.write_sysctl("ipv6/conf/eth0/use_tempaddr", 2)
     pod.pod.ip("addr add fd00:23::9/64 dev eth0 mngtmpaddr nodad")
     before, kinds = lasting(pod), kinds_of_addresses(pod)
@@ -87,7 +87,7 @@ def kinds_of_addresses(pod: Pod) -> list[str]:
 
 
 def lasting(pod: Pod) -> dict[str, tuple[str, ...]]:
-    """All that is seen of the pod but for what a temporary address brings with it, and the addresses themselves."""
+    """The pod's snapshot with placeholders for the temporary address and its multicast group, lines sorted."""
     (temporary,) = [a["local"] for a in pod.pod.ip_json("-6 addr show dev eth0")[0]["addr_info"] if a.get("temporary")]
     group = "33:33:ff:" + IPv6Address(temporary).packed[-3:].hex(":")
     sections = take_snapshot(pod.pod).sections

@@ -1,4 +1,4 @@
-"""What the node sees while a VM is set up, configured by DHCP and taken down: nothing but the VM."""
+"""Frames that the node receives while a VM is set up, configured by DHCP and torn down: only the VM's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scapy.layers.l2 import ARP
 
 pytestmark = pytest.mark.root
 
-# a bridge of the node between: what it sends itself must not be taken for the pod's
+# the node's bridge is on the path: its own frames must not be counted as the pod's
 SHAPES = ["flannel", "calico", "aws", "ptp", "ovn-kubernetes"]
 
 
@@ -45,7 +45,7 @@ def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str) ->
 
 @pytest.mark.parametrize("shape", ["flannel", "calico", "ipv6-addresses"])
 def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None:
-    """With DAD on: moving addresses must not announce them, neither there nor back."""
+    """With duplicate-address detection: moving addresses must not announce them, at set-up or teardown."""
     pod = make_pod(shape, duplicate_address_detection=True)
     gateway_routes = [r for r in pod.pod.ip_json("-6 route show default") if "gateway" in r]
     with Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
@@ -56,7 +56,7 @@ def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None
     sent = [frame for frame in sniffer.frames if not frame.outgoing]
     assert {frame.source for frame in sent} <= {pod.mac}, listing(sent, pod)
     own = {a["local"] for link in pod.guest.ip_json("-6 addr show") for a in link["addr_info"]} | {"::"}
-    # Before the address moves, the pod asks for its gateway's MAC, as it may at any time.
+    # Before the address moves, the pod resolves its gateway's MAC, as it may at any time.
     packets = [frame.packet() for frame in sent if IPv6 in frame.packet() and ICMPv6ND_NS not in frame.packet()]
     assert {packet[IPv6].src for packet in packets} <= own
     asked = [frame.packet() for frame in sent if ICMPv6ND_NS in frame.packet()]
@@ -80,7 +80,7 @@ def test_dhcp_of_the_network_does_not_reach_the_guest(pod: Pod, agent: Agent) ->
 
 
 def test_a_frame_with_the_vms_mac_from_the_node_does_not_deafen_the_guest(pod: Pod, agent: Agent) -> None:
-    """A node whose bridge port reflects (hairpin) must not teach the pod's bridge that the VM is out there."""
+    """From a node's bridge port in hairpin mode the pod's bridge must not learn the VM's MAC at the pod interface."""
     agent.prestart()
     pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
     assert pings(pod.node, "10.244.1.3")
@@ -91,7 +91,7 @@ def test_a_frame_with_the_vms_mac_from_the_node_does_not_deafen_the_guest(pod: P
 
 
 def test_nobody_in_the_pod_answers_arp_for_the_guests_neighbours(make_pod: MakePod) -> None:
-    """But for the permanent neighbours of the pod: those answer with the MAC the CNI gave them."""
+    """Except for the pod's permanent neighbours, which are answered with the MAC that the CNI gave them."""
     pod = make_pod("aws")
     network = pod.shape.guest
     assert network
@@ -114,5 +114,5 @@ def test_arp_of_the_guest_passes_unchanged(pod: Pod, agent: Agent) -> None:
 
 
 def listing(frames: list[Frame], pod: Pod) -> str:
-    """The frames of others, for a failure's message."""
+    """Frames of other hosts, as text for a failure's message."""
     return "\n".join(f"{frame.source} {frame}" for frame in frames if frame.source != pod.mac)
