@@ -18,6 +18,9 @@ from lab.cni import CniPod
 from lab.namespace import Namespace
 from lab.pod import Pod
 
+DIRECT = ("bridge", "fwd")
+"""The bindings whose VM has the pod's own addresses."""
+
 
 class Agent:
     """`virt-launcher` in one pod, with a state directory of its own; a context manager that removes the directory.
@@ -27,10 +30,12 @@ class Agent:
     Args:
         pod: where it runs.
         namespace: one of the pod's other namespaces instead, e.g. the neighbour as a second VM's pod.
+        binding: what `prestart` is told, unless a test gives it a manifest of its own.
     """
 
-    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None) -> None:
+    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None, *, binding: str = "bridge") -> None:
         self.pod = pod
+        self.binding = binding
         self.namespace = namespace or pod.pod
         self._directory = tempfile.TemporaryDirectory(prefix="vltest-state-")
         self.state_directory = Path(self._directory.name, "state")
@@ -53,8 +58,15 @@ class Agent:
         return self.namespace.run([*prefix, *self.command(verb), *arguments], check=check)
 
     def command(self, verb: str) -> list[str]:
-        """The beginning of a command line: program, verb and this agent's state directory."""
-        return [self.program(), verb, "--state-dir", str(self.state_directory)]
+        """The beginning of a command line: program, verb and this agent's state directory.
+
+        Where the interface is not called eth0, or the binding is not the usual one, `prestart` has a manifest that
+        says so; another `--vmi` after it takes its place.
+        """
+        manifest = []
+        if verb == "prestart" and (self.pod.interface != "eth0" or self.binding != "bridge"):
+            manifest = ["--vmi", str(self._manifest())]
+        return [self.program(), verb, "--state-dir", str(self.state_directory), *manifest]
 
     @staticmethod
     def program() -> str:
@@ -62,19 +74,14 @@ class Agent:
         return str(Path(sys.executable).with_name("virt-launcher"))
 
     def prestart(self, *arguments: str | Path) -> dict[str, Any]:
-        """Run `prestart --output json`, which must succeed, and return what it printed.
-
-        If the pod's interface is not named eth0, a manifest names it, unless the arguments have one already.
-        """
-        if self.pod.interface != "eth0" and "--vmi" not in arguments:
-            arguments = (*arguments, "--vmi", self._manifest())
+        """`prestart --output json`, which must succeed; what it printed."""
         completed = self.run("prestart", "--output", "json", *arguments, check=True)
         printed: dict[str, Any] = json.loads(completed.stdout)
         return printed
 
     def _manifest(self) -> Path:
         path = Path(self._directory.name, "vmi.json")
-        devices = {"interfaces": [{"name": "default", "bridge": {}}]}
+        devices = {"interfaces": [{"name": "default", **binding_field(self.binding)}]}
         manifest = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachineInstance",
@@ -130,3 +137,8 @@ class Agent:
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {text!r} in the server's log:\n{log}")
             time.sleep(0.01)
+
+
+def binding_field(name: str) -> dict[str, Any]:
+    """How a manifest's interface names its binding: KubeVirt has fields for some, and plugs in all others by name."""
+    return {name: {}} if name in ("bridge", "masquerade") else {"binding": {"name": name}}

@@ -26,10 +26,12 @@ BY_FAMILY = {"guest", *BEYOND_THE_NIC}
 """Hops of which each IP family of the VM has a line of its own."""
 
 
-def hops_of(*, ipv4: bool = True, ipv6: bool) -> list[str]:
+def hops_of(*, ipv4: bool = True, ipv6: bool, binding: str = "bridge") -> list[str]:
     """The hops of a pod without a finding, in their order; the server has another line for IPv6."""
     lines: list[str] = []
     for hop in HOPS:
+        if hop == "bridge port" and binding == "fwd":
+            continue
         lines += [hop] * (ipv4 + ipv6 if hop in BY_FAMILY else 1 + (ipv6 and hop == "DHCP server"))
     return lines
 

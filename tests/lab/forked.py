@@ -55,8 +55,13 @@ def _forget_force_forwarding() -> None:
     netsetup.discover.SYSCTLS = tuple(key for key in netsetup.discover.SYSCTLS if key != FORCE_FORWARDING)
 
 
+def fwd(state_dir: Path) -> None:
+    prepare_pod_network_interfaces([NetworkRequest(binding="fwd")], state_dir=state_dir)
+
+
 WAYS: dict[str, tuple[Action, Action]] = {
     "bridge": (set_up, put_back),
+    "fwd": (fwd, put_back),
     "masquerade": (masquerade, put_back),
     "masquerade before 6.17": (masquerade_before_6_17, put_back_before_6_17),
 }

@@ -11,6 +11,7 @@ pod's NIC has.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -106,6 +107,15 @@ class Pod:
         self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")
         # a device keeps the queueing discipline of its first activation: no teardown can restore that
         self.pod.ip(f"link set {port} up", f"link set {port} down")
+
+    def await_carrier(self) -> None:
+        """Wait until the kernel has found out whether the bridges of the pod have a carrier, which takes up to a second
+        for one without a port."""
+        deadline = time.monotonic() + 3
+        while any(b["operstate"] == "UNKNOWN" for b in self.pod.ip_json("link show type bridge") if "UP" in b["flags"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.pod.name}: a bridge is neither with nor without a carrier")
+            time.sleep(0.02)
 
     def _build_node(self) -> None:
         self.node.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.clients import Dhcpcd
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
@@ -26,9 +26,9 @@ SECOND_MAC = "0a:58:0a:f4:02:09"
 FREE, TAKEN = 0, 1
 
 
-@pytest.fixture
-def pod(make_pod: MakePod) -> Iterator[Pod]:
-    """A dual-stack pod with `net1`, set up; guest and neighbour do duplicate-address detection for IPv6."""
+@pytest.fixture(params=DIRECT)
+def pod(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[Pod]:
+    """A dual-stack pod with `net1` that has been set up; guest and neighbour detect IPv6 duplicates."""
     pod = make_pod("ovn-kubernetes")
     for namespace in (pod.guest, pod.neighbour):
         namespace.write_sysctl("ipv6/conf/eth0/accept_dad", 1)
@@ -39,7 +39,7 @@ def pod(make_pod: MakePod) -> Iterator[Pod]:
         f"addr add {SECOND6}/64 dev net1 nodad",
     )
     pod.node.ip("link set veth-net1 master switch0", "link set veth-net1 up")
-    with Agent(pod) as agent:
+    with Agent(pod, binding=request.param) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         yield pod
