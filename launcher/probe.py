@@ -92,13 +92,13 @@ def _probe4(server: ServerConnection, name: str, config: dict[str, Any]) -> Prob
     from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_offer, differences, discover, request
 
     guest_port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
-    asked = asked_of(config)
+    parameters = asked_of(config)
     offer = None
     problems: list[str] = []
     left_out: list[int] = []
     try:
         for message, expected in (("DISCOVER", "offer"), ("REQUEST", "ack")):
-            frame = request(mac, xid, offer, asked) if offer else discover(mac, xid, asked)
+            frame = request(mac, xid, offer, parameters) if offer else discover(mac, xid, parameters)
             outcome = server.try_frame(guest_port, frame)
             if outcome["problem"] and outcome["problem"] not in problems:
                 problems.append(str(outcome["problem"]))

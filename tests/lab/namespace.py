@@ -39,7 +39,7 @@ class CommandError(AssertionError):
 class Namespace:
     """One named network namespace with loopback up; a context manager that removes it and what runs in it.
 
-    The name carries the process id of the test run, so that what a killed run left behind can be told from
+    The name carries the process id of the test run, so that what a killed run left behind is not confused with
     what another run is using (`sweep`).
 
     Args:

@@ -66,21 +66,21 @@ def serving(namespace: Namespace, protocol: str, port: int, address: str) -> Ite
 def seen_by(server: Server, client: Namespace, address: str, *, port: int | None = None, source: str = "") -> str:
     """The client's address as the server at `address` sees it; empty when it is not reached, or its answer is lost."""
     to = (address, port or server.port)
-    with _open(client, server.protocol, address) as asking:
-        asking.settimeout(PATIENCE)
+    with _open(client, server.protocol, address) as requester:
+        requester.settimeout(PATIENCE)
         if source:
-            asking.bind((source, 0))
+            requester.bind((source, 0))
         try:
             if server.protocol == "sctp":
                 sport = random.randrange(32768, 60999)
-                asking.sendto(bytes(SCTP(sport=sport, dport=to[1]) / SCTPChunkInit(init_tag=sport)), (address, 0))
+                requester.sendto(bytes(SCTP(sport=sport, dport=to[1]) / SCTPChunkInit(init_tag=sport)), (address, 0))
                 seen = server.answer()
-                return seen if _has_init_ack(asking, to[1]) else ""
-            asking.connect(to)
+                return seen if _has_init_ack(requester, to[1]) else ""
+            requester.connect(to)
             if server.protocol == "udp":
-                asking.send(b"question")
+                requester.send(b"question")
             seen = server.answer()
-            return seen if asking.recv(16) == b"answer" else ""
+            return seen if requester.recv(16) == b"answer" else ""
         except OSError:  # refused, unreachable, or TimeoutError
             return ""
 
@@ -92,10 +92,10 @@ def _open(namespace: Namespace, protocol: str, address: str) -> socket.socket:
         return socket.socket(family, kind | socket.SOCK_CLOEXEC, SCTP_NUMBER if protocol == "sctp" else 0)
 
 
-def _has_init_ack(asking: socket.socket, port: int) -> bool:
+def _has_init_ack(requester: socket.socket, port: int) -> bool:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        packet = _sctp(asking.recvfrom(2048)[0], asking.family)
+        packet = _sctp(requester.recvfrom(2048)[0], requester.family)
         if packet.sport == port and SCTPChunkInitAck in packet:
             return True
     return False

@@ -26,7 +26,7 @@ def readout(pod: PodInterface, network: Mapping[str, object], config: Mapping[st
     """One discovered interface, the network planned from it, and the DHCP server's configuration if there is one."""
     lines = ["What discovery reads", *map("  {}".format, _discovered(pod)), "", "What the VM gets"]
     lines += [f"  {key:<16}{network[key]}" for key in ("guest_port", "bridge", "mac", "mtu")]
-    lines += ["", "What it is told by DHCP", *(map("  {}".format, _told(config)) if config else ["  nothing"])]
+    lines += ["", "What our server serves it", *(map("  {}".format, _served(config)) if config else ["  nothing"])]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -39,7 +39,7 @@ def _discovered(pod: PodInterface) -> Iterator[str]:
     yield from (f"route {_route(route)}" for route in pod.routes if route.table != TABLE_LOCAL)
     yield from (f"neighbour {neighbour.address} lladdr {neighbour.mac} permanent" for neighbour in pod.neighbours)
     yield from (f"sysctl {key.replace('/', '.')}={value}" for key, value in pod.sysctls if key.endswith("disable_ipv6"))
-    yield f"packets of the VM look for their route in table {' and then '.join(map(_table, pod.tables))}"
+    yield f"the VM's packets are routed by table {' and then '.join(map(_table, pod.tables))}"
     yield from (f"nameserver {server}" for server in pod.resolver.nameservers)
     yield from [f"search {' '.join(pod.resolver.search)}"] if pod.resolver.search else []
 
@@ -63,10 +63,10 @@ def _route(route: Route) -> str:
     words += [f"src {route.preferred_source}"] if route.preferred_source else []
     words += [f"{name} {value}" for name, value in route.metrics]
     words += [f"nexthop via {hop.gateway} weight {hop.weight}" for hop in route.nexthops]
-    told = ("family", "destination", "table", "interface", "gateway", "scope", "proto", "metric", "preferred_source")
+    shown = ("family", "destination", "table", "interface", "gateway", "scope", "proto", "metric", "preferred_source")
     for field in fields(route):
         value = getattr(route, field.name)
-        if field.name not in (*told, "metrics", "nexthops", "expires_seconds") and value != field.default:
+        if field.name not in (*shown, "metrics", "nexthops", "expires_seconds") and value != field.default:
             words.append(f"{field.name} {value}")
     words += ["ages"] if route.expires_seconds else []
     return " ".join(words)
@@ -76,7 +76,7 @@ def _table(number: int) -> str:
     return "main" if number == TABLE_MAIN else str(number)
 
 
-def _told(config: Mapping[str, object]) -> Iterator[str]:
+def _served(config: Mapping[str, object]) -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from (f"{key:<16}{name} {part}" for name, part in value.items())
