@@ -64,7 +64,7 @@ class Status(Frozen):
     refused: str = ""
     """Why `prestart` would do nothing; empty when it could do what is pending."""
     dhcp: dict[str, Any] | None = None
-    """The server's own report; None when no server lives."""
+    """The server's own report; None when no server runs."""
 
 
 def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:

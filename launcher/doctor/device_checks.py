@@ -155,13 +155,12 @@ def _server(evidence: Evidence) -> Iterator[Check]:
         yield ok(Hop.SERVER, f"none is needed: {network.pod.name} has no address to hand out")
         return
     if server.problem:
-        kill = f"kill process {server.pid} and " if server.pid else ""
-        advice = f"{kill}run `virt-launcher prestart` again: it starts another, and the guest keeps its lease"
+        advice = "run `virt-launcher prestart` again: it starts another server, and the guest keeps its lease"
         yield wrong(Hop.SERVER, server.problem, advice)
         return
     report = server.ports.get(network.guest_port)
     if report is None or (evidence.port and not evidence.is_heard):
-        finding = f"process {server.pid} lives, but does not serve {network.guest_port} as it is now"
+        finding = f"process {server.pid} runs, but does not serve {network.guest_port} as it is now"
         yield wrong(Hop.SERVER, finding, "run `virt-launcher prestart` again: it gives the server the new port")
         return
     answered = ", ".join(f"{count} {name}" for name, count in report.answered.items())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dhcp.io.sockets import TransportError
@@ -37,8 +36,6 @@ from netsetup.steps import LoadTable, SetSysctl, Step
 
 LOCK_SECONDS = 1.0
 """How long to wait for a hook that is at work."""
-SERVER_SECONDS = 1.0
-"""How long the DHCP server may take to report; it takes less than a millisecond."""
 
 PACKET_SOCKETS = Path("/proc/thread-self/net/packet")
 
@@ -59,7 +56,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     _probe(observed, record, families, is_guarded=not table)
     steps, conflicts = _out_of_place(observed, record)
     # After the gateway was asked: the server receives its answer, too.
-    server = _ServerInquiry(tuple(record.networks.values())).result()
+    server = _server_report(record.networks.values())
     checks: list[Check] = []
     for name, network in record.networks.items():
         port = observed.link(network.guest_port)
@@ -181,36 +178,25 @@ def _listened_on() -> set[int]:
     return {int(row[4]) for row in rows}
 
 
-class _ServerInquiry:
-    """The DHCP server's report, asked for from a thread, which a server that hangs may keep as long as it likes."""
-
-    def __init__(self, networks: Sequence[VMNetwork]) -> None:
-        self._networks = networks
-        self._report = ServerReport(problem=f"the DHCP server does not answer within {SERVER_SECONDS:.0f} s")
-        self._thread = threading.Thread(target=self._ask, name="dhcp-inquiry", daemon=True)
-        self._thread.start()
-
-    def result(self) -> ServerReport:
-        self._thread.join(SERVER_SECONDS)
-        return self._report
-
-    def _ask(self) -> None:
-        try:
-            server = connect()
-            if server is None:
-                self._report = ServerReport(problem="no DHCP server lives in this network namespace")
-                return
-            self._report = ServerReport(
-                server.pid, f"the DHCP server, process {server.pid}, does not answer within {SERVER_SECONDS:.0f} s"
-            )
-            ports = server.status()["ports"]
-            assert isinstance(ports, list)
-            reports = {port["interface"]: PortReport(port["answered"], port["ignored"]) for port in ports}
-            served6 = [n for n in self._networks if n.serves6 and n.guest_port in reports]
-            offers = {network.guest_port: _offered6(server, network) for network in served6}
-            self._report = ServerReport(server.pid, ports=reports, offers6=offers)
-        except ServerError as error:
-            self._report = ServerReport(self._report.pid, str(error))
+def _server_report(networks: Iterable[VMNetwork]) -> ServerReport:
+    """The DHCP server's report; takes two seconds at most (`dhcp.process.connect`) when the server does not answer."""
+    pid = 0
+    try:
+        server = connect()
+        if server is None:
+            return ServerReport(problem="no DHCP server runs in this network namespace")
+        pid = server.pid
+        status = server.status()
+        if not server.is_current:
+            return ServerReport(pid, f"the DHCP server, process {pid}, is of another release")
+        ports = status["ports"]
+        assert isinstance(ports, list)
+        reports = {port["interface"]: PortReport(port["answered"], port["ignored"]) for port in ports}
+        served6 = [n for n in networks if n.serves6 and n.guest_port in reports]
+        offers = {network.guest_port: _offered6(server, network) for network in served6}
+        return ServerReport(pid, ports=reports, offers6=offers)
+    except ServerError as error:
+        return ServerReport(pid, str(error))
 
 
 def _offered6(server: ServerConnection, network: VMNetwork) -> Offer6:
