@@ -77,9 +77,14 @@ def _refuse_taken(name: str, observed: Namespace) -> None:
         )
 
 
+def is_ethernet(link: Link) -> bool:
+    """Whether an interface has frames with MACs."""
+    return len(link.mac) == len(NO_MAC) and link.mac != NO_MAC
+
+
 def require_frames(observed: Namespace, link: Link) -> None:
     """Raises UnsupportedInterface for an interface whose frames, and all that it has, cannot be handed to a VM."""
-    if len(link.mac) != len(NO_MAC) or link.mac == NO_MAC:
+    if not is_ethernet(link):
         raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it has no frames for a VM")
     master = next((other for other in observed.links if other.index == link.master), None)
     if master is not None and not master.alias.startswith(ALIAS):

@@ -23,13 +23,13 @@ from netsetup.bindings.devices import (
     refusal,
     require_bridge_name_free,
     require_nic,
+    require_no_port,
     tap_element,
 )
 from netsetup.bindings.keeper import derived_mac, kept_addresses
 from netsetup.bindings.restore import link_steps, restore_steps
-from netsetup.errors import InvalidRequest
 from netsetup.model.kernel import Namespace
-from netsetup.model.pod_interface import PodInterface, Resolver
+from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.isolation import bridged_rules
@@ -48,21 +48,14 @@ path = bridge_path
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """See `binding.Binding`. Raises UnsupportedInterface for an interface that cannot be a port of a bridge."""
     pod = pod_interface(observed, request.pod_interface, resolver)
-    _require_any_mac(pod)
+    if pod.link.kind in ONE_MAC_KINDS:
+        raise refusal(pod, f"a {pod.link.kind} device lets no second MAC through", other_bindings(pod, request))
     require_frames(observed, pod.link)
+    require_no_port(observed, pod)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
-    if pod.link.master:
-        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
-        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
     guest = keeper.guest_of(pod, *guest_mac(request, pod.link.mac))
     return new_network(observed, pod, request, guest, bridge=bridge)
-
-
-def _require_any_mac(pod: PodInterface) -> None:
-    """Raises UnsupportedInterface for an interface that lets its own MAC through alone, which is not the VM's."""
-    if pod.link.kind in ONE_MAC_KINDS:
-        raise refusal(pod, f"a {pod.link.kind} device lets no second MAC through", other_bindings(pod, "bridge"))
 
 
 def rules(network: VMNetwork) -> NetworkRules:

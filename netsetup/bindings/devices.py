@@ -6,6 +6,7 @@ made half-way leads on from there.
 
 from typing import Final
 
+from netsetup.admission import is_ethernet
 from netsetup.bindings.binding import InterfaceElement
 from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
 from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
@@ -37,6 +38,9 @@ ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
 """Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
 OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
 """Those that receive only what is for an address of their own."""
+ANY_MAC_KINDS: Final = ("veth", "tun")
+"""Kinds that are known to take in frames for any MAC, without a bridge that asks for them. A macvlan device drops them,
+and so does a network card that filters."""
 
 
 def new_network(
@@ -86,14 +90,20 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
     return pod_mac, "pod"
 
 
-def other_bindings(pod: PodInterface, refusing: str) -> str:
-    """Which bindings of ours would work for a pod interface that one of them refuses; empty when none would."""
+def takes_in(link: Link, mac: str) -> bool:
+    """Whether a pod interface receives frames for this MAC, and for addresses that it has not."""
+    return link.kind not in OWN_ADDRESS_KINDS and (mac == link.mac or link.kind in ANY_MAC_KINDS)
+
+
+def other_bindings(pod: PodInterface, request: NetworkRequest) -> str:
+    """Which bindings of ours would work for a pod interface that the one asked for refuses; empty when none would."""
+    mac, _ = guest_mac(request, pod.link.mac)
     works = {
-        "bridge": pod.link.kind not in ONE_MAC_KINDS,
-        "fwd": pod.link.kind not in OWN_ADDRESS_KINDS,
+        "bridge": is_ethernet(pod.link) and pod.link.kind not in ONE_MAC_KINDS,
+        "fwd": is_ethernet(pod.link) and takes_in(pod.link, mac),
         "masquerade": any(address.is_global for address in pod.addresses),
     }
-    names = [name for name, does in works.items() if does and name != refusing]
+    names = [name for name, does in works.items() if does and name != request.binding]
     return f"use the {' or '.join(names)} binding" if names else ""
 
 
@@ -101,6 +111,13 @@ def refusal(pod: PodInterface, reason: str, *instead: str) -> UnsupportedInterfa
     """Why a pod interface cannot be handed over, with those of the ways out that are not empty."""
     ways_out = ", or ".join(filter(None, instead))
     return UnsupportedInterface(f"{pod.name}: {reason}{'; ' if ways_out else ''}{ways_out}")
+
+
+def require_no_port(observed: Namespace, pod: PodInterface) -> None:
+    """Raises InvalidRequest for a port of a bridge of ours: only a record could tell what it was before."""
+    if pod.link.master:
+        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
+        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
 
 
 def bridge_path(network: VMNetwork) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from netsetup.admission import pod_interface, require_frames
 from netsetup.bindings import keeper
 from netsetup.bindings.binding import Hops
 from netsetup.bindings.devices import (
-    OWN_ADDRESS_KINDS,
     address_steps,
     allow_list,
     bridge_name,
@@ -27,10 +26,11 @@ from netsetup.bindings.devices import (
     refusal,
     require_bridge_name_free,
     require_nic,
+    require_no_port,
+    takes_in,
     tap_element,
 )
 from netsetup.bindings.restore import link_steps, restore_steps
-from netsetup.errors import InvalidRequest
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest
@@ -42,10 +42,6 @@ from netsetup.steps import SetAllMulticast, SetMac, SetUp, Step
 is_private: Final = False
 reserved_mac: Final = ""
 
-ANY_MAC_KINDS: Final = ("veth", "tun")
-"""Kinds of pod interfaces that carry frames of any MAC; all others are taken to filter them, as macvlan does, and a
-network card whose filter this is."""
-
 interface_element = tap_element
 merge_observed_changes = keeper.merge_observed_changes
 other_settings = keeper.other_settings
@@ -54,31 +50,29 @@ other_settings = keeper.other_settings
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """See `binding.Binding`. Raises UnsupportedInterface for one that takes in no frames for the VM's MAC."""
     pod = pod_interface(observed, request.pod_interface, resolver)
-    kind = pod.link.kind
-    if kind in OWN_ADDRESS_KINDS:
-        raise refusal(
-            pod, f"a {kind} device receives nothing for an address that is the VM's", other_bindings(pod, "fwd")
-        )
     require_frames(observed, pod.link)
-    if pod.link.master:
-        raise InvalidRequest(f"{pod.name}: a port of a bridge of ours, and no record says that we made it one")
+    require_no_port(observed, pod)
     mac, source = guest_mac(request, pod.link.mac)
-    _require_own_mac(pod, mac)
+    _require_taken_in(pod, request, mac)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
     return new_network(observed, pod, request, keeper.guest_of(pod, mac, source), bridge=bridge)
 
 
-def _require_own_mac(pod: PodInterface, mac: str) -> None:
-    """Raises UnsupportedInterface for a VM whose frames the pod interface would not let through."""
+def _require_taken_in(pod: PodInterface, request: NetworkRequest, mac: str) -> None:
+    """Raises UnsupportedInterface for an interface that receives nothing for the VM."""
     kind, own = pod.link.kind or "hardware", pod.link.mac
-    if mac != own and kind not in ANY_MAC_KINDS:
-        raise refusal(
-            pod,
-            f"a {kind} device lets no MAC through but its own {own}, and the VM's is {mac}",
-            "give the VM that one (no macAddress, and the annotation virt-launcher.io/mac: pod)",
-            other_bindings(pod, "fwd"),
-        )
+    if takes_in(pod.link, mac):
+        return
+    others = other_bindings(pod, request)
+    if not takes_in(pod.link, own):
+        raise refusal(pod, f"a {kind} device receives nothing for an address that is the VM's", others)
+    raise refusal(
+        pod,
+        f"a {kind} device lets no MAC through but its own {own}, and the VM's is {mac}",
+        "give the VM that one (no macAddress, and the annotation virt-launcher.io/mac: pod)",
+        others,
+    )
 
 
 def path(network: VMNetwork) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     private = request.private.canonical()
     families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
     if not families:
-        raise refusal(pod, "has no address to masquerade behind", other_bindings(pod, "masquerade"))
+        raise refusal(pod, "has no address to masquerade behind", other_bindings(pod, request))
     if AF_INET in families:
         _require_no_overlap(observed, pod, private.network4, AF_INET, "vmNetworkCIDR", bridge)
     if AF_INET6 in families:

@@ -62,24 +62,25 @@ def admitted(links: tuple[Link, ...], binding: str, *addresses: Address, mac: st
     return admit(observed, NetworkRequest(binding=binding, mac=mac), Resolver())
 
 
+@pytest.mark.parametrize("mac", [None, "52:54:00:00:00:01"])
 @pytest.mark.parametrize("with_address", [True, False])
-@pytest.mark.parametrize("kind", ["veth", "macvlan", "ipvlan", "ipvtap"])
+@pytest.mark.parametrize("kind", ["veth", "macvlan", "ipvlan", "ipvtap", ""])
 @pytest.mark.parametrize("binding", BUILT_IN)
-def test_what_is_named_instead_would_work(binding: str, kind: str, with_address: bool) -> None:
+def test_what_is_named_instead_would_work(binding: str, kind: str, with_address: bool, mac: str | None) -> None:
     """Whatever a refusal recommends is admitted; what is not recommended is not."""
     links, address = (eth0(kind=kind),), ADDRESS if with_address else LINK_LOCAL
     try:
-        admitted(links, binding, address)
+        admitted(links, binding, address, mac=mac)
     except UnsupportedInterface as refusal:
-        advice = re.search(r"; use the ([\w ]+) binding$", str(refusal))
+        advice = re.search(r"use the ([\w ]+) binding$", str(refusal))
         for other in set(BUILT_IN) - {binding}:
             if advice and other in advice[1].split(" or "):
-                admitted(links, other, address)
+                admitted(links, other, address, mac=mac)
             else:
                 with pytest.raises(UnsupportedInterface):
-                    admitted(links, other, address)
+                    admitted(links, other, address, mac=mac)
     else:
-        assert binding == "masquerade" or kind in ("veth", "macvlan")
+        assert binding == "masquerade" or kind in ("veth", "macvlan", "")
 
 
 @pytest.mark.parametrize(("kind", "named"), [("macvlan", "macvlan"), ("", "hardware")])
