@@ -7,9 +7,9 @@ daemon, no socket, several side by side. All of libvirt's errors leave this modu
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
-import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,12 @@ class Connection:
             self._handle.close()
 
 
+def preload() -> None:
+    """Have libvirt's library mapped and linked, 10 ms of `connect`; one that is missing is no error yet."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libvirt.so.0")
+
+
 def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_CACHE) -> Connection:
     """Open `uri`, or the driver in this process with its files below `root` when it is None.
 
@@ -206,9 +212,15 @@ def _translated(action: str) -> Iterator[None]:
             hint = "; useradd --system --user-group libvirt-qemu"
         elif error.get_error_code() in (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN):
             hint = "; apt-get install libvirt-daemon-driver-qemu"
-        elif shutil.which(EMULATOR) is None:
+        elif _is_missing(EMULATOR):
             hint = f"; there is no {EMULATOR}: apt-get install qemu-system-x86"
         raise LibvirtError(f"libvirt cannot {action}: {words}{hint}") from None
+
+
+def _is_missing(program: str) -> bool:
+    import shutil
+
+    return shutil.which(program) is None
 
 
 def _prepare_root(root: Path, cache: Path | None) -> None:

@@ -40,6 +40,9 @@ class ManifestError(ValueError):
         self.path = path
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[ManifestError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
 
 class Port(Frozen):
     """A port that is forwarded to the guest, or a range of them."""
