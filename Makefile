@@ -3,8 +3,8 @@
 #   make demo    a pod, a node and a real virtual machine, shown step by step
 #   make test    the linters, the type checker and every test
 #
-# Both install what they need the first time (the packages below, and .venv with the versions of constraints.txt) and
-# nothing afterwards; they may be run again at no cost, and then need no network.
+# Both install what they need the first time (the packages below, and .venv with the versions of constraints.txt); later
+# runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check unit venv demo-packages test-packages bench-packages libvirt-user bench clean
@@ -14,17 +14,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := dhcp launcher netsetup
 
-# To build libvirt's Python binding, and to run a VM in a pod.
+# Needed to build libvirt's Python binding, and to run a VM in a pod.
 DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
     libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 seabios ipxe-qemu \
     iproute2 nftables busybox-static containernetworking-plugins iputils-ping
-# The DHCP clients and servers that the tests talk to, and what they look at the network with.
+# The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps
 
 RDNSSD := .cache/rdnssd
 
-# The servers that ours is measured next to. Debian may start Kea and ISC dhcpd; as installed they serve nobody.
+# The servers that the benchmarks compare with ours. Debian may start Kea and ISC dhcpd; as installed they serve no client.
 BENCH_PACKAGES := $(DEMO_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server iperf3 passt
 
 help:
@@ -33,8 +33,8 @@ help:
 demo: demo-packages venv
 	$(BIN)/virt-launcher demo
 
-# A file of tests for each core at a time: most of them wait for packets, not for the processor. What failed is judged
-# once more and alone, where nothing else on a small machine can have kept a packet waiting.
+# One test file per core at a time: most tests wait for packets, not for the CPU. Failed tests are run once more, one after
+# another, so that load on a small machine cannot have delayed their packets.
 test: test-packages venv check
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile || $(BIN)/python -m pytest --last-failed
 
@@ -60,7 +60,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(BIN)/python -m compileall -q $(VENV)/lib
 	@touch $@
 
-# Only what is missing is installed, so an up-to-date machine needs neither network nor time.
+# Only missing packages are installed, so a machine that has all of them needs neither network nor time.
 define install
 	@missing=$$(for p in $(1); do \
 	    dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
@@ -73,7 +73,7 @@ endef
 demo-packages: libvirt-user
 	$(call install,$(DEMO_PACKAGES))
 
-# Debian does not let rdnssd be installed beside network-manager: it is only unpacked.
+# Debian's rdnssd conflicts with network-manager, so it is only unpacked.
 test-packages: libvirt-user
 	$(call install,$(TEST_PACKAGES))
 	@test -x $(RDNSSD)/sbin/rdnssd || { \
@@ -82,7 +82,7 @@ test-packages: libvirt-user
 bench-packages: libvirt-user
 	$(call install,$(BENCH_PACKAGES))
 
-# Debian's libvirt asks for this user even when QEMU runs as another one.
+# Debian's libvirt requires this user even when QEMU runs as another one.
 libvirt-user:
 	@getent passwd libvirt-qemu >/dev/null || \
 	    { echo "Adding the system user libvirt-qemu"; useradd --system --user-group --no-create-home libvirt-qemu; }

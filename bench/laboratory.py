@@ -1,8 +1,8 @@
-"""Where it is measured: network namespaces of our own, and the processes in them.
+"""The test bed of the benchmarks: network namespaces joined by veth pairs, and the processes measured in them.
 
     node ─ pod0 ═ eth0 ─ pod ─ tap0 ═ eth0 ─ guest
 
-`tap0` is a veth end: to the pod it is what a VM's tap is, and the load generator asks from the guest's side.
+`tap0` is a veth in place of a VM's tap; the load generator runs at its other end, in the guest's namespace.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MTU = 1450
 PORT = "tap0"
 GUEST_NIC = "eth0"
 PORT_ADDRESS = "10.244.1.254"
-"""Of the port itself, for servers that need an address in the subnet they serve."""
+"""The address of `tap0` itself, for servers that need one in the subnet that they serve."""
 
 HERE = Path(__file__).resolve().parent
 # servers' directories included, which an ordinary PATH lacks
@@ -61,7 +61,7 @@ class Tools:
 
 
 class Process:
-    """A program under measurement, in a namespace, timed from its exec; a context manager that ends it."""
+    """A measured program in a namespace, timed from its exec; a context manager that terminates it."""
 
     def __init__(self, popen: subprocess.Popen[bytes], stamp: Path, log: Path) -> None:
         self._popen = popen
@@ -75,7 +75,7 @@ class Process:
         return int(self._stamp.read_text())
 
     def wait(self) -> float:
-        """Milliseconds from exec to exit, which must be with 0; raises BenchError."""
+        """Wait for exit code 0; milliseconds from exec to exit. Raises BenchError."""
         exited = os.pidfd_open(self.pid)
         try:
             # Popen.wait() with a timeout looks again every 50 ms
@@ -111,10 +111,10 @@ class Process:
 
 
 class Laboratory:
-    """A pod and a guest, for one measurement; a context manager that removes them and what runs in them.
+    """A pod and a guest for one measurement; a context manager that removes them and the processes in them.
 
-    With `pod_interface` the pod has an eth0 with address and routes, as a CNI leaves it; without it there is only the
-    link to the guest, and the port has an address.
+    With `pod_interface` the pod has an eth0 with address and routes, as a CNI sets it up; without it there is only the
+    link to the guest, and `tap0` has an address.
     """
 
     def __init__(self, tools: Tools, *, pod_interface: bool) -> None:
@@ -180,7 +180,7 @@ class Laboratory:
         return _answer(self._generator(mode, options))
 
     def first_offer(self, cpu: int | None = None) -> FirstOffer:
-        """Begin to ask, on one CPU if one is given; a context manager."""
+        """Start sending DISCOVERs until the first OFFER, on one CPU if one is given; a context manager."""
         pinned = [] if cpu is None else ["--cpu", str(cpu)]
         return FirstOffer(self._generator("first", ["--seconds", "10", *pinned]))
 
@@ -189,11 +189,11 @@ class Laboratory:
 
 
 class FirstOffer:
-    """A generator that asks until it is answered for the first time."""
+    """A load generator that sends DISCOVERs until the first OFFER."""
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen
-        time.sleep(0.1)  # until it asks: what is started now must not find it still starting
+        time.sleep(0.1)  # it must be sending before the measured process starts
 
     def __enter__(self) -> Self:
         return self
@@ -214,11 +214,11 @@ class FirstOffer:
 
 
 def pss_mib(pid: int) -> tuple[float, float]:
-    """Proportional set size of a process in MiB, first as the kernel gives it.
+    """Proportional set size of a process in MiB: as the kernel counts it, and as if no other process ran its program.
 
-    The kernel divides a page by the processes that map it, so a program of which another copy happens to run (Python
-    itself, here) seems smaller than it is. The second figure counts all of its files whole but for the system's
-    shared libraries: what it takes when no other process runs the same program.
+    The kernel divides a page by the number of processes that map it, so a program of which another copy runs (Python
+    itself, here) counts less. The second figure counts all its mapped files in full, except the system's shared
+    libraries.
     """
     proportional = alone = 0
     shared_library = False
@@ -236,12 +236,12 @@ def pss_mib(pid: int) -> tuple[float, float]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Time that all threads of a process have run, in nanoseconds, from the scheduler."""
+    """CPU time of all threads of a process in nanoseconds, from the scheduler."""
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def sweep() -> None:
-    """Remove what runs that were killed have left."""
+    """Remove the namespaces that killed runs have left."""
     for path in [*Path("/run/netns").glob(f"{_PREFIX}-*"), *Path("/etc/netns").glob(f"{_PREFIX}-*")]:
         if not Path("/proc", path.name.split("-")[1]).exists():
             if path.parent.parent == Path("/etc"):
@@ -296,12 +296,12 @@ def _batch(namespace: str, *lines: str) -> None:
 
 
 def _quiet(namespace: str) -> None:
-    """No IPv6 in the guest: router solicitations and the like are not part of the load."""
+    """Disable IPv6 in the guest: router solicitations and the like are not part of the load."""
     _ip("netns", "exec", namespace, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
 
 
 def _remove(namespace: str) -> None:
-    """End what still runs in a namespace of ours, and delete it."""
+    """Kill the processes in a namespace of ours, and delete it."""
     listed = subprocess.run(["ip", "netns", "pids", namespace], check=False, capture_output=True, text=True)
     for pid in listed.stdout.split():
         with contextlib.suppress(ProcessLookupError):

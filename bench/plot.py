@@ -53,7 +53,7 @@ def write(results: Results, directory: Path) -> None:
 
 
 def draw(samples: Samples, charts: Sequence[Chart], commit: str) -> str:
-    """All charts, two beside each other, as one SVG document."""
+    """All charts in two columns, as one SVG document."""
     drawn: list[str] = []
     y = _GAP
     for left in range(0, len(charts), 2):

@@ -1,4 +1,4 @@
-"""Whether the machine does anything but what is measured (proc_stat(5), getrusage(2))."""
+"""Detects CPU time used by processes other than the measured ones (proc_stat(5), getrusage(2))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Watch:
-    """Sees from its making how much of the machine's time others take."""
+    """Measures, from its construction on, the share of CPU time that other processes use."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -21,13 +21,13 @@ class Watch:
         self._own = _own_seconds()
 
     def disturbance(self) -> float:
-        """Share of all cores' time that went to processes other than this one and its children that have ended."""
+        """Share of all cores' time used by processes other than this one and its children that have exited."""
         others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
         return max(0.0, others / ((time.monotonic() - self._began) * (os.cpu_count() or 1)))
 
 
 def wait_for_quiet(patience: float) -> None:
-    """Wait until nobody else uses the machine, at most `patience` seconds."""
+    """Wait until no other process uses the machine, at most `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         watch = Watch()
@@ -37,7 +37,7 @@ def wait_for_quiet(patience: float) -> None:
 
 
 def _busy_seconds() -> float:
-    """Time of all cores that was not idle; steal and guest are others' or counted already."""
+    """Time that all cores were not idle; steal is the hypervisor's, and guest is counted in user already."""
     user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 

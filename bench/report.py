@@ -102,7 +102,7 @@ RATIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure, and what it shall be at least or at most."""
+    """A measured figure and its limit, a minimum or a maximum."""
 
     text: str
     measured: Spread | None
@@ -119,7 +119,7 @@ class Target:
 
 
 def targets(results: Results) -> list[Target]:
-    """What this program aims at, where it was measured."""
+    """The project's performance targets that this run has measured."""
     dhcp = results.benches.get("dhcp", Samples())
     hooks = results.benches.get("hook", Samples())
     found = [
@@ -142,7 +142,7 @@ def targets(results: Results) -> list[Target]:
 
 
 def markdown(results: Results) -> str:
-    """Every table of a run that has figures."""
+    """All tables of a run that have figures, in Markdown."""
     o = results.origin
     versions = "".join(f", {package} {version}" for package, version in o.versions.items())
     lines = [
@@ -169,7 +169,7 @@ def _spreads(table: Table, samples: Samples) -> list[str]:
         [subject, *(_cell(samples.spread(subject, column.metric), column.digits) for column in table.columns)]
         for subject in samples.subjects
     ]
-    # a column that nobody has a figure for says nothing
+    # columns without any figure are left out
     used = [0, *(i for i in range(1, len(table.columns) + 1) if any(row[i] for row in rows))]
     head = ["", *(column.title for column in table.columns)]
     return _grid([head[i] for i in used], [[row[i] for i in used] for row in rows if any(row[1:])])
@@ -198,7 +198,7 @@ def _targets(found: Sequence[Target]) -> list[str]:
 
 
 def _against_best(samples: Samples, metric: str) -> Spread | None:
-    """Our figure over that of the peer with the lowest median."""
+    """The ratio of our figure to that of the peer with the lowest median."""
     peers = [(spread.median, name) for name in samples.subjects if (spread := samples.spread(name, metric))]
     peers = [(median, name) for median, name in peers if name not in _NOT_PEERS]
     return samples.ratio(OURS, min(peers)[1], metric) if peers else None

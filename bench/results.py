@@ -1,4 +1,4 @@
-"""All figures of one run, what they were measured on, and their form as JSON."""
+"""The figures of one run and where they were measured, with their JSON form."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ _PACKAGES = ("dhcp", "launcher", "netsetup", "bench")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Of what and on what the figures are."""
+    """The commit, host and software that were measured."""
 
     date: str
     commit: str
-    """Of this repository; with a + when its programs had changes that were not committed."""
+    """Of this repository; with a + when the packages had uncommitted changes."""
     cores: int
     kernel: str
     python: str
     load: float
-    """Of the machine, over the minute before the run."""
+    """The host's load average over the minute before the run."""
     versions: dict[str, str]
     """Of the other servers, by Debian package."""
 
 
 @dataclass(slots=True)
 class Results:
-    """One run."""
+    """The results of one run."""
 
     origin: Origin
     rounds: int
     disturbed: int = 0
-    """Measurements that were kept although others used the machine meanwhile."""
+    """Number of measurements that were kept although other processes used the machine."""
     benches: dict[str, Samples] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """What was not measured because it is not installed, and the Debian package that has it."""
+    """Servers that were not measured because they are not installed, each with its Debian package."""
     failures: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        """As JSON; raises OSError."""
+        """Write the results as JSON. Raises OSError."""
         data = {
             "origin": asdict(self.origin),
             "rounds": self.rounds,
@@ -57,7 +57,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """Raises OSError, ValueError and KeyError for what `write` has not written."""
+        """Read a file of `write`. Raises OSError, and ValueError or KeyError for any other file."""
         data = json.loads(path.read_text())
         return cls(
             Origin(**data["origin"]),
@@ -70,7 +70,7 @@ class Results:
 
 
 def origin(repository: Path, packages: list[str]) -> Origin:
-    """What there is to say about this machine and this checkout before a run."""
+    """Describe this host and this checkout before a run."""
     import datetime
 
     commit = _output("git", "-C", str(repository), "rev-parse", "--short=12", "HEAD") or "unknown"

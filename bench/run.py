@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the DHCP server and the hook, side by side with others: `.venv/bin/python bench/run.py`, as root."""
+"""Measure the DHCP server and the hook beside other servers: `.venv/bin/python bench/run.py`, as root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":  # Python would look for modules beside this file, where `dhcp` is another one
+if __name__ == "__main__":  # Python would search for modules beside this file, where `dhcp` is another package
     sys.path[0] = str(REPOSITORY)
 
 from bench import laboratory, plot, report  # noqa: E402
@@ -34,7 +34,7 @@ WARM_CYCLES = 20
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One thing that is measured once in each round."""
+    """A measurement that each round makes once."""
 
     bench: str
     subject: str
@@ -42,7 +42,7 @@ class Measurement:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 1 when something could not be measured, 2 for bad usage."""
+    """Run the command line; returns 1 when a measurement failed, 2 for bad usage."""
     options = _parser().parse_args(arguments)
     if options.read:
         results = Results.read(options.read)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem := _problem(options):
             print(f"bench: {problem}", file=sys.stderr)
             return 2
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is there is shown, and nothing left behind
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # print the results so far and clean up
         try:
             results = measure(
                 options.benches or ["dhcp", "hook"],
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quick: bool, patience: float) -> Results:
-    """Run the benches; raises BenchError when the tools cannot be made."""
+    """Run the benches; raises BenchError when the tools cannot be compiled."""
     chosen = [server for server in SERVERS if not servers or server.name in servers]
     present = [server for server in chosen if not server.missing]
     results = Results(
@@ -81,16 +81,16 @@ def measure(benches: Sequence[str], rounds: int, servers: Sequence[str], *, quic
     )
     laboratory.sweep()
     for package in ("dhcp", "launcher", "netsetup"):
-        compileall.compile_dir(REPOSITORY / package, quiet=2)  # or a start measures the compiler
+        compileall.compile_dir(REPOSITORY / package, quiet=2)  # otherwise a start would include compilation
     plan = _measurements(benches, present, quick)
-    for measurement in plan:  # in the order that tables have, whatever the rounds begin with
+    for measurement in plan:  # in the order of the tables, whatever measurement a round begins with
         results.benches.setdefault(measurement.bench, Samples()).add(measurement.subject, 0, {})
     with tempfile.TemporaryDirectory(prefix="vlbench-tools-") as directory:
         tools = Tools(Path(directory))
         try:
             # the first round warms caches and is not kept
             for round_ in range(1 if quick else 0, rounds + 1):
-                # another one begins each time, so that none always follows the same
+                # each round begins with another measurement, so that none always follows the same one
                 turn = round_ % len(plan)
                 _carry_out(results, [*plan[turn:], *plan[:turn]], round_, tools, patience)
         except KeyboardInterrupt:
@@ -116,9 +116,9 @@ def _carry_out(
 
 
 def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple[dict[str, float], bool]:
-    """Measure, and again as long as others used the machine meanwhile; whether nobody did at last.
+    """Measure, and repeat while other processes use the machine; the figures, and whether they are undisturbed.
 
-    There is no pause before the first attempt: after one, cold caches and a sleeping host would be measured.
+    There is no pause before the first attempt: after a pause, cold caches and an idle host would be measured.
     """
     until = time.monotonic() + patience
     while True:
@@ -127,7 +127,7 @@ def _undisturbed(make: Callable[[], dict[str, float]], patience: float) -> tuple
         disturbance = watch.disturbance()
         if disturbance <= MOST_DISTURBANCE or time.monotonic() > until:
             return figures, disturbance <= MOST_DISTURBANCE
-        print(f"again: others took {disturbance:.0%} of the machine", file=sys.stderr)
+        print(f"again: other processes used {disturbance:.0%} of the machine", file=sys.stderr)
         wait_for_quiet(until - time.monotonic())
 
 
@@ -168,13 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)} (default: dhcp and hook)")
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (default: 7)")
-    parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="a short run of every measurement, as a test")
     parser.add_argument(
         "--patience",
         type=float,
         default=0,
         metavar="SECONDS",
-        help="how long to repeat a measurement that others have disturbed (default: 0)",
+        help="how long to repeat a measurement that other processes disturbed (default: 0)",
     )
     parser.add_argument("--server", dest="servers", action="append", default=[], help="only this one (repeatable)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")

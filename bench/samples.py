@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The middle and the ends of some figures."""
+    """Median, minimum and maximum of some figures."""
 
     median: float
     lowest: float
@@ -26,7 +26,7 @@ class Spread:
 
 @dataclass(slots=True)
 class Samples:
-    """What was measured of each subject in each round, the rounds counting from 1."""
+    """The figures of each subject, metric and round; rounds count from 1."""
 
     values: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     """By subject, metric and round."""
@@ -41,19 +41,19 @@ class Samples:
         return list(self.values)
 
     def spread(self, subject: str, metric: str) -> Spread | None:
-        """None when it was not measured."""
+        """The spread over all rounds; None when it was not measured."""
         found = self.values.get(subject, {}).get(metric)
         return Spread.of(found.values()) if found else None
 
     def ratio(self, subject: str, other: str, metric: str, other_metric: str = "") -> Spread | None:
-        """One subject's figure over another's of the same round; None when they have no round in common."""
+        """The ratio of one subject's figure to another's in the same round; None without a common round."""
         ours = self.values.get(subject, {}).get(metric, {})
         theirs = self.values.get(other, {}).get(other_metric or metric, {})
         common = [ours[r] / theirs[r] for r in ours if theirs.get(r)]
         return Spread.of(common) if common else None
 
     def as_json(self) -> dict[str, dict[str, list[float]]]:
-        """By subject and metric, the rounds in their order."""
+        """The figures by subject and metric, in the order of the rounds."""
         return {
             subject: {metric: [round(rounds[r], 4) for r in sorted(rounds)] for metric, rounds in metrics.items()}
             for subject, metrics in self.values.items()

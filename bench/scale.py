@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How the hook grows: with pods on a machine, interfaces of a VM, routes of an interface.
+"""Measure how the hook scales with pods on a host, interfaces of a VM, and routes of an interface.
 
     .venv/bin/python bench/scale.py [--quick]
 
@@ -35,7 +35,7 @@ ROUNDS = 5
 
 
 def main() -> int:
-    """Print the three tables."""
+    """Measure and print the three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to see that it works")
     quick = parser.parse_args().quick
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def pods(count: int) -> dict[str, float]:
-    """Set up in every pod, one after the other, all there at once."""
+    """Set up `count` pods one after the other, all existing at the same time."""
     with namespaces(count + 1) as names, tempfile.TemporaryDirectory() as state:
         node, *inside = names
         for number, name in enumerate(inside):
@@ -79,7 +79,7 @@ def pods(count: int) -> dict[str, float]:
 
 
 def nics(count: int) -> dict[str, float]:
-    """One pod whose VM has so many bridged interfaces."""
+    """Set up a pod whose VM has `count` bridged interfaces."""
     import hashlib
 
     names = [f"net{number}" for number in range(count)]
@@ -94,7 +94,7 @@ def nics(count: int) -> dict[str, float]:
 
 
 def routes(count: int) -> dict[str, float]:
-    """One pod whose interface has so many routes."""
+    """Set up a pod whose interface has `count` routes."""
 
     def prepare(pod: str, node: str) -> None:
         make_interface(pod, node, "eth0", 0)
@@ -135,7 +135,7 @@ def put_back(state: Path) -> float:
 
 
 def server_memory() -> float:
-    """MiB, what is shared with others divided among them (PSS)."""
+    """The server's proportional set size (PSS) in MiB."""
     server = connect()
     assert server is not None
     shared, _ = pss_mib(server.pid)
@@ -156,7 +156,7 @@ def namespaces(count: int) -> Iterator[list[str]]:
 
 
 def in_namespace(name: str, action: Callable[[], object]) -> None:
-    """Run `action` in the namespace, and come back."""
+    """Run `action` in the network namespace `name`, then return to the present one."""
     with open("/proc/thread-self/ns/net") as back:
         enter(name)
         try:
@@ -166,7 +166,7 @@ def in_namespace(name: str, action: Callable[[], object]) -> None:
 
 
 def make_interface(pod: str, node: str, device: str, number: int) -> None:
-    """A veth pair as a CNI makes it, with an address and, on eth0, a default route."""
+    """Add a veth pair as a CNI does, with an address and, on eth0, a default route."""
     prefix = f"10.{number // 256}.{number % 256}"
     batch(
         pod,

@@ -1,6 +1,6 @@
 /*
- * stamp FILE PROGRAM [WORDS…]: write the time of CLOCK_MONOTONIC in nanoseconds to FILE, then become PROGRAM.
- * What is measured from this time on begins with the program's exec, whatever has started it.
+ * stamp FILE PROGRAM [WORDS…]: write CLOCK_MONOTONIC in nanoseconds to FILE, then exec PROGRAM.
+ * Times measured from this value start at the program's exec, whatever has started it.
  */
 #include <stdio.h>
 #include <time.h>

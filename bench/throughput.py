@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the pod's network costs the VM's traffic: TCP between node and guest, next to a veth pair alone.
+"""Measure the VM's TCP throughput between node and guest for each binding, compared with a veth pair alone.
 
     .venv/bin/python bench/throughput.py [--rounds N] [--seconds N]
 
@@ -44,7 +44,7 @@ MASQUERADE = {
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A guest and its node, joined in one way, and the address by which the node reaches the guest."""
+    """A node and a guest connected in one way, with the addresses at which they reach each other."""
 
     name: str
     node: str
@@ -54,7 +54,7 @@ class Way:
 
 
 def main() -> int:
-    """Print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured")
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement, whole ones")
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def measure(way: Way, direction: str, seconds: int) -> float:
-    """Gbit/s of one TCP connection."""
+    """The throughput of one TCP connection, in Gbit/s."""
     server, client, address = way.guest, way.node, way.guest_address
     if direction == "from the guest":
         server, client, address = way.node, way.guest, way.node_address
@@ -110,7 +110,7 @@ def measure(way: Way, direction: str, seconds: int) -> float:
 
 @contextlib.contextmanager
 def veth(_directory: Path) -> Iterator[Way]:
-    """Node and guest joined directly: what the machine can do."""
+    """Node and guest joined by one veth pair: the host's upper limit."""
     with namespaces("veth", "node", "guest") as (node, guest):
         batch(guest, f"link add eth0 type veth peer name pod0 netns {node}")
         configure(node, guest, "pod0", "eth0")
@@ -135,7 +135,7 @@ def masquerade(directory: Path) -> Iterator[Way]:
 
 @contextlib.contextmanager
 def pasta(_directory: Path) -> Iterator[Way]:
-    """passt's way without a VM: sockets of the pod, spliced into a namespace by a process."""
+    """pasta, which is passt for a namespace: a process that splices the pod's sockets to the guest's."""
     with namespaces("pasta", "node", "pod", "guest") as (node, inside, guest):
         batch(inside, f"link add eth0 type veth peer name pod0 netns {node}")
         configure(node, inside, "pod0", "eth0")
@@ -155,7 +155,7 @@ WAYS: tuple[Callable[[Path], contextlib.AbstractContextManager[Way]], ...] = (ve
 
 @contextlib.contextmanager
 def pod(name: str, directory: Path, options: list[str]) -> Iterator[tuple[str, str]]:
-    """A pod that is set up, with its node and its guest."""
+    """A pod set up by `virt-launcher prestart`, with its node and its guest."""
     with namespaces(name, "node", "pod", "guest") as (node, inside, guest):
         batch(inside, f"link add eth0 address {MAC} type veth peer name pod0 netns {node}")
         batch(guest, f"link add eth0 address {MAC} type veth peer name tap0 netns {inside}", "link set eth0 up")

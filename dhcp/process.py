@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from _struct import pack
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import POLLIN, poll
-from struct import pack
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.daemon.control_protocol import PROTOCOL_VERSION, ControlError, peer, receive_message, send_message

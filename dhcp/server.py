@@ -61,7 +61,7 @@ class SingleClientDHCPServer:
         """Counters by interface and the last transactions."""
         return {
             "ports": [port.status() for port in self._loop.ports.values()],
-            "transactions": list(self._loop.log.transactions),
+            "transactions": self._loop.log.transactions,
         }
 
     def stop(self) -> None:

@@ -163,7 +163,7 @@ def _prestart(options: argparse.Namespace) -> int:
 
     request = SetupRequest.default()
     if options.vmi:
-        from launcher.vmi.model import load_vmi
+        from launcher.vmi.load import load_vmi
 
         request = SetupRequest.from_vmi(load_vmi(options.vmi))
     if options.no_isolation:
@@ -230,7 +230,7 @@ def _probe(options: argparse.Namespace) -> int:
     import dataclasses
 
     from launcher.probe import lines, probe
-    from launcher.vmi.model import load_vmi
+    from launcher.vmi.load import load_vmi
 
     found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
     if options.output == "json":

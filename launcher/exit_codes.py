@@ -1,6 +1,6 @@
-"""How an action of the launcher ends for whoever started it: one line on standard error and an exit code.
+"""Exit codes of the command line, and the one-line error that goes with each.
 
-0 done; 1 failed, everything undone; 2 bad usage or bad input; 3 failed and not fully undone. An error that says so
+0 done; 1 failed, everything undone; 2 bad usage or bad input; 3 failed and not fully undone. An error other than 1
 carries its code as `exit_code`.
 """
 
@@ -11,24 +11,24 @@ log = logging.getLogger("launcher")
 
 FAILED = 1
 INTERRUPTED = 130
-"""128 + SIGINT, as a shell has it."""
+"""128 + SIGINT, as shells do."""
 
 
 def exit_code_of(action: Callable[[], int]) -> int:
-    """Run `action` and return its exit code, or log the error that ended it and return the error's."""
+    """Run `action` and return its exit code; log an error that it raises and return that error's code."""
     try:
         return action()
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         code = getattr(error, "exit_code", None)
-        if code is None and not _is_ours(error):
+        if code is None and not _is_typed(error):
             log.critical("%s: %s", type(error).__name__, error, exc_info=True)
         else:
             log.error("%s", error)
         return FAILED if code is None else int(code)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether the error was written for a person; anything else is a defect and is shown with its traceback."""
+def _is_typed(error: Exception) -> bool:
+    """Whether the error's class is one of this project's; any other is a defect and logged with its traceback."""
     return type(error).__module__.partition(".")[0] in ("dhcp", "launcher", "netsetup")

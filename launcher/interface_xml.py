@@ -1,4 +1,4 @@
-"""The libvirt `<interface>` element of one network, as text. Pure."""
+"""Builds the libvirt `<interface>` element of one network. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def escape(text: str) -> str:
-    """`text` as the content of an XML attribute in single quotes, or of an element.
+    """Escape `text` for an XML element, or for an attribute in single quotes.
 
-    The standard library's own would cost the pre-start hook several milliseconds of imports.
+    The standard library's function would cost the pre-start hook several milliseconds of imports.
     """
     return (
         text.replace("&", "&amp;")
@@ -33,8 +33,8 @@ def pci_address_xml(address: str) -> str:
 def interface_xml(interface: InterfaceSpec, attached: InterfaceElement, mac: str, mtu: int) -> str:
     """The libvirt `<interface>` of one network that is set up.
 
-    `attached` is the binding's part of it. `mtu` (bytes) is what virtio tells the guest's driver. The alias
-    `ua-<name>` finds the interface again in a running domain.
+    `attached` is the binding's part of it. `mtu` (bytes) is what the virtio device offers the guest's driver. The alias
+    `ua-<name>` identifies the interface in a running domain.
     """
     parts = [
         f"<mac address='{escape(mac)}'/>",
@@ -47,7 +47,7 @@ def interface_xml(interface: InterfaceSpec, attached: InterfaceElement, mac: str
     if interface.state == "down":
         parts.append("<link state='down'/>")
     if interface.boot_order is None:
-        # The option ROM is there for network boot alone; without it the guest starts sooner.
+        # The option ROM is for network boot only; without it the guest boots sooner.
         parts.append("<rom enabled='no'/>")
     else:
         parts.append(f"<boot order='{interface.boot_order}'/>")

@@ -1,4 +1,4 @@
-"""What the launcher says while it works: on standard error, as text for people or JSON lines for machines."""
+"""Logging to standard error, as text or as JSON lines."""
 
 import logging
 import time
@@ -8,7 +8,7 @@ Format = Literal["text", "json"]
 
 
 class _TextFormatter(logging.Formatter):
-    """``virt-launcher: warning: message``, the level left out of plain information."""
+    """``virt-launcher: warning: message``; the level is left out for INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
@@ -16,7 +16,7 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JSONFormatter(logging.Formatter):
-    """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`; at a milestone `event` and `data`."""
+    """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`; for a milestone `event` and `data`."""
 
     def format(self, record: logging.LogRecord) -> str:
         import json
@@ -34,7 +34,7 @@ class _JSONFormatter(logging.Formatter):
 
 
 def configure(style: Format, verbose: bool) -> None:
-    """Send the log to standard error; `verbose` adds every step."""
+    """Log to standard error in this format; `verbose` adds debug messages, such as every step."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JSONFormatter() if style == "json" else _TextFormatter())
     root = logging.getLogger()

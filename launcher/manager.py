@@ -1,4 +1,4 @@
-"""The life of one virtual machine: network, domain, events, shutdown."""
+"""LibvirtDomainManager: sets up a VM's network, starts its domain, waits for its end, shuts it down."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
     from launcher.vmi.model import VirtualMachineInstance
 
-# virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's interface.
+# virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's API.
 _EVENT_STOPPED = 5
 _STOPPED_SHUTDOWN, _STOPPED_DESTROYED, _STOPPED_CRASHED, _STOPPED_FAILED = 0, 1, 2, 5
 
 PRESS_AGAIN_SECONDS = 2.0
-"""A guest that is still booting does not see its power button; it is pressed again until the grace period ends."""
+"""A guest that is still booting ignores its power button, so it is pressed again until the grace period ends."""
 
 
 class Ending(Enum):
-    """How a machine ended."""
+    """How the VM ended."""
 
     POWERED_OFF = "powered off"
     SHUT_DOWN = "shut down"
@@ -42,34 +42,34 @@ class Ending(Enum):
 
     @property
     def exit_code(self) -> int:
-        """What the launcher exits with."""
+        """The launcher's exit code."""
         return {Ending.DESTROYED: 4, Ending.CRASHED: 5}.get(self, 0)
 
 
 class AttachedNetwork(Protocol):
-    """What the manager uses of one network that is set up."""
+    """One network that is set up, as far as the manager uses it."""
 
     @property
     def interface_xml(self) -> str: ...
 
 
 class AttachedNetworks(Protocol):
-    """What the pre-start hook returns."""
+    """The result of the pre-start hook, as far as the manager uses it."""
 
     @property
     def networks(self) -> Mapping[str, AttachedNetwork]: ...
 
 
 class _Lost(Frozen):
-    """The connection to libvirt broke."""
+    """Queued when the connection to libvirt is lost."""
 
 
 class LibvirtDomainManager:
     """Runs the domain of one VirtualMachineInstance.
 
     The order is `pre_start_hook`, `start`, `wait` or `stop`, `close`, `teardown`; as a context manager it closes and
-    tears down by itself. One thread at a time may use it. `setup` and `teardown` replace what `launcher.prestart`
-    does, for networks that are set up by other means.
+    tears down by itself. One thread at a time may use it. `setup` and `teardown` replace the functions of
+    `launcher.prestart`, for networks that are set up by other means.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class LibvirtDomainManager:
         setup: Callable[[SetupRequest, Path], AttachedNetworks] | None = None,
         teardown: Callable[[Path], object] | None = None,
     ) -> None:
-        """Check all that can be checked before anything is changed; raises ManifestError.
+        """Check kernel and disk images, before anything is changed. Raises ManifestError.
 
-        `disks` gives the image of each volume by its name. `uri` is a libvirt to use instead of one of our own.
+        `disks` gives the image of each volume by its name. `uri` is the libvirt to use instead of the embedded driver.
         """
         self.vmi = vmi
         self.state_dir = Path(state_dir).absolute()
@@ -105,7 +105,7 @@ class LibvirtDomainManager:
         self._console = ConsoleLog(self.console_log)
         self._events: queue.SimpleQueue[LifecycleEvent | _Lost] = queue.SimpleQueue()
         self._ending: Ending | None = None
-        self._asked_to_stop = False
+        self._stop_requested = False
         self._lost = False
 
     def __enter__(self) -> LibvirtDomainManager:
@@ -119,7 +119,7 @@ class LibvirtDomainManager:
 
     @property
     def accelerator(self) -> Accelerator:
-        """What the machine runs on."""
+        """KVM or TCG, chosen at first use unless it was given."""
         if self._accelerator is None:
             from launcher.machine.accelerator import choose_accelerator
 
@@ -128,16 +128,16 @@ class LibvirtDomainManager:
 
     @property
     def started(self) -> bool:
-        """Whether there is, or was, a machine to stop."""
+        """Whether the domain was started; it may have ended since."""
         return self._domain is not None
 
     def pre_start_hook(self) -> AttachedNetworks:
-        """Set the pod's networks up for the machine. Raises what `launcher.prestart` raises, the pod as before."""
+        """Set the pod's networks up for the VM. Raises what `launcher.prestart` raises; the pod is then as before."""
         self._networks = self._setup(SetupRequest.from_vmi(self.vmi), self.state_dir)
         return self._networks
 
     def domain_xml(self) -> str:
-        """The domain as libvirt is given it."""
+        """The domain XML that `start` passes to libvirt."""
         networks = self._networks.networks.values() if self._networks is not None else ()
         return domain_xml(
             self.vmi,
@@ -149,15 +149,15 @@ class LibvirtDomainManager:
         )
 
     def start(self) -> None:
-        """Boot the machine; returns when it runs. Raises LibvirtError."""
+        """Start the domain; returns when it runs. Raises LibvirtError."""
         if self._domain is not None:
-            raise RuntimeError(f"the machine {self.vmi.domain_name} was started before")
+            raise RuntimeError(f"the domain {self.vmi.domain_name} was started before")
         self.state_dir.mkdir(parents=True, exist_ok=True)
         name = self.vmi.domain_name
         self._connection = connect(self._uri, root=self.state_dir / "libvirt", cache=self._cache)
         leftover = self._connection.find(name)
         if leftover is not None:
-            # Of a launcher that was killed: it has our tap and our disks.
+            # Left by a launcher that was killed: it uses the same tap and disks.
             leftover.destroy()
         self._connection.on_lifecycle(self._on_lifecycle)
         self._connection.on_close(lambda: self._events.put(_Lost()))
@@ -165,18 +165,18 @@ class LibvirtDomainManager:
         try:
             self._domain = self._connection.create(self.domain_xml())
         except BaseException:
-            # What a signal handler raised while libvirt was at work: the machine may run all the same.
+            # Such as a signal handler's exception during the call: the domain may run nevertheless.
             with contextlib.suppress(LibvirtError):
                 self._domain = self._connection.find(name)
             raise
 
     def wait(self, timeout: float | None = None) -> Ending | None:
-        """How the machine ended, or None if it still runs after `timeout` seconds.
+        """Wait for the VM to end and return how it did, or None if it still runs after `timeout` seconds.
 
         Raises LibvirtError when the connection to libvirt is lost. Signal handlers run meanwhile.
         """
         if self._domain is None:
-            raise RuntimeError(f"the machine {self.vmi.domain_name} was not started")
+            raise RuntimeError(f"the domain {self.vmi.domain_name} was not started")
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._ending is None:
             remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -186,15 +186,15 @@ class LibvirtDomainManager:
                 return None
             if isinstance(event, _Lost):
                 self._lost = True
-                raise LibvirtError("the connection to libvirt is lost, and with it the machine")
-            self._ending = _ending(event, self._asked_to_stop)
+                raise LibvirtError("the connection to libvirt is lost, and the domain with it")
+            self._ending = _ending(event, self._stop_requested)
         return self._ending
 
     def stop(self, grace_seconds: float | None = None) -> Ending:
-        """Shut the guest down; destroy the machine if it still runs after the grace period (the manifest's)."""
+        """Shut the guest down; destroy the domain if it still runs after the grace period (default: the manifest's)."""
         grace = self.vmi.grace_seconds if grace_seconds is None else grace_seconds
         deadline = time.monotonic() + grace
-        self._asked_to_stop = True
+        self._stop_requested = True
         while (remaining := deadline - time.monotonic()) > 0 and self._running():
             self._press_power_button()
             self.wait(min(remaining, PRESS_AGAIN_SECONDS))
@@ -206,7 +206,7 @@ class LibvirtDomainManager:
         return ending
 
     def close(self) -> None:
-        """Destroy the machine if it still runs, and close the connection; may be called at any time."""
+        """Destroy the domain if it still runs, and close the connection. May be called at any time."""
         if self._connection is None:
             return
         try:
@@ -231,19 +231,19 @@ class LibvirtDomainManager:
         try:
             self._domain.press_power_button()
         except LibvirtError:
-            # It may have ended in this moment, which its last event tells.
+            # The domain may have ended just now; its stopped event follows.
             if self._domain.is_active():
                 raise
 
     def _on_lifecycle(self, name: str, event: LifecycleEvent) -> None:
-        """On the event loop's thread: only hand over."""
+        """Queue the domain's stopped event; called on the event loop's thread."""
         if name == self.vmi.domain_name and event.event == _EVENT_STOPPED:
             self._events.put(event)
 
 
-def _ending(event: LifecycleEvent, asked_to_stop: bool) -> Ending:
+def _ending(event: LifecycleEvent, stop_requested: bool) -> Ending:
     if event.detail == _STOPPED_SHUTDOWN:
-        return Ending.SHUT_DOWN if asked_to_stop else Ending.POWERED_OFF
+        return Ending.SHUT_DOWN if stop_requested else Ending.POWERED_OFF
     if event.detail in (_STOPPED_CRASHED, _STOPPED_FAILED):
         return Ending.CRASHED
     return Ending.DESTROYED

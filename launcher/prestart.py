@@ -1,4 +1,4 @@
-"""The pre-start hook: discover → plan → apply → serve, and the way back.
+"""The pre-start hook: discover → plan → apply → serve; and its teardown.
 
 The DHCP server's process is started first, because starting Python takes as long as all the rest together.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DHCP_LOG = "dhcp.log"
 LOCK = "prestart"
-"""Network and server are set up, or taken away, together; the lock of `netsetup` is for the network alone."""
+"""Lock under which network and server are set up or torn down together; the lock of `netsetup` covers the network."""
 
 
 class Network(Frozen):
@@ -39,12 +39,12 @@ class Network(Frozen):
     mac: str
     mtu: int
     addresses: tuple[str, ...]
-    """The pod's own addresses in CIDR form, both families, the primary one's first."""
+    """The pod's addresses in CIDR form, both families, those of the primary family first."""
     interface_xml: str
 
 
 class PodNetwork(Frozen):
-    """What the hook did: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
+    """The hook's result: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
 
     networks: dict[str, Network]
     """By name, in the order of the request."""
@@ -52,12 +52,12 @@ class PodNetwork(Frozen):
     elapsed_ms: dict[str, float]
     """Of `discover`, `plan`, `apply`, `serve` and `total`."""
     plan: tuple[str, ...]
-    """The steps taken (in a dry run: to be taken), a line each; none on a pod that was set up already."""
+    """The steps applied (in a dry run: to be applied), a line each; none on a pod that was set up already."""
     configs: tuple[dict[str, object], ...]
-    """What the DHCP server serves, one for each network that is served."""
+    """The DHCP server's configuration of each network that is served."""
 
     def as_json(self) -> dict[str, object]:
-        """The shape of `prestart --output json`."""
+        """The JSON object of `prestart --output json`."""
         return {
             "networks": [as_dict(network) for network in self.networks.values()],
             "dhcp": {"pid": self.dhcp_pid},
@@ -74,21 +74,21 @@ def setup_pod_network(
     server_log_format: str = "text",
     dry_run: bool = False,
 ) -> PodNetwork:
-    """Hand the pod's interfaces in the current network namespace to the VM and serve it DHCP.
+    """Set up the VM's network in the current network namespace, and serve it DHCP.
 
-    Returns when the server answers. Done again, it finds everything in place, changes nothing and makes sure that the
-    server lives. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
+    Returns when the server answers. On a pod that is set up already it applies only what has changed, and makes sure
+    that the server runs. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
     `server_log`, or to dhcp.log in the state directory.
 
-    Raises NetworkSetupError (`netsetup.errors`) for what the pod or the kernel refuses, and ServerError
-    (`dhcp.process`); the pod is then as it was before.
+    Raises NetworkSetupError (`netsetup.errors`) when pod or kernel do not allow it, and ServerError (`dhcp.process`);
+    the pod is then as it was before.
     """
     began = time.perf_counter()
     request = request or SetupRequest.default()
     with contextlib.ExitStack() as held, contextlib.ExitStack() as on_failure:
         spawned = None
         spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
-        if not dry_run and connect() is None:
+        if not dry_run and not _has_current_server():
             spawned = spawn()
 
         from launcher.serve import serve, server_configs
@@ -100,7 +100,7 @@ def setup_pod_network(
             folder = state_directory(state_dir)
             on_failure.callback(_remove_if_unused, folder)
             if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
-                spawned.stop()  # a teardown that we have waited for has taken its log away
+                spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
         prepared = prepare_pod_network_interfaces(
             request.network_requests({name for _, name in socket.if_nameindex()}, socket.gethostname()),
@@ -132,9 +132,9 @@ def setup_pod_network(
 
 
 def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> bool:
-    """Stop the DHCP server and put the pod back as it was; False when nothing was set up.
+    """Stop the DHCP server and restore the pod's network; False when nothing was set up.
 
-    Raises NetworkSetupError, of which NotRestored says what is left.
+    Raises NetworkSetupError; its subclass NotRestored lists what is not restored.
     """
     from netsetup.apply import restore_pod_network_interfaces
     from netsetup.kernel.lock import NamespaceLock
@@ -146,6 +146,15 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
         restored = restore_pod_network_interfaces(state_dir)
         _remove_if_unused(state_directory(state_dir))
     return restored or server is not None
+
+
+def _has_current_server() -> bool:
+    """Whether a server of our version of the control protocol runs."""
+    server = connect()
+    if server is None:
+        return False
+    server.release()
+    return server.is_current
 
 
 def _spawn(
@@ -181,8 +190,11 @@ def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
 
 
 def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
-    """The pod's addresses, those of its primary family first: the family of MY_POD_IP, which Kubernetes' downward API
-    sets to the first address of the pod's status. Without it the order stays the kernel's."""
+    """The pod's addresses, those of the primary family first.
+
+    That is the family of MY_POD_IP, which Kubernetes' downward API sets to the first address of the pod's status.
+    Without it the order is the kernel's.
+    """
     primary = os.environ.get("MY_POD_IP", "")
     if not primary:
         return tuple(addresses)
@@ -200,10 +212,10 @@ def _open_log(folder: str) -> int:
 
 
 def _remove_if_unused(folder: str) -> None:
-    """Take the log and the folder away unless a record says that the pod is set up; what else lies there stays."""
-    from netsetup.record import is_saved
+    """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays."""
+    from netsetup.record import FILE
 
-    if is_saved(folder):
+    if os.path.exists(f"{folder}/{FILE}"):
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{folder}/{DHCP_LOG}")

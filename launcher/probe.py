@@ -1,4 +1,4 @@
-"""`virt-launcher probe`: asks the DHCP server as the VM would, and compares the offer with the record."""
+"""`virt-launcher probe`: requests the VM's lease from the DHCP server, and compares it with the record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dhcp.lean.frozen import Frozen, replace
 from dhcp.process import ServerConnection, ServerError, connect
-from launcher.dhcpconfig.ipv4 import client_config
+from launcher.dhcpconfig.client import client_config
 from launcher.request import SetupRequest
 from launcher.vmi.model import VirtualMachineInstance
 from netsetup.errors import NetworkSetupError
@@ -28,27 +28,27 @@ class ProbeNotInstalled(NetworkSetupError):
 
 
 class Probed(Frozen):
-    """What the server of one network answered, and what is wrong with that."""
+    """The server's answers for one network, and how they differ from the configuration."""
 
     name: str
     guest_port: str
     offer: Offer | None
-    """The lease as the VM would get it; None where there is no usable answer."""
+    """The DHCPv4 lease that the VM would get; None where there is no usable answer."""
     problems: tuple[str, ...]
-    """How it differs from what it should be; none is well."""
+    """Differences from the configuration, and failures; empty when the answers are correct."""
     left_out: tuple[int, ...] = ()
-    """Options that are configured and do not fit into one message."""
+    """Configured options for which the message had no room."""
     lease6: Lease6 | None = None
-    """What it would get by DHCPv6 and by router advertisement, likewise."""
+    """The DHCPv6 lease, and the content of the router advertisement, likewise."""
     router6: Router6 | None = None
 
 
 def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineInstance | None = None) -> list[Probed]:
-    """Ask for the lease of every network of the current network namespace that is served one.
+    """Request the lease of every network of the current network namespace that our server serves.
 
-    What is configured is made of the record, as `prestart` makes it; names and DHCP options are those of the manifest
-    if one is given. Nothing is changed, and nothing is sent to the guest. Raises NetworkSetupError when nothing is set
-    up or the kernel does not let us look, ProbeNotInstalled without scapy.
+    The answers are compared with the configuration made from the record, as `prestart` makes it; names and DHCP options
+    are the manifest's if one is given. Nothing is changed, and nothing is sent to the guest. Raises NetworkSetupError
+    when nothing is set up or the process lacks a permission, ProbeNotInstalled without scapy.
     """
     try:
         import dhcp.probe.dhcp4  # noqa: F401
@@ -67,14 +67,14 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
             options = request.guest_options(request.interfaces[name], options.hostname)
         config = client_config(replace(network, options=options))
         if config is None:
-            continue  # the network itself has to serve it
+            continue  # not served by us: it has no address
         if server is None:
             found.append(Probed(network.name, network.guest_port, None, (problem,)))
             continue
         probed = Probed(network.name, network.guest_port, None, ())
         if "client_address" in config:
-            probed = _ask(server, network.name, config)
-        found.append(_ask6(server, probed, config) if "client_address6" in config else probed)
+            probed = _probe4(server, network.name, config)
+        found.append(_probe6(server, probed, config) if "client_address6" in config else probed)
     if server is not None:
         server.release()
     return found
@@ -82,24 +82,24 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
 
 def _connect() -> tuple[ServerConnection | None, str]:
     try:
-        return connect(), "no DHCP server lives in this network namespace; `virt-launcher prestart` starts one"
+        return connect(), "no DHCP server runs in this network namespace; `virt-launcher prestart` starts one"
     except ServerError as error:
         return None, str(error)
 
 
-def _ask(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
-    """DISCOVER and REQUEST, as a client in its first hour; both answers are compared."""
+def _probe4(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
+    """Try a DISCOVER and a REQUEST, as a client in INIT and SELECTING sends them, and compare both answers."""
     from dhcp.probe.dhcp4 import NotAnOffer, asked_of, decode_offer, differences, discover, request
 
-    port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
-    asked = asked_of(config)
+    guest_port, mac, xid = config["interface"], config["client_mac"], secrets.randbits(32)
+    parameters = asked_of(config)
     offer = None
     problems: list[str] = []
     left_out: list[int] = []
     try:
-        for message, wanted in (("DISCOVER", "offer"), ("REQUEST", "ack")):
-            question = request(mac, xid, offer, asked) if offer else discover(mac, xid, asked)
-            outcome = server.try_frame(port, question)
+        for message, expected in (("DISCOVER", "offer"), ("REQUEST", "ack")):
+            frame = request(mac, xid, offer, parameters) if offer else discover(mac, xid, parameters)
+            outcome = server.try_frame(guest_port, frame)
             if outcome["problem"] and outcome["problem"] not in problems:
                 problems.append(str(outcome["problem"]))
             frames = outcome["frames"]
@@ -108,26 +108,26 @@ def _ask(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:
                 break
             left_out = outcome["dropped"] if isinstance(outcome["dropped"], list) else []
             offer = decode_offer(bytes.fromhex(frames[0]), mac, xid)
-            if offer.message != wanted:
+            if offer.message != expected:
                 problems.append(f"{message} is answered by {offer.message}")
             problems += [line for line in differences(offer, config, left_out) if line not in problems]
     except NotAnOffer as error:
         problems.append(f"{message}: {error}")
     except ServerError as error:
         problems.append(str(error))
-    return Probed(name, port, offer, tuple(problems), tuple(left_out))
+    return Probed(name, guest_port, offer, tuple(problems), tuple(left_out))
 
 
-def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> Probed:
-    """Solicit, Request and Router Solicitation; what comes of them is added to what is known."""
+def _probe6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> Probed:
+    """Try a Solicit, a Request and a Router Solicitation, and add their answers to `probed`."""
     from dhcp.probe.dhcp4 import NotAnOffer
     from dhcp.probe.dhcp6 import decode_lease, decode_router, differences6, request, router_solicitation, solicit
 
     mac, xid = config["client_mac"], secrets.randbits(24)
     left_out: list[int] = []
 
-    def ask(name: str, question: bytes) -> bytes:
-        outcome = server.try_frame(probed.guest_port, question)
+    def answer_to(name: str, frame: bytes) -> bytes:
+        outcome = server.try_frame(probed.guest_port, frame)
         frames = outcome["frames"]
         if not isinstance(frames, list) or not frames:
             raise NotAnOffer(f"{name} gets no answer: {outcome['reason']}")
@@ -135,9 +135,9 @@ def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> P
         return bytes.fromhex(frames[0])
 
     try:
-        offer = decode_lease(ask("Solicit", solicit(mac, xid)), mac, xid)
-        lease = decode_lease(ask("Request", request(mac, xid, offer)), mac, xid)
-        router = decode_router(ask("Router Solicitation", router_solicitation(mac)), mac)
+        offer = decode_lease(answer_to("Solicit", solicit(mac, xid)), mac, xid)
+        lease = decode_lease(answer_to("Request", request(mac, xid, offer)), mac, xid)
+        router = decode_router(answer_to("Router Solicitation", router_solicitation(mac)), mac)
     except (NotAnOffer, ServerError) as error:
         return replace(probed, problems=(*probed.problems, f"IPv6: {error}"))
     problems = differences6(lease, router, config, left_out)
@@ -145,7 +145,7 @@ def _ask6(server: ServerConnection, probed: Probed, config: dict[str, Any]) -> P
 
 
 def lines(found: list[Probed]) -> Iterator[str]:
-    """The outcome as text, a fact a line."""
+    """The result as text, line by line."""
     for probed in found:
         yield f"network {probed.name}, on {probed.guest_port}:"
         if offer := probed.offer:

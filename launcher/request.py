@@ -1,4 +1,4 @@
-"""One request: all that a VM asks of its pod's network, by the names of the VM's networks. Pure."""
+"""SetupRequest: what a VM requires of its pod's network, keyed by network name. Pure."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 
 class SetupRequest(Frozen):
-    """What `setup_pod_network` is asked for. Nothing in it is found by its position."""
+    """The argument of `setup_pod_network`: the VM's interfaces, looked up by name, and settings common to all."""
 
     interfaces: Mapping[str, InterfaceSpec]
-    """By the network's name, in the order in which the VM has them."""
+    """By network name, in the VM's order."""
     hostname: str | None = None
-    """Option 12; None for this host's."""
+    """DHCP option 12; None for this host's name."""
     subdomain: str | None = None
     isolated: bool = True
-    """Whether the guest is held to its own addresses."""
+    """Whether the guest may send with its own addresses only."""
     stable_id: str | None = None
-    """What names the VM wherever it runs: MACs that the manifest does not give are derived from it."""
+    """Identifies the VM in whatever pod it runs; MACs that the manifest does not give are derived from it."""
 
     @classmethod
     def default(cls) -> SetupRequest:
-        """The pod network, bridged to one virtio NIC."""
+        """A request for one virtio NIC, bridged to the pod network."""
         return cls.of(DEFAULT_INTERFACE)
 
     @classmethod
     def of(cls, *interfaces: InterfaceSpec) -> SetupRequest:
-        """These interfaces, and defaults for all else."""
+        """A request for these interfaces, with default settings."""
         return cls({interface.name: interface for interface in interfaces})
 
     @classmethod
     def from_vmi(cls, vmi: VirtualMachineInstance) -> SetupRequest:
-        """What a manifest asks for."""
+        """The request of a manifest's VM."""
         return cls(
             interfaces={interface.name: interface for interface in vmi.interfaces},
             hostname=vmi.hostname,
@@ -50,21 +50,21 @@ class SetupRequest(Frozen):
         )
 
     def guest_options(self, interface: InterfaceSpec, hostname: str) -> GuestOptions:
-        """What the VM is given on one network besides its addresses; `hostname` is used where none is asked for."""
+        """Host name and DHCP options of one network; `hostname` is the default of a request without one."""
         from netsetup.model.vm_network import GuestOptions
 
-        wanted = interface.dhcp_options
+        options = interface.dhcp_options
         return GuestOptions(
             hostname=hostname if self.hostname is None else self.hostname,
             subdomain=self.subdomain or "",
-            ntp=wanted.ntp,
-            tftp_server=wanted.tftp_server or "",
-            boot_file=wanted.boot_file or "",
-            private=wanted.private,
+            ntp=options.ntp,
+            tftp_server=options.tftp_server or "",
+            boot_file=options.boot_file or "",
+            private=options.private,
         )
 
     def network_requests(self, present: Collection[str], hostname: str) -> list[NetworkRequest]:
-        """What each network asks of the pod, whose interfaces `present` are."""
+        """The request of each network, in the VM's order; `present` are the names of the pod's interfaces."""
         from netsetup.model.request import NetworkRequest
 
         requests = []
@@ -91,7 +91,7 @@ class SetupRequest(Frozen):
 
 
 def _private_network(interface: InterfaceSpec) -> PrivateNetwork:
-    """The VM's own network, for a binding that gives it one, and what is forwarded to the VM."""
+    """The VM's own network and the ports that are forwarded to it, for bindings that use one."""
     from netsetup.model.private_network import ISTIO, VM_NETWORK4, VM_NETWORK6, ForwardedPorts, PrivateNetwork
 
     return PrivateNetwork(
@@ -104,10 +104,10 @@ def _private_network(interface: InterfaceSpec) -> PrivateNetwork:
 
 
 def _devices(interface: InterfaceSpec, ordinal: int, present: Collection[str]) -> tuple[str, str]:
-    """(pod interface, guest port) of one interface, by KubeVirt's naming schemes unless it is named otherwise.
+    """(pod interface, guest port) of one interface, by KubeVirt's naming schemes unless the manifest names the former.
 
-    The pod network's is eth0 with tap0. Others are named by a hash of the network's name, or, in a pod that was made
-    by the older scheme, net1, net2 … in their order, of which this is number `ordinal`.
+    The primary network has eth0 and tap0. Others are named by a hash of the network's name, or, in a pod that uses the
+    older scheme, net1, net2 … by their order, in which this is number `ordinal`.
     """
     if interface.is_primary:
         return interface.pod_interface or "eth0", "tap0"

@@ -1,4 +1,4 @@
-"""The DHCP server of a recorded pod: started, configured and replaced by what the record says, and nothing else."""
+"""Starts, reconfigures or replaces the DHCP server, with the configuration from the record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
-from launcher.dhcpconfig.ipv4 import client_config
+from launcher.dhcpconfig.client import client_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,37 +17,53 @@ log = logging.getLogger("launcher")
 
 
 def server_configs(record: Record) -> list[dict[str, object]]:
-    """The configuration of every network that is served, as `dhcp.config` reads it. Pure. Raises NoServerAddress."""
+    """The configuration (`dhcp.config`) of every network that is served. Raises NoServerAddress."""
     return [config for network in record.networks.values() if (config := client_config(network)) is not None]
 
 
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
-    """Have a server of the current network namespace serve what the record says; its pid, or None when none is needed.
+    """Make the DHCP server of the current network namespace serve the record; its pid, or None when none is needed.
 
-    A server that lives goes on with the new configuration. `spawn` starts another one where none lives, unless that has
-    been done ahead, which `spawned` is then. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
+    A running server is reconfigured. One with another version of the control protocol, or one that does not answer, is
+    replaced without losing a frame of the guest. `spawn` starts a server; `spawned` is one started ahead. Without a
+    network to serve, servers are stopped. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
     """
     configs = server_configs(record)
     running = connect()
-    server: ServerConnection | ServerProcess | None = spawned
-    if running is not None and (spawned is None or running.pid != spawned.pid):
-        server = running  # of an earlier run, or of a hook that was at work while we waited for it
+    if running is not None and spawned is not None and running.pid == spawned.pid:
+        running.release()
+        running = None
+    if not configs:
+        if running is not None:
+            running.stop()
         if spawned is not None:
             spawned.stop()
-    if not configs:
-        if server is not None:
-            server.stop()
         return None
-    try:
-        server = server or spawn()
-        server.configure(configs)
-    except ServerError:
-        if running is not None:
-            raise
-        if server is not None:
+    if running is not None and running.is_current:
+        try:
+            return _reconfigure(running, configs, spawned)
+        except ServerError as error:
+            log.warning("%s; replacing it", error)
+            running = connect()
+    server = spawned or spawn()
+    if running is not None:
+        server.take_over(running, configs)
+    else:
+        try:
+            server.configure(configs)
+        except ServerError:
+            # A teardown, for which we waited, has stopped the server started ahead.
             server.stop()
-        # A teardown that we waited for has ended ours, or the one whose name ours could not have.
-        server = spawn()
-        server.configure(configs)
+            server = spawn()
+            server.configure(configs)
     server.release()
     return server.pid
+
+
+def _reconfigure(running: ServerConnection, configs: list[dict[str, object]], spawned: ServerProcess | None) -> int:
+    """Reconfigure the running server and stop the one started ahead; the former's pid."""
+    running.configure(configs)
+    running.release()
+    if spawned is not None:
+        spawned.stop()
+    return running.pid

@@ -30,6 +30,8 @@ class NetworkStatus(Frozen):
     pod_interface: str
     bridge: str
     guest_port: str
+    path: tuple[str, ...]
+    """The devices that frames pass between network and guest."""
     missing: tuple[str, ...]
     """Those of pod interface, bridge and guest port that are not there, as the first after a CNI's DEL."""
     replaced: bool
@@ -106,6 +108,7 @@ def _status_of(
         pod_interface=network.pod.name,
         bridge=network.bridge,
         guest_port=network.guest_port,
+        path=binding_of(network.binding).path(network),
         replaced=is_replaced(observed, network),
         missing=tuple(
             name
@@ -136,8 +139,7 @@ def _server_status() -> dict[str, Any] | None:
 def lines(status: Status) -> Iterator[str]:
     """The status as text, a fact a line."""
     for network in status.networks:
-        devices = filter(None, (network.pod_interface, network.bridge, network.guest_port))
-        way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in devices)
+        way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in network.path)
         yield f"network {network.name}, {network.binding}: {way}"
         yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
         served = ", ".join(filter(None, (network.address, network.address6)))

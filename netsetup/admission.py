@@ -34,8 +34,8 @@ SYSCTLS: Final = (
 
 NO_MAC: Final = "00:00:00:00:00:00"
 
-# A second MAC on these is filtered by the lower device, so a VM behind a bridge stays deaf (ipvlan.rst).
-FILTERING_KINDS: Final = {"macvlan": "macvtap or masquerade", "ipvlan": "masquerade", "ipvtap": "masquerade"}
+AGGREGATE_KINDS: Final = ("bond", "team")
+"""Masters that can themselves be handed to a VM in place of their ports."""
 
 
 def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:
@@ -77,17 +77,13 @@ def _refuse_taken(name: str, observed: Namespace) -> None:
         )
 
 
-def require_bridge_port(observed: Namespace, link: Link) -> None:
-    """Raises UnsupportedInterface for an interface that cannot be a port of a bridge between VM and network."""
-    if link.kind in FILTERING_KINDS:
-        raise UnsupportedInterface(
-            f"{link.name}: a {link.kind} device lets no second MAC through; use {FILTERING_KINDS[link.kind]}"
-        )
+def require_frames(observed: Namespace, link: Link) -> None:
+    """Raises UnsupportedInterface for an interface whose frames, and all that it has, cannot be handed to a VM."""
     if len(link.mac) != len(NO_MAC) or link.mac == NO_MAC:
-        raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it cannot be a port of a bridge")
+        raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it has no frames for a VM")
     master = next((other for other in observed.links if other.index == link.master), None)
     if master is not None and not master.alias.startswith(ALIAS):
-        instead = "" if master.kind == "vrf" else f", or give the VM {master.name} itself"
+        instead = f", or give the VM {master.name} itself" if master.kind in AGGREGATE_KINDS else ""
         raise UnsupportedInterface(
             f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; release it{instead}"
         )

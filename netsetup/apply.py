@@ -11,7 +11,7 @@ from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
 from netsetup.executor import run
-from netsetup.kernel.gateway_mac import ask_for_routers, with_router_mac
+from netsetup.kernel.gateway_mac import solicit_gateways, with_gateway_mac
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
@@ -88,7 +88,7 @@ def prepare_pod_network_interfaces(
         if not dry_run:
             if fresh:
                 check_prerequisites(netlink, plan)
-            if record != recorded or not records.is_saved(folder):
+            if not records.is_saved(folder, record):
                 records.save(folder, record)
             _carry_out(netlink, plan, record, folder if fresh else None)
         return Prepared(
@@ -119,7 +119,7 @@ def _new_record(
 ) -> Record:
     networks = {name: admit(observed, request, resolver) for name, request in wanted.items()}
     if ask:
-        networks = _with_router_macs(netlink, networks)
+        networks = _with_gateway_macs(netlink, networks)
     return Record(
         boot_id=records.boot_id(),
         namespace_cookie=netlink.namespace_cookie,
@@ -141,15 +141,15 @@ def _converged(
     _require_same(record, wanted)
     networks = {name: converge(observed, network, wanted[name], resolver) for name, network in record.networks.items()}
     if ask and any(is_replaced(observed, network) for network in record.networks.values()):
-        networks = _with_router_macs(netlink, networks)
+        networks = _with_gateway_macs(netlink, networks)
     known = dict(record.sysctls)
     later = tuple((k, v) for k, v in other_sysctls(observed, tuple(networks.values())) if k not in known)
     return replace(record, networks=networks, sysctls=record.sysctls + later)
 
 
-def _with_router_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:
-    ask_for_routers(netlink, networks.values())
-    return {name: with_router_mac(netlink, network) for name, network in networks.items()}
+def _with_gateway_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:
+    solicit_gateways(netlink, networks.values())
+    return {name: with_gateway_mac(netlink, network) for name, network in networks.items()}
 
 
 def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = None) -> bool:
@@ -170,10 +170,10 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
 
 
 def _require_nothing_ours(observed: Namespace) -> None:
-    """Raises NotRestored when a set-up of ours is there and no record tells what was before."""
+    """Raises NotRestored when a set-up of ours is there and no record says what was before."""
     for link in observed.links:
-        if link.kind == "bridge" and link.alias.startswith(ALIAS):
-            raise NotRestored(f"{link.name} is ours, but no record tells what the pod was before; left as it is")
+        if link.alias.startswith(ALIAS):
+            raise NotRestored(f"{link.name} is ours, but no record says what the pod was before; left as it is")
 
 
 def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str | None) -> None:
@@ -212,7 +212,7 @@ def _restore(netlink: Netlink, record: Record) -> None:
 
 
 def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
-    """A pod is set up for one VM; another one's wishes are refused rather than half followed."""
+    """A pod is set up for one VM; another one's request is refused rather than half carried out."""
     if set(record.networks) != set(wanted):
         raise InvalidRequest(
             f"this pod is set up for networks {', '.join(record.networks)}, not {', '.join(sorted(wanted))}; "

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from netsetup.admission import SYSCTLS, pod_interface, require_bridge_port
+from netsetup.admission import SYSCTLS, pod_interface, require_frames
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import BRIDGE_NETFILTER, FORWARDING6, IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
@@ -41,7 +41,7 @@ def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/et
     with Netlink() as netlink:
         observed = observe(netlink)
     pod = pod_interface(observed, name, read_resolver(resolver_path))
-    require_bridge_port(observed, pod.link)
+    require_frames(observed, pod.link)
     return pod
 
 

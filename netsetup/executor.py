@@ -31,6 +31,7 @@ from netsetup.steps import (
     PinMac,
     SetAddrGenMode,
     SetAlias,
+    SetAllMulticast,
     SetLearning,
     SetMac,
     SetMaster,
@@ -101,6 +102,8 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             netlink.set_master(indexes[link], link, indexes[master] if master else 0)
         case SetUp(link, up):
             netlink.set_up(indexes[link], link, up)
+        case SetAllMulticast(link, on):
+            netlink.set_all_multicast(indexes[link], link, on)
         case SetAddrGenMode(link, mode):
             netlink.set_addr_gen_mode(indexes[link], link, mode)
         case SetLearning(link, on):

@@ -1,11 +1,11 @@
-"""Records of earlier versions in the present form. tests/unit/records has one of each released version. Pure."""
+"""Records of earlier versions in the present form. tests/records has one of each form."""
 
 import dataclasses
 from typing import Any
 
 import msgspec
 
-from netsetup.bindings import bridge, masquerade
+from netsetup.bindings import keeper, masquerade
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 
@@ -41,7 +41,7 @@ def _network(old: dict[str, Any]) -> dict[str, Any]:
     pod = msgspec.convert(old["pod"], PodInterface)
     private = msgspec.convert(old["masquerade"], PrivateNetwork | None)
     mac, source = old["mac"], old["mac_source"]
-    guest = masquerade.guest_of(pod, private, mac, source) if private else bridge.guest_of(pod, mac, source)
+    guest = masquerade.guest_of(pod, private, mac, source) if private else keeper.guest_of(pod, mac, source)
     kept = ("name", "pod", "guest_port", "bridge", "mtu", "queues", "isolated", "adopted", "adopted_sysctls")
     return {
         **{key: old[key] for key in kept},

@@ -16,7 +16,7 @@ from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of, tables_of
-from netsetup.steps import DeleteTable, LoadTable, SetSysctl, Step
+from netsetup.steps import CreateBridge, CreateTap, DeleteTable, LoadTable, SetSysctl, SetUp, Step
 
 ARP_IGNORE: Final = "net/ipv4/conf/{}/arp_ignore"
 NOT_FOR_HOST_SCOPE: Final = "3"
@@ -52,8 +52,8 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     """
     binding = binding_of(network.binding)
     if is_replaced(observed, network):
-        anew = binding.admit(observed, request, resolver)
-        guest = replace(anew.guest, mac=network.guest.mac, mac_source=network.guest.mac_source)
+        anew = binding.admit(observed, replace(request, mac=network.guest.mac), resolver)
+        guest = replace(anew.guest, mac_source=network.guest.mac_source)
         return replace(anew, guest=guest, adopted=network.adopted, adopted_sysctls=network.adopted_sysctls)
     merged = binding.merge_observed_changes(observed, network, request)
     return replace(
@@ -76,7 +76,8 @@ def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "
         steps += binding_of(network.binding).device_steps(observed, network)
     if any(network.gives_pod_address4 for network in networks):
         steps += _arp_ignore_steps(observed, networks)
-    steps += _table_steps(observed, tables, (NETDEV,))
+    made = any(isinstance(step, CreateTap | CreateBridge) for step in steps)
+    steps += _table_steps(observed, tables, (NETDEV,), outdated=made)
     for network in networks:
         steps += binding_of(network.binding).connect_steps(observed, network)
     return Plan(tuple(steps))
@@ -94,8 +95,12 @@ def table_faults(observed: Namespace, tables: Mapping[str, str]) -> dict[str, st
     return {family: there.get(family, "") for family in {**wanted, **there} if wanted.get(family) != there.get(family)}
 
 
-def _table_steps(observed: Namespace, tables: Mapping[str, str], families: tuple[str, ...]) -> list[Step]:
-    if not table_faults(observed, tables).keys() & set(families):
+def _table_steps(
+    observed: Namespace, tables: Mapping[str, str], families: tuple[str, ...], *, outdated: bool = False
+) -> list[Step]:
+    """`outdated` says that a table which is there cannot have the devices that it names."""
+    faults = table_faults(observed, tables).keys() & set(families)
+    if not faults and not (outdated and any(observed.table(family) for family in families)):
         return []
     replaced = tuple(family for family, _ in observed.tables if family in families)
     text = "".join(tables.get(family, "") for family in families)
@@ -111,6 +116,7 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     others = [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
     # What changes every interface comes first: killed after it, the next set-up changes them all again.
     steps: list[Step] = [step for step in others if step.key == FORWARDING6.format("all")]
+    steps += _unhook_steps(observed, networks)
     for network in reversed(networks):
         steps += binding_of(network.binding).release_steps(observed, network)
     steps += [step for step in others if step not in steps]
@@ -119,6 +125,16 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     if observed.tables and not steps:
         steps.append(DeleteTable(tuple(family for family, _ in observed.tables)))
     return Plan(tuple(steps))
+
+
+def _unhook_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
+    """No frame is handed on any more, before the pod interface has its addresses again; nor is one of the guest's
+    received by the pod instead."""
+    if not observed.table(NETDEV):
+        return []
+    hooked = {network.guest_port for network in networks if binding_of(network.binding).rules(network).netdev}
+    ports = [link.name for link in observed.links if link.name in hooked and link.up]
+    return [*(SetUp(name, False) for name in ports), DeleteTable((NETDEV,))]
 
 
 def _accepts_routers(step: Step) -> bool:
@@ -132,7 +148,7 @@ def is_untouched(observed: Namespace, network: VMNetwork) -> bool:
         not observed.tables
         and observed.link(network.bridge) is None
         and nic is not None
-        and nic.mac == network.pod.link.mac
+        and (nic.mac, nic.all_multicast) == (network.pod.link.mac, network.pod.link.all_multicast)
         and not missing_addresses(observed, nic, network.pod)
     )
 

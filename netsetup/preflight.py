@@ -2,7 +2,9 @@
 
 `check_prerequisites` asks for the devices and settings of a plan by requests that change nothing, which take a quarter
 of a millisecond together. For nftables there is nothing to ask: the first step of each set-up loads its rules in one
-transaction, which itself is the test of them, and leaves nothing behind when it fails.
+transaction, which itself is the test of them, and leaves nothing behind when it fails. The netdev family's table is an
+exception, because it needs its devices: it is loaded before any address moves, and a refusal is undone. To ask for it
+beforehand would take a transaction that is broken off, and 16 ms, for the kernel then waits for a grace period.
 
 After a refusal `missing_features` names all that is missing, not just the first of it. It tries everything piece by
 piece in a network namespace that is thrown away, in a process of its own, `python -m netsetup.preflight`. To do that
@@ -53,6 +55,9 @@ RULES: Final = {
     NETDEV: {
         "forwarding frames between devices (nft_fwd_netdev, Linux 4.10)": (
             'table netdev t {\n chain c {\n type filter hook ingress device "lo" priority 0;\n fwd to "lo"\n }\n}\n'
+        ),
+        "nftables' egress hook (nf_tables, Linux 5.16)": CHAIN.format(
+            "netdev", 'filter hook egress device "lo"', "meta mark 0x1 meta mark set 0"
         ),
     },
 }

@@ -113,8 +113,13 @@ def find_record(folder: str, namespace_cookie: int, read_copy: Callable[[], str]
         return None
 
 
-def is_saved(folder: str) -> bool:
-    return os.path.exists(f"{folder}/{FILE}")
+def is_saved(folder: str, record: Record) -> bool:
+    """Whether the file says just this, in the present form."""
+    try:
+        with open(f"{folder}/{FILE}", "rb") as file:
+            return file.read() == _encode(record)
+    except OSError:
+        return False
 
 
 def forget(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""resolv.conf(5) → DNS settings. A line that cannot be used is reported and skipped; nothing is ever invented."""
+"""resolv.conf(5) → Resolver. A line that cannot be used is skipped and reported; nothing is invented."""
 
 import ipaddress
 

@@ -79,6 +79,16 @@ class SetUp(Frozen):
         return f"link set {self.link} {'up' if self.up else 'down'}"
 
 
+class SetAllMulticast(Frozen):
+    """Whether a device receives the frames of every multicast group, not only of those that the pod has joined."""
+
+    link: str
+    on: bool
+
+    def __str__(self) -> str:
+        return f"link set {self.link} allmulticast {'on' if self.on else 'off'}"
+
+
 class SetAddrGenMode(Frozen):
     link: str
     mode: int
@@ -231,6 +241,7 @@ Step = (
     | SetMtu
     | SetMaster
     | SetUp
+    | SetAllMulticast
     | SetAddrGenMode
     | SetLearning
     | PinMac

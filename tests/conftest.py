@@ -55,7 +55,13 @@ def pod(make_pod: MakePod) -> Pod:
 
 
 @pytest.fixture
-def agent(pod: Pod) -> Iterator[Agent]:
+def binding() -> str:
+    """What `agent` sets up; a test that is parametrised over bindings has others."""
+    return "bridge"
+
+
+@pytest.fixture
+def agent(pod: Pod, binding: str) -> Iterator[Agent]:
     """`virt-launcher` in that pod."""
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         yield agent

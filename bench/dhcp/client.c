@@ -41,7 +41,7 @@ uint32_t next_xid(void)
 	return ++counter * 2654435761u;
 }
 
-/* What a common client sends: the options of udhcpc with the requests of dhclient. */
+/* The options of a common client: those of udhcpc, with the parameter request list of dhclient. */
 void make_discover(struct request *r)
 {
 	static const uint8_t asked_for[] = { 1, 3, 6, 12, 15, 26, 28, 42, 119, 121 };

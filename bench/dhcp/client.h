@@ -1,4 +1,4 @@
-/* The one client that asks: its messages, and the packet socket they go through. */
+/* The DHCP client of the load generator: its messages and its packet socket. */
 #ifndef CLIENT_H
 #define CLIENT_H
 

@@ -1,7 +1,7 @@
 /*
- * The least that a process can do: floor IFACE CLIENT-MAC CLIENT-ADDRESS SERVER-ADDRESS.
- * Answers whatever comes with one prepared OFFER, in which only the transaction id is replaced, a system call for each
- * message. Not a DHCP server; it shows how fast the asking side can be.
+ * Lower bound for any server: floor IFACE CLIENT-MAC CLIENT-ADDRESS SERVER-ADDRESS.
+ * Answers every frame with one prepared OFFER, in which only the transaction id is replaced, with a system call for each
+ * message. Not a DHCP server; it shows the limit of the load generator.
  */
 #include "frame.h"
 
@@ -47,7 +47,7 @@ int main(int words, char **word)
 		return 1;
 	}
 	length = make_offer(answer, port.sll_addr, mac, ntohl(client.s_addr), ntohl(server.s_addr));
-	put16(answer + AT_UDP + 6, 0); /* no checksum, so that none need be mended */
+	put16(answer + AT_UDP + 6, 0); /* no checksum, so that none needs an update */
 	while (recv(fd, request, sizeof request, 0) >= AT_OPTIONS) {
 		memcpy(answer + AT_XID, request + AT_XID, 4);
 		send(fd, answer, length, 0);

@@ -1,8 +1,8 @@
-"""The least that Python can do: `python -I -S floor.py IFACE CLIENT-MAC CLIENT-ADDRESS SERVER-ADDRESS`.
+"""Lower bound for a server in Python: `python -I -S floor.py IFACE CLIENT-MAC CLIENT-ADDRESS SERVER-ADDRESS`.
 
-Answers whatever comes with one prepared OFFER, in which only the transaction id is replaced. Not a DHCP server; what
-one in Python is measured against. With a single argument it only opens the socket and prints the time of
-CLOCK_MONOTONIC in nanoseconds when that is done: what starting Python costs.
+Answers every frame with one prepared OFFER, in which only the transaction id is replaced. Not a DHCP server, but the
+reference for one in Python. With a single argument it only opens the socket and prints CLOCK_MONOTONIC in nanoseconds:
+the time that Python takes to start.
 """
 
 import sys
@@ -15,7 +15,7 @@ XID = slice(46, 50)
 
 
 def open_port(interface: str) -> socket:
-    """A packet socket that sees incoming IPv4 only."""
+    """Open a packet socket that receives incoming IPv4 only."""
     port = socket(AF_PACKET, SOCK_RAW, 0)
     port.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     port.bind((interface, ETH_P_IP))
@@ -37,7 +37,7 @@ def offer(server_mac: bytes, client_mac: bytes, client: bytes, server: bytes) ->
 
 
 def serve(port: socket, answer: bytearray) -> None:
-    """Answer for ever."""
+    """Answer every frame; never returns."""
     request = bytearray(2048)
     receive, send = port.recv_into, port.send
     while True:
@@ -51,7 +51,7 @@ if len(sys.argv) == 2:
     from time import CLOCK_MONOTONIC, clock_gettime_ns
 
     print(clock_gettime_ns(CLOCK_MONOTONIC), flush=True)
-    # the end of the process closes the socket, which takes its time and is not measured
+    # the exit of the process closes the socket, which takes a while and is not measured
 else:
     opened = open_port(sys.argv[1])
     client_mac = bytes.fromhex(sys.argv[2].replace(":", ""))

@@ -1,12 +1,12 @@
 /*
- * A DHCPv4 client that does nothing but ask, over a packet socket, and measures the answers.
+ * A DHCPv4 load generator: sends DISCOVERs over a packet socket and measures the answers.
  *
  *   load sequential IFACE MAC ADDRESS   one DISCOVER after the other: latency
- *   load window     IFACE MAC ADDRESS   always --window DISCOVERs on their way: throughput
+ *   load window     IFACE MAC ADDRESS   always --window DISCOVERs unanswered: throughput
  *   load first      IFACE MAC ADDRESS   a DISCOVER every --interval-us until the first OFFER
  *   load storm      IFACE MAC ADDRESS   --rate broken or foreign messages a second, a good DISCOVER every 10 ms
  *
- * An answer counts when it is an OFFER of ADDRESS to MAC with the transaction id asked for. Every mode is bounded in
+ * An answer counts when it is an OFFER of ADDRESS to MAC with the DISCOVER's transaction id. Every mode is bounded in
  * time and prints one line of JSON. --vary makes every DISCOVER differ from all others in its vendor class.
  */
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@
 #include <time.h>
 
 enum { WINDOW_MAXIMUM = 256 };
-/* Nanoseconds after which a message is lost; longer than any server takes that is not asleep. */
+/* Nanoseconds after which a message counts as lost; longer than any running server takes. */
 enum { PATIENCE = 200000000 };
 
 static int packets;
@@ -94,7 +94,7 @@ static double cpu_seconds(void)
 	return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
-/* Send the requests in one system call; what the kernel refuses is missed later, and sent again. */
+/* Send the requests in one system call; those that the kernel refuses time out and are sent again. */
 static void send_batch(struct request **requests, int n)
 {
 	static struct mmsghdr messages[WINDOW_MAXIMUM];
@@ -187,7 +187,7 @@ static void first(void)
 		send(packets, r.frame, r.length, 0); /* fails until the link is up */
 		sent++;
 		ppoll(&incoming, 1, &interval, NULL);
-		/* an answer to an earlier DISCOVER is as good */
+		/* an answer to an earlier DISCOVER counts, too */
 		while ((length = recv(packets, answer, sizeof answer, MSG_DONTWAIT)) > 0)
 			if (offered(answer, length)) {
 				printf("{\"offered_at_ns\": %llu, \"sent\": %ld}\n", (unsigned long long)now(), sent);
@@ -224,7 +224,7 @@ static int broken(struct request *r, int kind)
 	case 6: /* a message type that does not exist */
 		r->frame[AT_OPTIONS + 2] = 200;
 		break;
-	default: /* anything at all */
+	default: /* random octets */
 		for (int i = AT_BOOTP; i < r->length; i++)
 			r->frame[i] = next_xid() >> 16;
 	}

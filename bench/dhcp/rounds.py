@@ -1,4 +1,4 @@
-"""One server in one round: started, measured, stopped."""
+"""Measures one DHCP server in one round: start, latency, throughput, memory, storm."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SETTLE_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is asked in one round."""
+    """The amount of load in one round."""
 
     exchanges: int = 3000
-    """One after the other, for the latency."""
+    """DISCOVERs one after the other, for the latency."""
     seconds: float = 1.5
-    """Of full load, for the throughput."""
+    """Duration of full load, for the throughput."""
     starts: int = 5
-    """Of which the median counts: a single one is slower or faster by a third."""
+    """Starts of which the median is taken: single ones differ by up to a third."""
 
 
 QUICK = Effort(exchanges=100, seconds=0.1, starts=1)
@@ -47,7 +47,7 @@ def measure(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
 
 
 def start_bare_python(beside: Server, effort: Effort, tools: Tools) -> dict[str, float]:
-    """How long a Python takes that opens the same socket and does nothing else, and a server's start to each."""
+    """Start time of a bare Python that only opens the same socket, and the ratio of a server's start to it."""
     starts = [(_start_bare_python(tools), _start(beside, tools)) for _ in range(effort.starts)]
     return {
         "start_ms": median(bare_start for bare_start, _ in starts),
@@ -71,7 +71,7 @@ def _start(server: Server, tools: Tools) -> float:
 
 
 def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
-    """How a good client fares while broken messages come in by the thousand."""
+    """Answers to valid DISCOVERs, and their latency, under thousands of broken messages a second."""
     with Laboratory(tools, pod_interface=False) as laboratory:
         words = server.prepare(laboratory.directory, tools)
         client, its_own = _cpus()
@@ -89,7 +89,7 @@ def storm(server: Server, effort: Effort, tools: Tools) -> dict[str, float]:
 
 
 def _cpus() -> tuple[int, int]:
-    """The client's and the server's; the same where there is but one."""
+    """The CPUs of client and server; the same one where there is only one."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
 

@@ -1,4 +1,4 @@
-"""The servers that are measured, and how each is told to serve the one client the same lease."""
+"""The measured servers, each with a configuration that serves the client the same lease."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DNSMASQ = "dnsmasq"
 ISC = "ISC dhcpd"
 KEA = "Kea"
 BARE = "bare Python"
-"""What only opens a socket, see `floor.py`."""
+"""A Python that only opens a socket, see `floor.py`."""
 
 Words = list[str | Path]
 
@@ -44,18 +44,18 @@ class Server:
     name: str
     prepare: Callable[[Path, Tools], Words]
     program: str = ""
-    """Looked for on this machine; empty for what is always there."""
+    """The server's program, searched for on this host; empty for programs of this repository."""
     package: str = ""
-    """Of Debian, that has the program."""
+    """The Debian package of the program."""
 
     @property
     def missing(self) -> str:
-        """What to install, or empty when it is here."""
+        """The package to install; empty when the program is installed."""
         return self.package if self.program and find(self.program) is None else ""
 
 
 def find(program: str) -> str | None:
-    """The path of a program, servers' directories included."""
+    """The path of a program, also in /usr/sbin and /sbin; None if it is not installed."""
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
 
 
@@ -83,7 +83,7 @@ def _floor(directory: Path, _: Tools) -> Words:
 
 
 def bare(interface: str) -> Words:
-    """A Python that opens the socket and prints when."""
+    """The command line of a Python that opens the socket and prints the time."""
     return [sys.executable, "-I", "-S", HERE / "dhcp/floor.py", interface]
 
 
@@ -92,7 +92,7 @@ def _floor_c(_: Path, tools: Tools) -> Words:
 
 
 def dnsmasq(interface: str, directory: Path, *, lease: str = "24h") -> Words:
-    """A dnsmasq that does DHCP only, in the foreground."""
+    """The command line of a dnsmasq in the foreground that serves DHCP only."""
     words = f"""dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --no-ping --quiet-dhcp
         --interface={interface} --except-interface=lo --user=root --group=root --log-facility=-
         --pid-file={directory}/dnsmasq.pid --dhcp-leasefile={directory}/dnsmasq.leases --dhcp-authoritative

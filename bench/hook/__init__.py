@@ -1,1 +1,1 @@
-"""The pre-start hook, next to the same set-up as a shell script."""
+"""The pre-start hook, and the same set-up as a shell script."""

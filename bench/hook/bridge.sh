@@ -1,10 +1,10 @@
 #!/bin/sh
-# What the hook does, as a careful operator would script it: iproute2 for the links, nft for the fence, dnsmasq for DHCP.
-# It keeps no record, cannot be undone, and knows one interface with one IPv4 address only.
+# The hook's set-up as a shell script: iproute2 for the links, nft for the isolation, dnsmasq for DHCP.
+# It keeps no record, cannot be undone, and supports one interface with one IPv4 address only.
 #
 #   bridge.sh STATE-DIRECTORY [--fence]
 #
-# Without --fence, DHCP crosses between guest and node, and the node hears the bridge.
+# Without --fence, DHCP passes between guest and node, and the node receives the bridge's frames.
 set -eu
 state=$1 fence=${2:-}
 
@@ -19,7 +19,7 @@ done <<END
 $(ip address show dev eth0)
 END
 
-# Option 121 names the default route too: a client that reads it ignores option 3 (RFC 3442).
+# Option 121 has the default route too: a client that reads it ignores option 3 (RFC 3442).
 router='' routes=''
 while read -r destination via gateway _; do
     [ "$via" = via ] || continue

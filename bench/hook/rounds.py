@@ -1,4 +1,4 @@
-"""One set-up in one round: a fresh pod, the set-up, the first OFFER at the guest's port."""
+"""Measures one set-up of a new pod in one round, until the first OFFER at the guest port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHELL_FENCE = "shell, nft, dnsmasq"
 
 
 def prestart(tools: Tools) -> dict[str, float]:
-    """The command, cold, and its way back; raises BenchError."""
+    """A cold `prestart`, a second one on the same pod, and `teardown`; raises BenchError."""
     with Laboratory(tools, pod_interface=True) as laboratory:
         state = laboratory.directory / "state"
         with laboratory.first_offer() as first:
@@ -48,7 +48,7 @@ def warm(binding: str, cycles: int, tools: Tools) -> dict[str, float]:
 
 
 def shell(fence: bool, tools: Tools) -> dict[str, float]:
-    """The script next to which the hook is seen; raises BenchError."""
+    """The shell script that the hook is compared with; raises BenchError."""
     with Laboratory(tools, pod_interface=True) as laboratory:
         words: list[str | Path] = [HERE / "hook/bridge.sh", laboratory.directory, *(["--fence"] if fence else [])]
         with laboratory.first_offer() as first, laboratory.start(words) as process:

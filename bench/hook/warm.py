@@ -1,4 +1,4 @@
-"""The hook again and again in one process: `python -m bench.hook.warm STATE-DIRECTORY CYCLES BINDING`, in a pod.
+"""Runs the hook repeatedly in one process: `python -m bench.hook.warm STATE-DIRECTORY CYCLES BINDING`, in a pod.
 
 Prints the milliseconds of every set-up and every teardown as JSON; the first of each includes the imports.
 """

@@ -12,8 +12,8 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
+from _struct import calcsize, unpack
 from posix import close
-from struct import calcsize, unpack
 from sys import byteorder
 
 from dhcp.lean.json import dumps, loads

@@ -96,7 +96,7 @@ class ControlConnections:
                 "pid": getpid(),
                 "ports": [port.status() for port in self._loop.ports.values()],
                 "suppressed_lines": self._log.suppressed,
-                "transactions": list(self._log.transactions),
+                "transactions": self._log.transactions,
             }
         if operation == "try":
             return self._try(str(message.get("interface")), str(message.get("frame")))

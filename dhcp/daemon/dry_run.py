@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket, socketpair
+from _struct import pack, unpack_from
 from fcntl import ioctl
-from struct import pack, unpack_from
 
 from dhcp.decision import Decision
 from dhcp.io.sockets import attach_filter

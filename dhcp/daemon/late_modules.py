@@ -11,7 +11,7 @@ from posix import O_CLOEXEC, O_DIRECTORY, O_RDONLY, open, stat
 
 from dhcp.lean.importer import install
 
-# Of the standard library, as far as they are not part of the interpreter.
+# Of the standard library; mostly they are part of the interpreter, and then there is nothing to find.
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
 # What is of the programs that start or examine a server.
@@ -24,7 +24,8 @@ def keep_importable() -> tuple[int, ...]:
     Where the package's own folder is closed to other users, everything is imported now. Raises OSError.
     """
     for name in _EXTENSIONS:
-        __import__(name)
+        if name not in sys.builtin_module_names:
+            __import__(name)
     package = sys.modules["dhcp"]
     (folder,) = package.__path__
     if stat(folder).st_mode & _OPEN_TO_OTHERS != _OPEN_TO_OTHERS:

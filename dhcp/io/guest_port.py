@@ -41,8 +41,8 @@ _LARGEST_FRAME = 2048
 _FRAMES_A_TURN = 32
 # Transactions that wait for a pause to be logged; of a burst the last ones are kept.
 _UNLOGGED = 64
-# A guest that varies its requests only empties the store more often.
-MOST_REQUESTS = 64
+# A client has a handful of different requests. A guest that varies them only empties the store more often.
+MOST_REQUESTS = 16
 # Answered like the others, but no transactions worth a line each.
 _RESOLUTION = frozenset(("", "ARP", "NS"))
 # In place of the latest request, its reply's key and the reply: no request has this key.

@@ -28,7 +28,7 @@ class Log:
     """
 
     def __init__(self, fd: int, log_format: str = "text", bounded: bool = False) -> None:
-        self.transactions: list[dict[str, object]] = []
+        self._transactions: list[tuple[float, ClientConfig, Decision, int]] = []
         self.suppressed = 0
         self._fd = fd
         self._json = log_format == "json"
@@ -43,23 +43,18 @@ class Log:
                 self._size = status.st_size
                 _make_readable(fd)
 
+    @property
+    def transactions(self) -> list[dict[str, object]]:
+        """The last transactions, as they were logged, with their time."""
+        last = list(self._transactions)
+        return [{"time": _timestamp(at), **_fields(config, decision, xid)} for at, config, decision, xid in last]
+
     def transaction(self, config: ClientConfig, decision: Decision, xid: int) -> None:
         """Log a message of the client with its answer, or that it gets none."""
-        fields: dict[str, object] = {
-            "interface": config.interface,
-            "message": decision.message,
-            "answer": decision.answer or "none",
-            "reason": decision.reason,
-            "client": mac_text(decision.client),
-            "xid": f"{xid:08x}",
-        }
-        if decision.answer in ("OFFER", "ACK"):
-            fields["address"] = f"{ipv4_text(config.client_address)}/{config.prefix_length}"
-        if decision.dropped:
-            fields["dropped_options"] = ",".join(str(code) for code in decision.dropped)
-        self.transactions.append({"time": _timestamp(), **fields})
-        del self.transactions[:-TRANSACTIONS]
-        self.write("warning" if decision.warning or decision.dropped else "info", "dhcp", fields)
+        self._transactions.append((time(), config, decision, xid))
+        del self._transactions[:-TRANSACTIONS]
+        level = "warning" if decision.warning or decision.dropped else "info"
+        self.write(level, "dhcp", _fields(config, decision, xid))
 
     def warn_unknown_mac(self, config: ClientConfig, decision: Decision) -> None:
         """Warn once about each MAC that is not the client's; beyond MOST_UNKNOWN_MACS they are only counted."""
@@ -95,7 +90,7 @@ class Log:
         self._line(level, event, fields)
 
     def _line(self, level: str, event: str, fields: dict[str, object]) -> None:
-        record = {"time": _timestamp(), "level": level, "event": event, **fields}
+        record = {"time": _timestamp(time()), "level": level, "event": event, **fields}
         if self._json:
             line = dumps(record)
         else:
@@ -123,6 +118,22 @@ class Log:
         self._size = len(newer)
 
 
+def _fields(config: ClientConfig, decision: Decision, xid: int) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "interface": config.interface,
+        "message": decision.message,
+        "answer": decision.answer or "none",
+        "reason": decision.reason,
+        "client": mac_text(decision.client),
+        "xid": f"{xid:08x}",
+    }
+    if decision.answer in ("OFFER", "ACK"):
+        fields["address"] = f"{ipv4_text(config.client_address)}/{config.prefix_length}"
+    if decision.dropped:
+        fields["dropped_options"] = ",".join(str(code) for code in decision.dropped)
+    return fields
+
+
 def _make_readable(fd: int) -> None:
     """Reopen a log that was opened for writing only, while there is still the right to."""
     from fcntl import F_GETFL, fcntl
@@ -137,8 +148,7 @@ def _make_readable(fd: int) -> None:
     close(readable)
 
 
-def _timestamp() -> str:
-    now = time()
+def _timestamp(now: float) -> str:
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 

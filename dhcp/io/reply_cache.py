@@ -7,7 +7,7 @@ reply's UDP checksum) and fields that are never read: IP identification, both ch
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from dhcp.decision import Decision
 from dhcp.wire.dhcp4 import BOOTREPLY, ETHERNET, FLAGS_AT, HEADER_OCTETS, MAC_OCTETS, XID_AT

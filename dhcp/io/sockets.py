@@ -11,7 +11,7 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
-from struct import pack
+from _struct import pack
 
 from dhcp.io.bpf import REJECT_ALL
 from dhcp.lean.libc import address_of
@@ -25,6 +25,7 @@ CONTROL_ADDRESS = b"\0virt-launcher/dhcp"
 MOST_CONNECTIONS = 8
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUF = 8
+_SO_MARK = 36
 _SO_RCVTIMEO = 20
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
@@ -33,6 +34,10 @@ _ETH_P_ALL = 3
 _RECEIVE_BUFFER = 256 * 1024
 # How long a receive blocks for the next frame; the kernel rounds up to its next tick.
 RECEIVE_MICROSECONDS = 1000
+
+
+OUR_MARK = 0x766C6677
+"""On every frame that is sent by these sockets. Nftables may hold back what else the pod sends in the VM's name."""
 
 
 class TransportError(OSError):
@@ -63,12 +68,20 @@ def open_packet_socket(interface: str) -> socket:
         attach_filter(sock, REJECT_ALL)
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         sock.setsockopt(SOL_SOCKET, _SO_RCVBUF, _RECEIVE_BUFFER)
+        _mark(sock)
         sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, pack("ll", 0, RECEIVE_MICROSECONDS))
         sock.bind((interface, _ETH_P_ALL))
     except OSError as error:
         sock.close()
         raise TransportError(error.errno, f"{interface}: {error.strerror or error}") from None
     return sock
+
+
+def _mark(sock: socket) -> None:
+    try:
+        sock.setsockopt(SOL_SOCKET, _SO_MARK, OUR_MARK)
+    except PermissionError:
+        return  # without CAP_NET_ADMIN before Linux 5.17; it was here when a pod was set up that asks for the mark
 
 
 def open_packet_sockets(interfaces: Iterable[str]) -> dict[str, socket]:

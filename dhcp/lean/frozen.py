@@ -52,7 +52,7 @@ else:
         """Base of classes that are their annotated fields: gives them `__init__`, `==`, `hash` and `repr`.
 
         Raises TypeError for a missing, an unknown or a doubled argument, AttributeError on assignment. There are no
-        fields of a class that is inherited from. To others it is a dataclass.
+        fields of a class that is inherited from. `dataclasses` and msgspec take it for a dataclass.
         """
 
         __dataclass_fields__ = _DataclassFields()

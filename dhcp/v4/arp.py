@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from dhcp.decision import Decision
 from dhcp.v4.lease import ServedLease

@@ -5,7 +5,7 @@ The guest's router is the pod's, whose advertisements are for all of its link: s
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from dhcp.config import SMALLEST_MTU6
 from dhcp.wire.addresses6 import is_link_local, network6

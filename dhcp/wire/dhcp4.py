@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, UDP, Unusable, checksum

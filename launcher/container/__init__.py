@@ -1,1 +1,1 @@
-"""The container's entrypoint: PID 1, the launcher, the watchdog of the DHCP server."""
+"""The container's entrypoint: PID 1, `virt-launcher run`, the DHCP server's watchdog."""

@@ -1,4 +1,4 @@
-"""Restarts the DHCP server of a running launcher with what the record says; so a restart loses nothing."""
+"""Restarts the DHCP server when it exits, with the configuration from the record."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RETRY_SECONDS = 0.2
 
 
 class DHCPWatchdog:
-    """Watches one server process from a thread of its own and starts another as soon as it is gone."""
+    """Monitors the server process from a thread of its own, and starts another when it exits."""
 
     def __init__(self, pid: int, state_dir: str | os.PathLike[str], log: int, log_format: str) -> None:
-        """`pid` is the living server's, the record is in `state_dir`; a new server logs to the descriptor `log`."""
+        """`pid` is the running server's; `state_dir` holds the record; a new server logs to the descriptor `log`."""
         self.pid = pid
         self.restarts = 0
         self._state_dir = state_dir
@@ -31,25 +31,25 @@ class DHCPWatchdog:
         self._thread = threading.Thread(target=self._watch, name="dhcp-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch, in the network namespace of the calling thread."""
+        """Start monitoring, in the network namespace of the calling thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer; the server is left as it is. May be called once."""
+        """Stop monitoring; the server keeps running. May be called once."""
         os.write(self._stop_write, b"\0")
         self._thread.join()
         os.close(self._stop_read)
         os.close(self._stop_write)
 
     def _watch(self) -> None:
-        while self._wait_for_end():
-            log.warning("the DHCP server (pid %d) has died; starting another", self.pid)
+        while self._wait_for_exit():
+            log.warning("the DHCP server (pid %d) has exited; starting another", self.pid)
             while not self._restart():
                 if select.select([self._stop_read], [], [], RETRY_SECONDS)[0]:
                     return
 
-    def _wait_for_end(self) -> bool:
-        """True when the server is gone, False when the watch is over."""
+    def _wait_for_exit(self) -> bool:
+        """True when the server has exited, False when `stop` was called."""
         try:
             process = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -75,11 +75,11 @@ class DHCPWatchdog:
             return started[-1]
 
         try:
-            # A hook that ran in this moment may have been faster, and the record is what it left.
+            # Another hook may have run meanwhile; the record is what it left.
             record = read_record(self._state_dir)
             pid = serve(record, spawn) if record else None
             if pid is None:
-                log.warning("nothing is recorded that needs a DHCP server; waiting for a hook to set the pod up")
+                log.warning("no network on record needs a DHCP server; waiting for a hook to set the pod up")
                 return False
         except (ServerError, NetworkSetupError, OSError) as error:
             log.error("the DHCP server does not start: %s", error)

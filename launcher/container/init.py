@@ -1,8 +1,8 @@
-"""What the first process of a container owes the others: it hands on signals and waits for every child.
+"""PID 1 of the container: forwards signals, reaps children.
 
-The launcher runs in a process of its own below it. libvirt starts QEMU as a daemon, which becomes a child of the
-nearest subreaper, and tells by its disappearance that it has ended: until somebody waits for it, libvirt does.
-In one process with libvirt, waiting for all children would also steal those that libvirt waits for itself.
+The launcher runs as its child. libvirt starts QEMU as a daemon, which becomes a child of the nearest subreaper;
+libvirt detects QEMU's exit by its pid, so a zombie that is not reaped keeps libvirt waiting. In one process with
+libvirt, waiting for all children would also reap those that libvirt waits for itself.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ FORWARDED = frozenset(
 _WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 
 _SIGNALLED = 128
-"""Added to the number of the signal that ended a process, as a shell does."""
+"""Added to the number of the signal that ended a process, as shells do."""
 
 
 def supervise(main: Callable[[], int]) -> int:
-    """Run `main` in a child process, look after it and after every orphan, and return its exit code.
+    """Run `main` in a child process, forward signals to it, reap every orphan, and return its exit code.
 
-    To be called before anything costly is imported and before any thread is started. When `main` ends, whatever it
-    has left behind below this process is killed. When this process ends first, the child gets SIGTERM.
-    Signals stay blocked afterwards: there is nothing left to do but exit, and a late one would replace the exit code.
+    To be called before anything costly is imported and before any thread is started. When `main` ends, the processes
+    that it left below this one are killed. When this process exits first, the child gets SIGTERM.
+    Signals stay blocked afterwards: the caller can only exit, and a late signal would replace the exit code.
     """
-    # Blocked before the fork, so that a signal which arrives in between waits for the loop below.
+    # Blocked before the fork, so that a signal in between stays pending until `_forward_and_reap`.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         _run(main, parent, before)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    return _look_after(child)
+    return _forward_and_reap(child)
 
 
 def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
-    """The child: never returns into the caller's stack, whatever happens."""
+    """The child's code: never returns into the caller's stack."""
     status = 1
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            # It died before we asked to be told.
+            # The parent exited before the death signal was set.
             os.kill(os.getpid(), signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         status = main()
@@ -81,27 +81,27 @@ def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) 
         os._exit(status)
 
 
-def _look_after(child: int) -> int:
-    """Forward signals and wait for children until `child` has ended; its exit code."""
+def _forward_and_reap(child: int) -> int:
+    """Forward signals and reap children until `child` has exited; its exit code."""
     while True:
         information = signal.sigwaitinfo(_WAITED_FOR)
         if information.si_signo != signal.SIGCHLD:
-            # What a terminal sends (Ctrl-C) has reached the child already: it is in the same process group.
+            # A terminal's signal (Ctrl-C) has reached the child already, which is in the same process group.
             if information.si_code != _SI_KERNEL:
                 os.kill(child, information.si_signo)
             continue
         # One SIGCHLD may stand for several children.
         status = None
-        while (ended := _wait_for_any()) is not None:
+        while (ended := _reap_any()) is not None:
             if ended[0] == child:
                 status = os.waitstatus_to_exitcode(ended[1])
         if status is not None:
-            _end_orphans()
+            _kill_orphans()
             return status if status >= 0 else _SIGNALLED - status
 
 
-def _wait_for_any() -> tuple[int, int] | None:
-    """Reap a child that has ended: its process id and status, or None when there is none."""
+def _reap_any() -> tuple[int, int] | None:
+    """Reap one child that has exited: its pid and wait status, or None when there is none."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -109,8 +109,8 @@ def _wait_for_any() -> tuple[int, int] | None:
     return (pid, status) if pid else None
 
 
-def _end_orphans() -> None:
-    """Kill what is left below us: a launcher that was killed leaves its machine running."""
+def _kill_orphans() -> None:
+    """Kill the processes that are left below this one: a launcher that was killed leaves QEMU running."""
     while orphans := _children():
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
@@ -121,7 +121,7 @@ def _end_orphans() -> None:
 
 
 def _children() -> list[int]:
-    """The process ids of our children, zombies included."""
+    """The pids of this process's children, zombies included."""
     found = []
     me = os.getpid()
     for entry in os.listdir("/proc"):
@@ -129,7 +129,7 @@ def _children() -> list[int]:
             continue
         try:
             with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                # The name in parentheses may hold anything; the fields after it do not.
+                # The name in parentheses may hold any character; the fields are counted from its end.
                 parent = int(file.read().rpartition(")")[2].split()[1])
         except OSError:
             continue

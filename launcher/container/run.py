@@ -1,4 +1,4 @@
-"""The container's entrypoint: hook, boot, watch, shut down, put back."""
+"""`virt-launcher run`, the container's entrypoint: set up the network, run the VM, shut it down, tear down."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ STDERR = 2
 
 
 class BadArgument(ValueError):
-    """A word of the command line that cannot be used."""
+    """An invalid command-line argument."""
 
     exit_code = 2
 
 
 class _Terminated(BaseException):
-    """SIGTERM or SIGINT has come."""
+    """SIGTERM or SIGINT was received."""
 
 
 class _Termination:
-    """SIGTERM and SIGINT, raised once, and only where the work at hand may be broken off.
+    """Raises _Terminated on SIGTERM or SIGINT: once, and only while the VM runs.
 
-    The hook and the way back may not: the one is short, the other is what the signal asks for.
+    The hook and the teardown are not interrupted: the hook is short, and the signal requests the teardown.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Termination:
             signal.signal(number, self._ask)
 
     def release(self) -> None:
-        """From here on it is raised, what has come before included."""
+        """Raise from now on, also for a signal received before."""
         self._held = False
         if self._asked:
             raise _Terminated
@@ -62,7 +62,7 @@ class _Termination:
         self._held = True
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        # Once is enough: what follows is the orderly end, and must not be interrupted in its turn.
+        # Once only: the shutdown that follows must not be interrupted by a second signal.
         again, self._asked = self._asked, True
         if not again and not self._held:
             raise _Terminated
@@ -77,9 +77,9 @@ def run(
     uri: str | None = None,
     log_format: str = "text",
 ) -> int:
-    """Run the VM of a manifest until it ends, looking after the container's processes meanwhile; the exit code.
+    """Run the VM of a manifest until it ends, as the container's init process; returns the exit code.
 
-    `disks` are NAME=PATH; `uri` is a libvirt to use instead of one of the launcher's own.
+    `disks` are NAME=PATH; `uri` is the libvirt to use instead of the embedded driver.
     """
     images = _images(disks)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format)))
@@ -117,12 +117,14 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
     """
     import pickle
 
-    from launcher.vmi.model import ManifestError, load_vmi
+    from launcher.vmi.errors import ManifestError
 
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            from launcher.vmi.load import load_vmi
+
             loaded: VirtualMachineInstance | ManifestError
             try:
                 loaded = load_vmi(path)
@@ -138,6 +140,8 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
         meanwhile()
         content = pipe.read()
     if os.waitpid(child, 0)[1] != 0:
+        from launcher.vmi.load import load_vmi
+
         return load_vmi(path)  # so that a defect shows itself
     loaded = pickle.loads(content)
     if isinstance(loaded, ManifestError):
@@ -155,7 +159,7 @@ def _import_what_follows() -> None:
 
 
 class _Machine:
-    """One life of one VM in this pod."""
+    """One run of one VM in this pod."""
 
     def __init__(
         self,
@@ -177,7 +181,7 @@ class _Machine:
         )
 
     def live(self) -> int:
-        """Everything from the hook to the pod as it was before; the exit code that tells how the VM ended."""
+        """Set up the network, run the VM until it ends, tear down; returns the exit code for how the VM ended."""
         manager, termination = self._manager, _Termination()
         ending: Ending | None = None
         termination.listen()
@@ -195,7 +199,7 @@ class _Machine:
                 finally:
                     termination.hold()
         except _Terminated:
-            log.info("asked to stop when the machine had ended")
+            log.info("received a signal to stop after the VM had ended")
         finally:
             if ending is not None:
                 _event("ended", f"{self._vmi.domain_name} {ending.value}", {"how": ending.value})
@@ -215,9 +219,9 @@ class _Machine:
 
     def _stop(self) -> Ending | None:
         if not self._manager.started:
-            log.info("asked to stop before the machine was started")
+            log.info("received a signal to stop before the VM was started")
             return None
-        log.info("asked to stop, the guest has %d s", self._vmi.grace_seconds)
+        log.info("received a signal to stop; the guest has %d s to shut down", self._vmi.grace_seconds)
         return self._manager.stop()
 
     def _set_up(self, request: SetupRequest, state_dir: Path) -> PodNetwork:
@@ -260,5 +264,5 @@ class _Machine:
 
 
 def _event(name: str, message: str, data: dict[str, object]) -> None:
-    """A milestone: text for people, `event` and `data` for machines."""
+    """Log a milestone: `message` as text, `event` and `data` in JSON logs."""
     log.info(message, extra={"event": name, "data": data})

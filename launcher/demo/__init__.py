@@ -1,1 +1,1 @@
-"""A pod, a node and a real VM on this machine, shown step by step."""
+"""`virt-launcher demo`: a pod, a node and a real VM on this host, shown step by step."""

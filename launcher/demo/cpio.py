@@ -1,4 +1,4 @@
-"""Writes cpio archives in the `newc` format, from which Linux unpacks its initial file system.
+"""Builds cpio archives in the `newc` format, the format of Linux's initramfs.
 
 Format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel. The same entries give the
 same bytes: inode numbers count up, times and owners are zero.
@@ -46,7 +46,7 @@ def character_device(path: str, major: int, minor: int) -> Entry:
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """The archive of `entries` in their order; a directory must come before what it holds."""
+    """The archive of `entries` in their order; a directory must come before its content."""
     parts: list[bytes] = []
     for inode, entry in enumerate(entries, start=1):
         parts.append(_record(entry, inode, links=2 if stat.S_ISDIR(entry.mode) else 1))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What udhcpc calls on every change of a lease: applies it, then tells what the kernel made of it.
+# udhcpc's script, called on every change of a lease: configures the interface, then reports the result on the console.
 
 list() { echo "$*" | tr ' ' ','; }
 
@@ -10,12 +10,12 @@ deconfig)
 bound | renew)
     [ -n "$mtu" ] && ip link set "$interface" mtu "$mtu"
     if ! ip -4 -o address show dev "$interface" | grep -qF " $ip/${mask:-32} "; then
-        # Not on every renewal: without its address an interface loses its routes, and connections theirs.
+        # Not on every renewal: removing the address would also remove the routes and break connections.
         ip address flush dev "$interface" scope global
         ip address add "$ip/${mask:-32}" broadcast "${broadcast:-+}" dev "$interface"
     fi
     if [ -n "$staticroutes" ]; then
-        # RFC 3442: with classless routes the router option is not looked at; 0.0.0.0 is "on the link".
+        # RFC 3442: with classless routes the router option is ignored; a router of 0.0.0.0 means on-link.
         set -- $staticroutes
         while [ $# -ge 2 ]; do
             if [ "$2" = 0.0.0.0 ]; then

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The first process of the small guest that the demo and the tests boot.
+# PID 1 of the guest that the demo and the tests boot.
 #
-# It asks for an address on every network interface that it has or gets, tells what it sees on the serial console
-# in lines `guest: EVENT key=value …`, runs commands that are typed there, and does what the kernel command line says:
-#   guest.ping=A,B     ping these addresses once the first lease is there (`router` is the router of the lease)
-#   guest.then=ACTION  then poweroff, reboot or crash; by default it stays
+# It runs a DHCP client on every network interface, also one plugged in later, reports events on the serial console in
+# lines `guest: EVENT key=value …`, runs commands that are typed there, and follows the kernel command line:
+#   guest.ping=A,B     ping these addresses after the first lease (`router` is the router of the lease)
+#   guest.then=ACTION  then poweroff, reboot or crash; without it the guest keeps running
 #   guest.now=ACTION   the same at once, without waiting for a lease
-#   guest.button=off   leave the power button alone, as a hung guest does
+#   guest.button=off   ignore the power button, as a hung guest does
 
 export PATH=/bin
 busybox mkdir -p /proc /sys /dev /tmp /run /etc
@@ -17,7 +17,7 @@ busybox --install -s /bin
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -echo -onlcr 2>/dev/null
 
-say() {
+report() {
     read -r uptime _ </proc/uptime
     echo "guest: $1 uptime=$uptime${2:+ $2}"
 }
@@ -30,26 +30,26 @@ setting() {
 
 act() {
     case $1 in
-    poweroff) say poweroff; poweroff -f ;;
-    reboot) say reboot; reboot -f ;;
-    crash) say crash; echo c >/proc/sysrq-trigger ;;
+    poweroff) report poweroff; poweroff -f ;;
+    reboot) report reboot; reboot -f ;;
+    crash) report crash; echo c >/proc/sysrq-trigger ;;
     esac
 }
 
-# Modules in the order in which they need each other.
+# Modules, each after those that it depends on.
 while read -r module; do
     insmod "/modules/$module"
 done </modules/order
 
 ip link set lo up
 hostname guest
-say up "kernel=$(uname -r)"
+report up "kernel=$(uname -r)"
 
 if [ "$(setting button)" != off ]; then
     for event in /sys/class/input/event*; do
         [ "$(cat "$event/device/name" 2>/dev/null)" = "Power Button" ] || continue
-        # One input event is 24 bytes; the only one that this device has is the button's.
-        ( dd if="/dev/input/${event##*/}" of=/dev/null bs=24 count=1 2>/dev/null && say power-button && poweroff -f ) &
+        # One input event is 24 bytes; this device has no other event than the button's.
+        ( dd if="/dev/input/${event##*/}" of=/dev/null bs=24 count=1 2>/dev/null && report power-button && poweroff -f ) &
     done
 fi
 
@@ -61,7 +61,7 @@ act "$(setting now)"
         output=$(eval "$command" 2>&1)
         status=$?
         [ -n "$output" ] && echo "$output"
-        say command "status=$status"
+        report command "status=$status"
     done
 ) </dev/ttyS0 &
 
@@ -74,19 +74,19 @@ act "$(setting now)"
         for attempt in 1 2 3 4 5; do
             if ping -c 1 -W 1 "$target" >/dev/null 2>&1; then result=ok; break; fi
         done
-        say ping "target=$target result=$result"
+        report ping "target=$target result=$result"
     done
     act "$(setting then)"
 ) &
 
-# Interfaces come and go.
+# Hot-plugged and unplugged interfaces.
 known=" lo "
 while :; do
     for path in /sys/class/net/*; do
         nic=${path##*/}
         case $known in *" $nic "*) continue ;; esac
         known="$known$nic "
-        say nic "interface=$nic mac=$(cat "$path/address") mtu=$(cat "$path/mtu")"
+        report nic "interface=$nic mac=$(cat "$path/address") mtu=$(cat "$path/mtu")"
         ip link set "$nic" up
         udhcpc -i "$nic" -f -t 20 -T 1 -A 2 -s /dhcp \
             -O subnet -O router -O dns -O hostname -O domain -O mtu -O broadcast -O ntpsrv -O search -O staticroutes \
@@ -95,7 +95,7 @@ while :; do
     done
     for nic in $known; do
         [ -e "/sys/class/net/$nic" ] && continue
-        say nic-gone "interface=$nic"
+        report nic-gone "interface=$nic"
         kill "$(cat "/run/udhcpc.$nic")"
         known=" $(echo "$known" | tr ' ' '\n' | grep -vx "$nic" | tr '\n' ' ')"
     done

@@ -1,7 +1,7 @@
-"""A small real Linux guest for the demo and the tests: Debian's cloud kernel and busybox, built on the spot.
+"""Builds the guest of the demo and the tests: Debian's cloud kernel, and an initramfs with busybox.
 
-The kernel package is fetched and unpacked, never installed; kernel and initial file system are kept in a
-cache, so that a second build costs nothing and needs no network. What the guest does is in `guest-init.sh`.
+The kernel package is downloaded and unpacked, never installed; kernel and initramfs are cached, so that a second build
+takes no time and needs no network. The guest's init is `guest-init.sh`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ("virtio_net", "virtio_pci", "virtio_blk", "virtio-rng", "button", "evdev", "pvpanic-mmio")
-"""What the guest's devices need and the kernel has not built in: network, PCI transport, disk, random
-numbers, power button, and the device that tells the host of a panic. Their dependencies are found."""
+"""Drivers of the guest's devices that are not built into the kernel: network, PCI transport, disk, random numbers,
+power button, and the device that reports a panic to the host. Their dependencies are found in the package."""
 
 _BUSYBOX = Path("/bin/busybox")
 _HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ class GuestError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
-    """Paths of a kernel and an initial file system that boot together."""
+    """Paths of a kernel and its initramfs."""
 
     kernel: Path
     initrd: Path
@@ -83,7 +83,7 @@ def kernel_arguments(
 
 
 def parse_reports(console: str) -> Iterator[GuestReport]:
-    """The reports in the console's text, oldest first; an unfinished last line is left out."""
+    """Parse the reports in the console's text, oldest first; an incomplete last line is left out."""
     for line in console.splitlines(keepends=True):
         match = _REPORT.search(line.rstrip("\r\n"))
         if match is None or not line.endswith("\n"):
@@ -97,15 +97,15 @@ def parse_reports(console: str) -> Iterator[GuestReport]:
 
 
 def default_cache() -> Path:
-    """`.cache/guest` in a checkout, else below /var/cache."""
-    checkout = _HERE.parent
+    """`.cache/guest` in a checkout, else /var/cache/virt-launcher/guest."""
+    checkout = _HERE.parent.parent
     if (checkout / "setup.cfg").exists():
         return checkout / ".cache" / "guest"
     return Path("/var/cache/virt-launcher/guest")
 
 
 def build_guest(cache: Path | None = None) -> GuestImage:
-    """The guest's image, from the cache or built now (about a second, and the download the first time).
+    """The guest's image, from the cache or built now (in about a second, after a download the first time).
 
     Raises GuestError.
     """
@@ -135,7 +135,7 @@ def _locked(cache: Path) -> Iterator[None]:
 
 
 def _recipe() -> str:
-    """What the initial file system is made of besides the kernel, as a short hash."""
+    """A short hash of all that the initramfs is built from besides the kernel package."""
     digest = hashlib.sha256()
     for path in (_HERE / "guest-init.sh", _HERE / "guest-dhcp.sh", _busybox(), Path(__file__)):
         digest.update(path.read_bytes())
@@ -153,25 +153,26 @@ def _busybox() -> Path:
 
 
 def _is_dynamic(elf: bytes) -> bool:
-    """Whether a 64-bit ELF file names an interpreter (PT_INTERP), as programs with shared libraries do."""
+    """Whether a 64-bit ELF file has an interpreter (PT_INTERP), as dynamically linked programs have."""
     (offset,) = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
     return any(struct.unpack_from("<I", elf, offset + size * index)[0] == 3 for index in range(count))
 
 
 def _kernel_package(cache: Path) -> Path:
-    """The newest kernel package of the cache, else a downloaded one."""
-    kept = sorted(cache.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
-    if kept:
-        return kept[-1]
-    depends = _run(["apt-cache", "depends", KERNEL_PACKAGE], f"{KERNEL_PACKAGE} is not known to apt: apt-get update")
+    """The newest kernel package in the cache, else one downloaded now."""
+    cached = sorted(cache.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
+    if cached:
+        return cached[-1]
+    missing = f"apt has no package {KERNEL_PACKAGE}: run apt-get update"
+    depends = _run(["apt-cache", "depends", KERNEL_PACKAGE], missing)
     names = re.findall(r"Depends: (linux-image-\S+)", depends)
     if not names:
-        raise GuestError(f"{KERNEL_PACKAGE} is not known to apt: run apt-get update")
+        raise GuestError(missing)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         _run(
             ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", names[0]],
-            f"the package {names[0]} cannot be fetched",
+            f"the package {names[0]} cannot be downloaded",
             scratch,
         )
         (package,) = Path(scratch).glob("*.deb")
@@ -189,7 +190,7 @@ def _run(command: Sequence[str], failure: str, directory: str | Path | None = No
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
-        raise GuestError(f"{failure}: there is no {command[0]} on this machine") from None
+        raise GuestError(f"{failure}: {command[0]} is not installed") from None
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines()
         raise GuestError(f"{failure} ({lines[-1] if lines else f'status {error.returncode}'})") from None
@@ -200,10 +201,10 @@ def _build(package: Path, image: GuestImage) -> None:
     with tempfile.TemporaryDirectory(dir=package.parent) as scratch:
         root = Path(scratch)
         _run(["dpkg-deb", "--extract", str(package), scratch], f"{package} cannot be unpacked")
-        modules = _in_loading_order(MODULES, _find_modules(root))
+        modules = _in_load_order(MODULES, _find_modules(root))
         content = gzip.compress(cpio.archive(_files(modules)), compresslevel=1, mtime=0)
         (kernel,) = (root / "boot").glob("vmlinuz-*")
-        # Renamed into place, so that an interrupted build leaves nothing that looks complete.
+        # Renamed into place, so that an interrupted build leaves no incomplete file.
         new = root / "initrd"
         new.write_bytes(content)
         new.rename(image.initrd)
@@ -229,10 +230,10 @@ def _find_modules(root: Path) -> dict[str, Path]:
     return {path.name.split(".")[0]: path for path in root.rglob("*.ko*")}
 
 
-def _in_loading_order(names: Iterable[str], paths: dict[str, Path]) -> list[tuple[str, bytes]]:
-    """The modules `names` and all they depend on, each after what it needs.
+def _in_load_order(names: Iterable[str], paths: dict[str, Path]) -> list[tuple[str, bytes]]:
+    """The modules `names` and their dependencies, each after those that it depends on.
 
-    A name that the package does not hold is built into the kernel.
+    A module that is not in the package is built into the kernel.
     """
     ordered: dict[str, bytes] = {}
     by_symbol = {name.replace("-", "_"): name for name in paths}
@@ -244,7 +245,7 @@ def _in_loading_order(names: Iterable[str], paths: dict[str, Path]) -> list[tupl
         content = paths[name].read_bytes()
         if paths[name].suffix == ".xz":
             content = lzma.decompress(content)
-        # Section .modinfo holds strings that end in NUL; "depends" is the one that modprobe works from.
+        # Section .modinfo holds strings that end in NUL; depmod reads the dependencies from "depends".
         depends = re.search(rb"\0depends=([^\0]*)\0", content)
         for needed in (depends[1].decode() if depends else "").split(","):
             load(needed.replace("-", "_"))

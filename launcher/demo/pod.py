@@ -1,4 +1,4 @@
-"""A node and a pod on this machine for the demo: two network namespaces that a CNI plugin, or iproute2, joins."""
+"""The demo's node and pod: two network namespaces, connected by a CNI plugin or, without one, by a veth pair."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ options ndots:5
 
 
 class DemoError(RuntimeError):
-    """The demo could not show something; the message says what."""
+    """A step of the demo failed; the message says which."""
 
 
 class DemoPod:
-    """The two namespaces, a context manager; all that it makes is gone afterwards."""
+    """The namespaces of node and pod; a context manager that removes both."""
 
     def __init__(self, scratch: Path) -> None:
-        """`scratch` is a folder for the CNI's own data."""
+        """`scratch` is a directory for the IPAM plugin's data."""
         self.node = f"demo{os.getpid()}-node"
         self.pod = f"demo{os.getpid()}-pod"
         self.built_by = ""
@@ -42,10 +42,10 @@ class DemoPod:
             self._etc.mkdir(parents=True)
             (self._etc / "resolv.conf").write_text(RESOLV_CONF)
             if all((CNI_PLUGINS / plugin).exists() for plugin in ("bridge", "host-local")):
-                self._join_by_cni()
+                self._connect_by_cni()
                 self.built_by = "the CNI plugins bridge and host-local"
             else:
-                self._join_by_veth()
+                self._connect_by_veth()
                 self.built_by = "a veth pair"
         except BaseException:
             self.__exit__()
@@ -58,12 +58,12 @@ class DemoPod:
         shutil.rmtree(self._etc, ignore_errors=True)
 
     def ping(self, address: str) -> bool:
-        """Whether `address` answers the node."""
+        """Whether `address` answers a ping from the node."""
         words = ["ip", "netns", "exec", self.node, "ping", "-c", "1", "-W", "2", address]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def snapshot(self) -> dict[str, Any]:
-        """The pod's addresses and routes, as ip(8) tells them."""
+        """The pod's links, addresses, routes and permanent neighbours, as `ip -j` prints them."""
         return {
             "addr": _json("ip", "-n", self.pod, "-d", "-j", "addr"),
             "route": _json("ip", "-n", self.pod, "-j", "route", "show", "table", "all"),
@@ -71,7 +71,7 @@ class DemoPod:
             "neighbour": _json("ip", "-n", self.pod, "-j", "neigh", "show", "nud", "permanent"),
         }
 
-    def _join_by_cni(self) -> None:
+    def _connect_by_cni(self) -> None:
         network = {
             "cniVersion": "1.0.0",
             "name": "demo",
@@ -96,7 +96,7 @@ class DemoPod:
         plugin = str(CNI_PLUGINS / "bridge")
         command("ip", "netns", "exec", self.node, plugin, text=json.dumps(network), environment=environment)
 
-    def _join_by_veth(self) -> None:
+    def _connect_by_veth(self) -> None:
         node, pod = ("ip", "-n", self.node), ("ip", "-n", self.pod)
         ends = ("type", "veth", "peer", "name", "pod0", "mtu", str(MTU), "netns", self.node)
         command(*pod, "link", "add", "eth0", "mtu", str(MTU), *ends)
@@ -108,14 +108,14 @@ class DemoPod:
 
 
 def command(*words: str, text: str = "", environment: dict[str, str] | None = None) -> str:
-    """Run a program and return what it printed. Raises DemoError with its first complaint."""
+    """Run a program and return its standard output. Raises DemoError with the first line of its error."""
     try:
         done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, env=environment)
     except FileNotFoundError:
-        raise DemoError(f"there is no {words[0]} on this machine; `make demo-packages` installs it") from None
+        raise DemoError(f"{words[0]} is not installed; `make demo-packages` installs it") from None
     if done.returncode != 0:
-        complaint = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise DemoError(f"{' '.join(words)}: {complaint[0]}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise DemoError(f"{' '.join(words)}: {lines[0]}")
     return done.stdout
 
 

@@ -1,7 +1,7 @@
-"""`virt-launcher demo`: a pod, a node and a real VM on this machine, step by step, with the proof that it worked.
+"""`virt-launcher demo`: runs a real VM in a pod on this host, step by step, and checks that each step worked.
 
-The launcher runs just as in a container: this program only makes the pod, reads what the guest prints on its console
-and compares the pod before and after.
+The launcher runs as in a container: the demo makes the pod, reads the guest's reports from its console, and compares
+the pod before and after.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from launcher.demo.guest_image import GuestImage, GuestReport, build_guest, kern
 from launcher.demo.pod import DemoError, DemoPod
 
 BOOT_SECONDS = 90.0
-"""What an emulated guest may take on a slow machine; seen here: 3 s."""
+"""Limit for an emulated guest on a slow host; measured: 3 s."""
 GRACE_SECONDS = 30
 SETTLE_SECONDS = 5.0
 
@@ -58,7 +58,7 @@ spec:
 
 @dataclass(slots=True)
 class Result:
-    """What was seen; the shape of `demo --output json`."""
+    """The demo's observations; the JSON object of `demo --output json`."""
 
     accelerator: str = ""
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -71,49 +71,49 @@ class Result:
         return bool(self.guest) and all(self.ping.values()) and self.restored
 
 
-class Narrator:
-    """Tells a person what happens, a line a step: what, how long, what was seen."""
+class Printer:
+    """Prints the demo's progress, a line a step: its name, its duration, what was observed."""
 
     def __init__(self, silent: bool) -> None:
         self._silent = silent
 
-    def say(self, text: str = "") -> None:
+    def line(self, text: str = "") -> None:
         if not self._silent:
             print(text, flush=True)
 
     def step(self, name: str, milliseconds: float, seen: str) -> None:
         took = f"{milliseconds / 1e3:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
-        self.say(f"  {name:<22}{took:>8}   {seen}")
+        self.line(f"  {name:<22}{took:>8}   {seen}")
 
 
 def demo(output: str = "text") -> int:
-    """Show everything once; 0 only if all of it was seen. Raises DemoError and GuestError."""
+    """Run the demo; 0 if every step worked. Raises DemoError and GuestError."""
     if os.geteuid() != 0:
         raise DemoError("the demo makes network namespaces and needs root")
     signal.signal(signal.SIGTERM, _terminate)
-    narrator = Narrator(silent=output == "json")
+    printer = Printer(silent=output == "json")
     result = Result()
-    narrator.say("A node, a pod and a real virtual machine, on this machine:\n")
+    printer.line("A node, a pod and a real virtual machine, on this host:\n")
     with tempfile.TemporaryDirectory(prefix="vl-") as scratch:
-        _Demo(result, narrator, Path(scratch)).run()
+        _Demo(result, printer, Path(scratch)).run()
     if output == "json":
         print(json.dumps(asdict(result)))
     else:
-        narrator.say()
-        narrator.say("Everything was seen." if result.passed else "Not everything was seen: the demo has failed.")
+        printer.line()
+        printer.line("Every step worked." if result.passed else "The demo has failed: not every step worked.")
     return 0 if result.passed else 1
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    # Everything is taken down on the way out, as on Ctrl-C; a second signal would break that off.
+    # Unwinding removes all that was made, as on Ctrl-C; a second signal would interrupt that.
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 class _Demo:
-    def __init__(self, result: Result, narrator: Narrator, scratch: Path) -> None:
+    def __init__(self, result: Result, printer: Printer, scratch: Path) -> None:
         self._result = result
-        self._narrator = narrator
+        self._printer = printer
         self._scratch = scratch
 
     def run(self) -> None:
@@ -122,7 +122,7 @@ class _Demo:
             seen(f"Debian's cloud kernel and busybox, {image.initrd.stat().st_size / 2**20:.1f} MiB")
         with self._step("node and pod") as seen:
             pod = DemoPod(self._scratch).__enter__()
-            seen(f"two network namespaces, joined by {pod.built_by}")
+            seen(f"two network namespaces, connected by {pod.built_by}")
         try:
             self._run_in(pod, image)
         finally:
@@ -137,18 +137,20 @@ class _Demo:
             self._result.accelerator = launcher.event("accelerator")["name"]
             started = launcher.event("started")["ms"]
             self._done("libvirt starts the VM", started, f"QEMU, {self._result.accelerator.upper()}")
-            self._watch(launcher, pod)
+            self._check_guest(launcher, pod)
         finally:
             log = launcher.stop()
         restored = launcher.times.get("restored")
         if launcher.status != 0 or restored is None:
-            raise DemoError(f"the launcher ended with {launcher.status}: {log[-1] if log else 'no message'}")
-        self._done("VM shut down", launcher.stop_ms - restored, "the guest obeyed its power button")
+            raise DemoError(f"the launcher exited with {launcher.status}: {log[-1] if log else 'no message'}")
+        self._done(
+            "VM shut down", launcher.stop_ms - restored, "the guest powered off when its power button was pressed"
+        )
         self._result.restored = _settled_snapshot(pod) == before
         same = "as before, to the last attribute" if self._result.restored else "NOT as before"
         self._done("pod put back", restored, f"addresses, routes, neighbours, MAC and MTU: {same}")
 
-    def _watch(self, launcher: _Launcher, pod: DemoPod) -> None:
+    def _check_guest(self, launcher: _Launcher, pod: DemoPod) -> None:
         with self._step("guest gets its lease") as seen:
             lease = launcher.report("lease")
             self._result.guest = {
@@ -161,7 +163,7 @@ class _Demo:
             seen("the guest printed:")
         for name, value in self._result.guest.items():
             text = " ".join(value) if isinstance(value, list) else value
-            self._narrator.say(f"{'':<35}{name:<8} {text}")
+            self._printer.line(f"{'':<35}{name:<8} {text}")
         with self._step("ping, guest to node") as seen:
             ping = launcher.report("ping")
             self._result.ping["guest_to_node"] = ping.fields.get("result") == "ok"
@@ -174,7 +176,7 @@ class _Demo:
 
     def _done(self, name: str, milliseconds: float, seen: str) -> None:
         self._result.steps.append({"name": name, "ms": round(milliseconds, 1)})
-        self._narrator.step(name, milliseconds, seen)
+        self._printer.step(name, milliseconds, seen)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[Callable[[str], None]]:
@@ -185,7 +187,7 @@ class _Demo:
 
 
 class _Launcher:
-    """`virt-launcher run` in the pod, with its log and the guest's console followed."""
+    """A `virt-launcher run` in the pod; reads its JSON log and the guest's console."""
 
     def __init__(self, pod: DemoPod, image: GuestImage, scratch: Path) -> None:
         manifest = scratch / "vmi.yaml"
@@ -222,7 +224,7 @@ class _Launcher:
         return data
 
     def report(self, event: str) -> GuestReport:
-        """The guest's first report of that kind, waited for. Raises DemoError."""
+        """Wait for the guest's first report of this event. Raises DemoError."""
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             text = self._console.read_text(errors="replace") if self._console.exists() else ""
@@ -233,7 +235,7 @@ class _Launcher:
         raise DemoError(f"the guest printed no {event!r} on its console")
 
     def stop(self) -> list[str]:
-        """Ask for a shutdown and wait for the end; what the launcher said."""
+        """Send SIGTERM and wait for the launcher's exit; returns the messages that it logged."""
         began = time.perf_counter()
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -261,10 +263,10 @@ class _Launcher:
 
 
 def _settled_snapshot(pod: DemoPod) -> dict[str, Any]:
-    """The pod's state once the kernel has finished with it.
+    """The pod's state once the kernel has settled it.
 
-    It notices a carrier, and makes the link-local address, a moment after the other end is up, and looks for
-    duplicates of an address for a second or two.
+    Carrier and link-local address follow a moment after the other end is up, and duplicate-address detection takes a
+    second or two.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:

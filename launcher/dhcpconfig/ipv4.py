@@ -1,18 +1,14 @@
-"""What the VM gets by DHCP: a recorded network → the server's configuration. Pure.
-
-The JSON shape is the DHCP server's own (`dhcp.config`); only addresses, routes and names are decided here.
-"""
+"""What the VM gets over IPv4: a recorded network → the fields of the server's configuration. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING
 
-from dhcp.lean.frozen import replace
-from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
+from netsetup.model.routing import inherited_routes4
 
 if TYPE_CHECKING:
     from netsetup.model.vm_network import VMNetwork
@@ -25,39 +21,11 @@ class NoServerAddress(NetworkSetupError):
     """Every link-local address that the server could use is taken."""
 
 
-def client_config(network: VMNetwork) -> dict[str, object] | None:
-    """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
-
-    The record is all it is made of. Raises NoServerAddress.
-    """
-    ipv6 = ipv6_fields(network)
-    address4, options = network.guest.address4, network.options
-    if address4 is None and not ipv6:
-        return None
-    search = search_list(network.pod.resolver.search, options.subdomain)
-    config: dict[str, object] = {
-        "interface": network.guest_port,
-        "client_mac": network.mac,
-        **(ipv4_fields(network, address4) if address4 else {}),
-        "search": list(search),
-        "domain": domain_of(search),
-        "hostname": options.hostname,
-        "mtu": network.mtu,
-        "neighbours": {**ipv4_neighbours(network), **neighbours6(network)},
-        "ntp": list(options.ntp),
-        "tftp_server": options.tftp_server,
-        "boot_file": options.boot_file,
-        "options": {str(number): text for number, text in options.private},
-        **ipv6,
-    }
-    return {key: value for key, value in config.items() if value}
-
-
 def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
     """The fields that say what is served over IPv4. Raises NoServerAddress."""
     pod, own_router = network.pod, network.guest.router4
-    # In a network of its own the VM has one router, the pod, and that knows the pod's routes.
-    routes = [] if own_router else routes_of(pod)
+    # Where the pod is the VM's router, the pod's routes are the router's own affair.
+    routes = [] if own_router else inherited_routes4(pod)
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""
     prefix = address.prefixlen if own_router else prefix_length(address, pod)
@@ -75,8 +43,8 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
     }
 
 
-def ipv4_neighbours(network: VMNetwork) -> dict[str, str]:
-    """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
+def neighbours4(network: VMNetwork) -> dict[str, str]:
+    """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer ARP."""
     if network.guest.router4 or network.guest.address4 is None:
         return {}
     return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
@@ -86,42 +54,13 @@ def prefix_length(address: Address, pod: PodInterface) -> int:
     """The netmask the VM gets, from the routing table and not from the address.
 
     Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
-    through the gateway only, and a VM with the wider mask would ask for them in vain.
+    through the gateway only, and do not answer ARP of a VM with the wider mask.
     """
     return address.prefixlen if any(_is_connected(route, address, pod) for route in pod.routes) else 32
 
 
-def routes_of(pod: PodInterface) -> list[Route]:
-    """The IPv4 routes that the VM inherits, on-link ones first and the default last.
-
-    Of each destination that one which the kernel would take for packets from the VM's address: of the first table that
-    knows the destination the route with the least metric.
-    """
-    best: dict[str, Route] = {}
-    for route in sorted(pod.routes, key=lambda route: route.metric):
-        usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.via and route.table in pod.tables
-        known = best.get(route.destination)
-        if usable and (known is None or pod.tables.index(route.table) < pod.tables.index(known.table)):
-            best[route.destination] = _first_leg(route)
-    return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
-
-
-def search_list(names: tuple[str, ...], subdomain: str) -> tuple[str, ...]:
-    """The pod's search list, headed by the subdomain's own entry where the VM has a subdomain, as that of a pod is."""
-    service = domain_of(names)
-    if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
-        return names
-    return (f"{subdomain}.{service}", *names)
-
-
-def domain_of(search: tuple[str, ...]) -> str:
-    """The one domain of option 15: the longest name of a Kubernetes service domain, else the first of the list."""
-    services = [name for name in search if ".svc." in name]
-    return max(services, key=len) if services else next(iter(search), "")
-
-
 def free_server_address(pod: PodInterface) -> str:
-    """A link-local address that nothing in the pod's network speaks of.
+    """A link-local address that is in no route, neighbour or address of the pod.
 
     Raises NoServerAddress when routes or neighbours cover the whole range.
     """
@@ -143,10 +82,3 @@ def _is_connected(route: Route, address: Address, pod: PodInterface) -> bool:
         and not route.nexthops
         and route.destination == address.network
     )
-
-
-def _first_leg(route: Route) -> Route:
-    """DHCP knows no multipath: the first next hop stands for the route."""
-    if not route.nexthops:
-        return route
-    return replace(route, gateway=route.nexthops[0].gateway, nexthops=())

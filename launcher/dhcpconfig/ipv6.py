@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from netsetup.model.kernel import AF_INET6, RTN_UNICAST
-from netsetup.model.routing import first_leg, permanent_mac, router6_of
+from netsetup.model.kernel import AF_INET6
+from netsetup.model.routing import destinations6_through, permanent_mac, router6_of
 
 if TYPE_CHECKING:
     from netsetup.model.kernel import Address
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     """The fields that say what is served over IPv6; none where there is no address, or the link carries no IPv6.
 
-    The MAC of a global gateway is for the server to keep fresh: the VM cannot resolve it.
+    The server keeps the MAC of a gateway with a global address fresh: the VM cannot resolve it.
     """
     guest, address = network.guest, network.guest.address6
     if address is None or not network.serves6:
@@ -40,11 +40,14 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
         fields["uplink6"] = pod.name
     if route.is_default:
         return {**fields, "router6": route.gateway}
-    return {**fields, "routes6": [{"destination": d, "gateway": route.gateway} for d in _through(route.gateway, pod)]}
+    return {
+        **fields,
+        "routes6": [{"destination": d, "gateway": route.gateway} for d in destinations6_through(route.gateway, pod)],
+    }
 
 
 def neighbours6(network: VMNetwork) -> dict[str, str]:
-    """Permanent neighbours of the pod, which the VM must find too although they may answer nobody."""
+    """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer."""
     if network.guest.router6 or not network.serves6:
         return {}
     return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
@@ -58,17 +61,3 @@ def prefix_length6(address: Address, pod: PodInterface) -> int:
         if route.family == AF_INET6 and route.table in pod.tables6 and not route.gateway and not route.nexthops
     }
     return address.prefixlen if address.network in on_link else 128
-
-
-def _through(gateway: str, pod: PodInterface) -> list[str]:
-    """What is reached through a gateway; others' routes are not told, for an advertisement speaks for one router."""
-    return sorted(
-        {
-            route.destination
-            for route in map(first_leg, pod.routes)
-            if route.family == AF_INET6
-            and route.type == RTN_UNICAST
-            and route.table in pod.tables6
-            and route.gateway == gateway
-        }
-    )

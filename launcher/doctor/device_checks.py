@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from launcher.doctor import peer_checks as reachability
-from launcher.doctor.drift import hop_of, out_of_place
+from launcher.doctor.drift import has_no_bridge, hop_of, out_of_place
 from launcher.doctor.findings import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.doctor.targets import Family, Side, gateways_of
 from netsetup.model.kernel import Link
@@ -76,19 +76,17 @@ def _bridge_port(evidence: Evidence) -> Iterator[Check]:
 
 def _bridge(evidence: Evidence) -> Iterator[Check]:
     network, bridge = evidence.network, evidence.bridge
+    if not evidence.hops.bridge:
+        return
     if evidence.nic is None:
         yield unseen(Hop.BRIDGE, f"{network.pod.name} is gone")
         return
     found = list(out_of_place(evidence, Hop.BRIDGE))
     if bridge and not found:
         found += _bridge_mtu(evidence, bridge)
-        found += _crossing(evidence)
-    if found:
-        yield from found
-        return
-    both = any(all(family.answers.crosses.get(side) for side in Side) for family in evidence.families)
-    crossing = "; frames cross it both ways" if both else ""
-    yield ok(Hop.BRIDGE, f"{network.bridge} is up and {evidence.hops.bridge}{crossing}")
+        found += [] if evidence.hops.table else _crossing(evidence, Hop.BRIDGE, _BRIDGED)
+    crossing = "" if evidence.hops.table else _crosses(evidence, "; frames cross it both ways")
+    yield from found or [ok(Hop.BRIDGE, f"{network.bridge} is up and {evidence.hops.bridge}{crossing}")]
 
 
 def _bridge_mtu(evidence: Evidence, bridge: Link) -> Iterator[Check]:
@@ -99,8 +97,23 @@ def _bridge_mtu(evidence: Evidence, bridge: Link) -> Iterator[Check]:
         yield wrong(Hop.BRIDGE, finding, f"in the pod: `ip link set {bridge.name} mtu {evidence.network.mtu}`")
 
 
-def _crossing(evidence: Evidence) -> Iterator[Check]:
-    """Frames that were seen to come in on one port and not to leave by the other, with the bridge itself in order."""
+_BRIDGED = (
+    "something else filters bridged frames in this namespace: look at `nft list ruleset`, at"
+    " `bridge -d link` for the state of {}, and, with br_netfilter, at the iptables chain FORWARD"
+)
+_HANDED_ON = (
+    "something else takes frames away in this namespace: look at `nft list ruleset`, and at `tc filter show dev {}"
+    " ingress`"
+)
+
+
+def _crosses(evidence: Evidence, text: str) -> str:
+    """The text, where frames were seen to cross both ways."""
+    return text if any(all(f.answers.crosses.get(side) for side in Side) for f in evidence.families) else ""
+
+
+def _crossing(evidence: Evidence, hop: Hop, advice: str) -> Iterator[Check]:
+    """Frames that were seen to come in on one side and not to leave by the other, with all in between in order."""
     if any(hop_of(step, evidence) in (Hop.BRIDGE_PORT, Hop.GUEST_PORT) for step in evidence.steps) or evidence.table:
         return
     nic, port = evidence.network.pod.name, evidence.network.guest_port
@@ -108,18 +121,17 @@ def _crossing(evidence: Evidence) -> Iterator[Check]:
         lost = [family for family in evidence.families if family.answers.crosses.get(side) is False]
         if lost and not trouble_of(evidence.observed.link(left), left):
             what = "what" if len(lost) == len(evidence.families) else _listed(map(_protocol, lost)) + " that"
-            advice = (
-                "something else filters bridged frames in this namespace: look at `nft list ruleset`, at"
-                f" `bridge -d link` for the state of {left}, and, with br_netfilter, at the iptables chain FORWARD"
-            )
-            yield wrong(Hop.BRIDGE, f"{what} comes in on {came} does not leave by {left}", advice)
+            yield wrong(hop, f"{what} comes in on {came} does not leave by {left}", advice.format(left))
 
 
 def _table(evidence: Evidence) -> Iterator[Check]:
     if evidence.table:
         yield wrong(Hop.TABLE, evidence.table, RUN_PRESTART)
-    else:
-        yield ok(Hop.TABLE, "the table is the one that belongs here")
+        return
+    hands_on = evidence.hops.table
+    found = list(_crossing(evidence, Hop.TABLE, _HANDED_ON)) if hands_on else []
+    also = f", and {hands_on}{_crosses(evidence, ', both ways')}" if hands_on else ""
+    yield from found or [ok(Hop.TABLE, f"the table is the one that belongs here{also}")]
 
 
 def _guest_port(evidence: Evidence) -> Iterator[Check]:
@@ -128,7 +140,7 @@ def _guest_port(evidence: Evidence) -> Iterator[Check]:
         yield unseen(Hop.GUEST_PORT, f"{network.pod.name} is gone")
     elif found := list(out_of_place(evidence, Hop.GUEST_PORT)):
         yield from found
-    elif network.bridge and evidence.bridge is None:
+    elif has_no_bridge(evidence, Hop.GUEST_PORT):
         yield unseen(Hop.GUEST_PORT, f"{network.bridge} is gone")
     elif port:
         yield ok(Hop.GUEST_PORT, f"{port.name} is up, MTU {port.mtu}, {evidence.hops.guest_port}")

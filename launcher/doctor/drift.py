@@ -17,6 +17,7 @@ from netsetup.steps import (
     DeleteTable,
     LoadTable,
     PinMac,
+    SetAllMulticast,
     SetLearning,
     SetMac,
     SetMaster,
@@ -25,6 +26,9 @@ from netsetup.steps import (
     SetUp,
     Step,
 )
+
+JOINS = SetMaster | SetLearning | PinMac
+"""Steps that make a device a port, or are for a port alone."""
 
 
 def out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
@@ -41,10 +45,16 @@ def out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
     made = [step for step in steps if isinstance(step, CreateBridge | CreateTap)]
     if network.bridge and evidence.bridge is None and hop is not Hop.BRIDGE:
         # A port that has no bridge to belong to is the bridge's affair.
-        steps = [step for step in steps if not isinstance(step, SetMaster | SetLearning | PinMac)]
+        steps = [step for step in steps if not isinstance(step, JOINS)]
     findings = dict.fromkeys(_fault(step, evidence) for step in (made or steps))
     if findings:
         yield wrong(hop, "; ".join(findings), RUN_PRESTART)
+
+
+def has_no_bridge(evidence: Evidence, hop: Hop) -> bool:
+    """Whether a device is to be a port of a bridge that has gone."""
+    steps = [step for step in evidence.steps if isinstance(step, JOINS) and hop_of(step, evidence) is hop]
+    return evidence.bridge is None and bool(steps)
 
 
 def _hop_of_conflict(evidence: Evidence) -> Hop:
@@ -92,6 +102,8 @@ def _fault(step: Step, evidence: Evidence) -> str:
             return f"{link} has MAC {there.mac if there else 'none'}, not {mac}"
         case SetMaster(link, master):
             return f"{link} is not a port of {master}"
+        case SetAllMulticast(link, _):
+            return f"{link} filters multicast, and neighbour discovery for the VM with it"
         case SetLearning(link, _):
             return f"{link} learns MACs, so that an echo of the VM's own frames can make the VM unreachable"
         case PinMac(link, mac):

@@ -94,9 +94,9 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _nothing_set_up(observed: Namespace) -> Check:
-    ours = next((link.name for link in observed.links if link.kind == "bridge" and link.alias.startswith(ALIAS)), "")
+    ours = next((link.name for link in observed.links if link.alias.startswith(ALIAS)), "")
     if ours:
-        finding = f"{ours} is ours, but no record tells what the pod was before"
+        finding = f"{ours} is ours, but no record says what the pod was before"
         return Check(Hop.RECORD.value, False, finding, "name the --state-dir of `prestart`, or recreate the pod")
     return Check(Hop.RECORD.value, False, "nothing is set up in this network namespace", "run `virt-launcher prestart`")
 
@@ -141,7 +141,8 @@ def _table_problem(observed: Namespace, record: Record) -> str:
             return _TABLE_GONE[family]
     if any(digest.removesuffix(EDITED) != digest_of(tables.get(family, "")) for family, digest in faults.items()):
         return "our table is not the one of this set-up"
-    return "rules of our table were changed or deleted since it was loaded" if faults else ""
+    edited = "rules of our table were changed or deleted since it was loaded, or a device that they name was made anew"
+    return edited if faults else ""
 
 
 def _probe(observed: Namespace, record: Record, families: Mapping[str, Sequence[Family]], *, is_guarded: bool) -> None:

@@ -9,9 +9,8 @@ from ipaddress import ip_network
 
 from dhcp.wire.addresses import parse_ipv4
 from dhcp.wire.addresses6 import parse_ipv6
-from launcher.dhcpconfig.ipv4 import routes_of
 from netsetup.model.kernel import AF_INET, AF_INET6, Route
-from netsetup.model.routing import permanent_mac, router6_of
+from netsetup.model.routing import inherited_routes4, permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
 BEYOND = "198.51.100.1"
@@ -21,7 +20,7 @@ BEYOND6 = "2001:db8:ffff::1"
 
 
 class Side(Enum):
-    """The two ends of a pod's bridge."""
+    """The two ends of the path through the pod."""
 
     NODE = "pod interface"
     GUEST = "guest port"
@@ -113,7 +112,7 @@ def _ipv4(network: VMNetwork) -> Family:
     outer_address = next((address.address for address in network.pod.global_addresses(AF_INET)), "")
     if network.guest.address4 is None:
         return Family(False, "", outer_address)
-    routes = [route for route in routes_of(network.pod) if route.gateway]
+    routes = [route for route in inherited_routes4(network.pod) if route.gateway]
     family = Family(False, network.guest.address4.address, outer_address)
     return _through(routes[-1], routes, family, network) if routes else family  # the default one comes last
 

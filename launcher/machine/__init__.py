@@ -1,1 +1,1 @@
-"""The VM: its libvirt domain, console, disk images and accelerator."""
+"""The VM as libvirt runs it: domain XML, driver, serial console, disk images, accelerator."""

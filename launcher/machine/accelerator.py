@@ -1,8 +1,8 @@
-"""Whether guests can run on the processor itself (KVM) or have to be translated (TCG).
+"""Chooses between hardware virtualisation (KVM) and QEMU's emulation (TCG).
 
 That /dev/kvm opens, and that libvirt's capabilities list it, proves nothing: a host that is itself a paravirtual
-guest offers a KVM under which firmware starts and every kernel hangs. Such a KVM gives itself away by a CPUID that
-no x86-64 guest can live with.
+guest offers a KVM under which firmware starts and every kernel hangs. Such a KVM is recognised by its CPUID, which
+lacks what every x86-64 guest needs.
 """
 
 from __future__ import annotations
@@ -30,50 +30,50 @@ _ECX_SSE3 = 1 << 0
 
 
 class Accelerator(Frozen):
-    """What guests run on, and in one line why."""
+    """The accelerator that guests run on, and the reason in one line."""
 
     name: Literal["kvm", "tcg"]
     reason: str
 
     @property
     def domain_type(self) -> str:
-        """libvirt's word for it."""
+        """The `type` attribute of libvirt's `<domain>`."""
         return "kvm" if self.name == "kvm" else "qemu"
 
 
 def choose_accelerator(device: str = _KVM) -> Accelerator:
-    """KVM where it is known to run a guest, else TCG."""
+    """KVM where it can run a guest, else TCG."""
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         return Accelerator("tcg", f"{device}: {error.strerror}")
     try:
-        flaw = _flaw(descriptor)
+        defect = _find_defect(descriptor)
     except OSError as error:
-        flaw = error.strerror or str(error)
+        defect = error.strerror or str(error)
     finally:
         os.close(descriptor)
-    if flaw is not None:
-        return Accelerator("tcg", f"{device} is there but cannot run a guest: {flaw}")
-    return Accelerator("kvm", f"{device} makes virtual machines with a complete processor")
+    if defect is not None:
+        return Accelerator("tcg", f"{device} cannot run a guest: {defect}")
+    return Accelerator("kvm", f"{device} offers a CPU that guests can run on")
 
 
-def _flaw(descriptor: int) -> str | None:
+def _find_defect(descriptor: int) -> str | None:
     """Why no guest would run under this KVM, or None."""
     version = fcntl.ioctl(descriptor, _KVM_GET_API_VERSION)
     if version != _API_VERSION:
-        return f"its interface has version {version}, not {_API_VERSION}"
+        return f"its API has version {version}, not {_API_VERSION}"
     buffer = bytearray(_CPUID_HEADER.size + _CPUID_ENTRY.size * _CPUID_ENTRIES)
     _CPUID_HEADER.pack_into(buffer, 0, _CPUID_ENTRIES, 0)
     fcntl.ioctl(descriptor, _KVM_GET_SUPPORTED_CPUID, buffer, True)
     if not _has_sse3(bytes(buffer)):
-        return "the processor that it offers lacks SSE3, as under a paravirtual host"
+        return "the CPU that it offers lacks SSE3, as under a paravirtual host"
     os.close(fcntl.ioctl(descriptor, _KVM_CREATE_VM, 0))
     return None
 
 
 def _has_sse3(supported: bytes) -> bool:
-    """Whether a `struct kvm_cpuid2` names SSE3, which every x86-64 processor with virtualisation has."""
+    """Whether a `struct kvm_cpuid2` lists SSE3, which every x86-64 CPU with virtualisation has."""
     count, _ = _CPUID_HEADER.unpack_from(supported)
     for index in range(count):
         offset = _CPUID_HEADER.size + _CPUID_ENTRY.size * index

@@ -1,4 +1,4 @@
-"""The guest's serial console: the file that QEMU copies it to, kept from filling the host."""
+"""The log of the guest's serial console, which QEMU writes: rotated, so that it cannot fill the disk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 1 << 20
-"""Bytes; twice as much is the most that is kept."""
+"""Bytes of one file; there are two."""
 
 _CHECK_SECONDS = 2.0
 
 
 class ConsoleLog:
-    """`path` holds the newest part of the console; what was before it is in the same file with `.1` appended.
+    """Rotates the console log at `path`: older output is moved to the same name with `.1` appended.
 
     A guest can write without end, and the state directory is usually in memory. QEMU appends to the file, so it
-    may be cut while it is open.
+    may be truncated while it is open.
     """
 
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
@@ -30,7 +30,7 @@ class ConsoleLog:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin with an empty file and look after it until `stop`."""
+        """Remove the files of an earlier VM and rotate the log until `stop`."""
         self.path.unlink(missing_ok=True)
         self.older.unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._watch, name="console-log", daemon=True)
@@ -42,19 +42,19 @@ class ConsoleLog:
             self._thread.join()
 
     def trim(self) -> None:
-        """Move the content aside if it is more than the limit."""
+        """Move the newest output to the older file, and truncate the log, if it is larger than the limit."""
         try:
             with self.path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size <= self._limit:
                     return
-                # What the guest writes between the copy and the cut is lost; the console is no ledger.
+                # What the guest writes between reading and truncating is lost, which a console log may.
                 file.seek(size - self._limit)
                 content = file.read(self._limit)
             self.older.write_bytes(content)
             os.truncate(self.path, 0)
         except OSError:
-            # Not there yet, or the disk is full: the next look may find it otherwise.
+            # No file yet, or the disk is full: tried again at the next check.
             return
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""What is behind a guest's disks: the images that are given by the names of the manifest's volumes."""
+"""The images of a VM's disks, given on the command line by the names of the manifest's volumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dhcp.lean.frozen import Frozen
-from launcher.vmi.model import ManifestError
+from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ class DiskImage(Frozen):
 def find_images(vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLike[str]]) -> dict[str, DiskImage]:
     """The image of each disk of `vmi`, by the disk's name.
 
-    Raises ManifestError for a disk without an image, for an image without a disk and for a path that cannot be
-    used.
+    Raises ManifestError for a disk without an image, an image without a disk, and a path that is not a readable (for
+    a writable disk: writable) file or block device.
     """
     names = [disk.name for disk in vmi.disks]
     for name in given:
@@ -42,7 +42,7 @@ def find_images(vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLi
 
 
 def check_kernel(vmi: VirtualMachineInstance) -> None:
-    """Raise ManifestError unless the files of a direct kernel boot can be read."""
+    """Raise ManifestError if a file of a direct kernel boot cannot be read."""
     boot = vmi.firmware.kernel_boot
     if boot is None:
         return
@@ -68,7 +68,7 @@ def _image(name: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage
         raise ManifestError(f"--disk {name}", f"{absolute} is neither a file nor a block device")
     if not os.access(absolute, os.R_OK if readonly else os.R_OK | os.W_OK):
         raise ManifestError(f"--disk {name}", f"{absolute}: not permitted")
-    # The format is never probed: a guest could write the header of another one, which names files of the host,
+    # The format is never probed: a guest could write a qcow2 header, which may name a backing file of the host,
     # into its raw disk.
     qcow2 = absolute.suffix == ".qcow2"
     return DiskImage(str(absolute), "qcow2" if qcow2 else "raw", block)

@@ -1,4 +1,4 @@
-"""The libvirt domain of one virtual machine, as XML. Pure: a request in, text out."""
+"""Builds the libvirt domain XML of one VM, without I/O."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from launcher.machine.disk_images import DiskImage
     from launcher.vmi.model import CPU, Clock, Disk, Firmware, VirtualMachineInstance
 
-SPARE_PORTS = 4
-"""A q35 machine can take network interfaces while it runs until it has this many."""
+HOTPLUG_INTERFACES = 4
+"""Interfaces up to this many can be hot-plugged into a q35 machine."""
 
 
 def domain_xml(
@@ -29,8 +29,8 @@ def domain_xml(
     """The `<domain>` of `vmi`.
 
     `interfaces` are the texts of `interface_xml`, `images` the images of the manifest's disks by their names. The
-    serial console listens on the unix socket `console_socket` and is copied to the file `console_log`; without
-    them it goes nowhere.
+    serial console listens on the unix socket `console_socket` and is logged to the file `console_log`; without
+    them its output is discarded.
     """
     name, uuid = escape(vmi.domain_name), escape(vmi.firmware.uuid)
     lines = [
@@ -45,7 +45,7 @@ def domain_xml(
         *(["<features><acpi/></features>"] if vmi.acpi else []),
         *_cpu(vmi.cpu, accelerator),
         *_clock(vmi.clock),
-        # A guest that only sleeps would look like one that runs, and nobody could wake it.
+        # A suspended guest would look like a running one, and nothing would wake it.
         "<pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>",
         "<on_poweroff>destroy</on_poweroff>",
         "<on_reboot>restart</on_reboot>",
@@ -57,7 +57,7 @@ def domain_xml(
         *(_serial(console_socket, console_log) if vmi.serial_console else []),
         *(["<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"] if vmi.rng else []),
         f"<memballoon model='{'virtio' if vmi.balloon else 'none'}'/>",
-        # Tells a guest that panics from one that hangs.
+        # By this device a guest that panics is distinguished from one that hangs.
         "<panic model='isa'/>",
         "</devices>",
         "</domain>",
@@ -97,7 +97,7 @@ def _cpu(cpu: CPU, accelerator: Accelerator) -> Iterator[str]:
         yield "<cpu mode='custom' match='exact' check='none'>"
         yield f"<model fallback='forbid'>{escape(cpu.model or '')}</model>"
     elif accelerator.name == "tcg":
-        # The host's own processor cannot be had by translation; this is all that the translator can do.
+        # TCG cannot offer the host's CPU; this is every feature that it emulates.
         yield "<cpu mode='maximum' check='none'>"
     elif cpu.model == "host-model":
         yield "<cpu mode='host-model' check='partial'>"
@@ -130,16 +130,16 @@ def _controllers(vmi: VirtualMachineInstance) -> Iterator[str]:
         yield "<controller type='scsi' index='0' model='virtio-scsi'/>"
     if not vmi.machine.startswith(("q35", "pc-q35")):
         return
-    # On PCI Express a device can only be plugged into a port that was there at boot. libvirt makes the ports that
-    # the devices below need by itself, but none to spare, so all of them are counted here.
+    # On PCI Express a device can only be hot-plugged into a root port that exists at boot. libvirt adds root ports for
+    # the devices below, but no spare ones, so all of them are counted here.
     models = [interface.model for interface in vmi.interfaces]
     conventional = {"e1000", "ne2k_pci", "pcnet", "rtl8139"}
-    ports = sum(model not in conventional for model in models) + bool(conventional & set(models))
-    ports += sum(disk.bus == "virtio" for disk in vmi.disks)
-    ports += len(buses & {"scsi", "usb"}) + vmi.rng + vmi.balloon
-    spare = max(0, SPARE_PORTS - len(models)) if models else 0
+    root_ports = sum(model not in conventional for model in models) + bool(conventional & set(models))
+    root_ports += sum(disk.bus == "virtio" for disk in vmi.disks)
+    root_ports += len(buses & {"scsi", "usb"}) + vmi.rng + vmi.balloon
+    spare = max(0, HOTPLUG_INTERFACES - len(models)) if models else 0
     yield "<controller type='pci' index='0' model='pcie-root'/>"
-    for _ in range(ports + spare):
+    for _ in range(root_ports + spare):
         yield "<controller type='pci' model='pcie-root-port'/>"
 
 
@@ -169,7 +169,7 @@ def _disks(disks: Sequence[Disk], images: Mapping[str, DiskImage]) -> Iterator[s
 
 
 def drive_letters(index: int) -> str:
-    """0 → a, 25 → z, 26 → aa, as Linux names its drives."""
+    """0 → a, 25 → z, 26 → aa, as Linux names its disks."""
     letters = ""
     index += 1
     while index:
@@ -183,6 +183,6 @@ def _serial(socket: str | None, log: str | None) -> Iterator[str]:
     if socket is not None:
         yield f"<source mode='bind' path='{escape(socket)}'/>"
     if log is not None:
-        # Appended to, so that the file may be cut while the guest writes.
+        # Appended to, so that the file may be truncated while the guest writes.
         yield f"<log file='{escape(log)}' append='on'/>"
     yield "<target type='isa-serial' port='0'/></serial>"

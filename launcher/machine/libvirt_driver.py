@@ -1,4 +1,4 @@
-"""The adapter to libvirt: a driver inside this process by default, any other libvirt by its URI.
+"""libvirt connections and domains: the embedded QEMU driver by default, any other libvirt by its URI.
 
 `qemu:///embed` runs libvirt's QEMU driver in the process that opens it, below a root directory of its own: no
 daemon, no socket, several side by side. All of libvirt's errors leave this module as LibvirtError.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SHARED_CACHE = Path("/var/cache/virt-launcher/libvirt")
-"""What libvirt finds out about QEMU by starting it a few times; true for every machine of this host."""
+"""QEMU's capabilities, for which libvirt starts it a few times; the same for every VM of this host."""
 
 EMULATOR = "qemu-system-x86_64"
 
@@ -30,8 +30,8 @@ EMULATOR = "qemu-system-x86_64"
 _SOCKET_PATH_MAXIMUM = 107
 _LONGEST_SOCKET = len("/lib/qemu/domain-99999-12345678901234567890/monitor.sock")
 
-# A driver for one machine inside a container: it writes its log files itself, and leaves owners, labels, cgroups
-# and mount namespaces alone, which are the container's.
+# A driver for one VM inside a container: it writes its log files itself, and does not change owners, labels, cgroups
+# and mount namespaces, which are the container's.
 _QEMU_CONF = """\
 stdio_handler = "file"
 security_driver = "none"
@@ -44,18 +44,18 @@ _QEMU_CONF_ROOT = 'user = "root"\ngroup = "root"\n'
 
 
 class LibvirtError(RuntimeError):
-    """libvirt is missing or has refused; one line, with libvirt's own words."""
+    """libvirt is missing or has failed; one line, with libvirt's own message."""
 
 
 class LifecycleEvent(Frozen):
-    """A change of a domain's state, in libvirt's numbers (virDomainEventType and its details)."""
+    """A lifecycle event of a domain: virDomainEventType and the detail of that type."""
 
     event: int
     detail: int
 
 
 class Domain:
-    """One running machine."""
+    """One libvirt domain."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -65,10 +65,10 @@ class Domain:
         return str(self._handle.UUIDString())
 
     def is_active(self) -> bool:
-        """Whether the machine runs; one that libvirt knows no more does not."""
+        """Whether the domain runs; False for one that libvirt no longer has."""
         import libvirt
 
-        with _translated("ask for the machine's state"):
+        with _as_libvirt_error("query the domain's state"):
             try:
                 return bool(self._handle.isActive())
             except libvirt.libvirtError as error:
@@ -77,21 +77,21 @@ class Domain:
                 return False
 
     def xml(self) -> str:
-        with _translated("read the machine's description"):
+        with _as_libvirt_error("read the domain's XML"):
             return str(self._handle.XMLDesc(0))
 
     def press_power_button(self) -> None:
-        """Ask the guest to shut down (ACPI)."""
+        """Press the ACPI power button: a request to the guest to shut down."""
         import libvirt
 
-        with _translated("shut the machine down"):
+        with _as_libvirt_error("shut the domain down"):
             self._handle.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
     def destroy(self) -> None:
-        """End the machine now; one that has already ended is no error."""
+        """Destroy the domain at once; one that has already ended is no error."""
         import libvirt
 
-        with _translated("destroy the machine"):
+        with _as_libvirt_error("destroy the domain"):
             try:
                 self._handle.destroy()
             except libvirt.libvirtError as error:
@@ -103,50 +103,50 @@ class Domain:
 
 
 class Connection:
-    """An open connection; every event of its domains arrives on the thread of the event loop."""
+    """An open connection; its callbacks run on the thread of libvirt's event loop."""
 
     def __init__(self, handle: Any, uri: str) -> None:
         self._handle = handle
         self.uri = uri
 
     def create(self, xml: str) -> Domain:
-        """Start the machine; under a daemon it ends with this connection, also when this process is killed.
+        """Start a transient domain; a daemon destroys it when this connection ends, also when this process is killed.
 
-        The driver in this process cannot promise that: there `launcher.container.init` ends what is left.
+        The embedded driver cannot: there `launcher.container.init` kills what is left.
         """
         import libvirt
 
         flags = 0 if _is_embedded(self.uri) else libvirt.VIR_DOMAIN_START_AUTODESTROY
-        with _translated("start the machine"):
+        with _as_libvirt_error("start the domain"):
             return Domain(self._handle.createXML(xml, flags))
 
     def find(self, name: str) -> Domain | None:
-        """The machine of that name, or None."""
-        with _translated(f"look for the machine {name}"):
-            # Asking for it by name would leave an error in libvirt's log every time that all is well.
+        """The domain of that name, or None."""
+        with _as_libvirt_error(f"look up the domain {name}"):
+            # A look-up by name would log an error in libvirt whenever there is none, which is the usual case.
             handles = [handle for handle in self._handle.listAllDomains(0) if handle.name() == name]
         return Domain(handles[0]) if handles else None
 
     def on_lifecycle(self, callback: Callable[[str, LifecycleEvent], None]) -> None:
-        """Call `callback` with the name of the domain at every change; before `create`, so that none is missed."""
+        """Call `callback` with the domain's name at each lifecycle event; register before `create` to miss none."""
         import libvirt
 
         def forward(_connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
             callback(str(domain.name()), LifecycleEvent(event, detail))
 
-        with _translated("follow the machine's events"):
+        with _as_libvirt_error("register for the domain's events"):
             self._handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, forward, None)
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the other side goes away; a driver in this process never does."""
+        """Call `callback` when the daemon closes the connection; the embedded driver never does."""
         if _is_embedded(self.uri):
             return
-        with _translated("watch the connection"):
+        with _as_libvirt_error("monitor the connection"):
             self._handle.registerCloseCallback(lambda _connection, _reason, _opaque: callback(), None)
 
     def close(self) -> None:
-        """Close; machines that were started through this connection end. May be called again."""
-        with contextlib.suppress(LibvirtError), _translated("close the connection"):
+        """Close the connection, which ends the domains started through it. May be called again."""
+        with contextlib.suppress(LibvirtError), _as_libvirt_error("close the connection"):
             self._handle.close()
 
 
@@ -157,10 +157,10 @@ def preload() -> None:
 
 
 def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_CACHE) -> Connection:
-    """Open `uri`, or the driver in this process with its files below `root` when it is None.
+    """Open `uri`, or, when it is None, the embedded driver with its files below `root`.
 
-    `cache` is shared by all roots and saves a second start half a second; None keeps it below `root`. Raises
-    LibvirtError.
+    `cache` is shared by all roots and makes every later start half a second shorter; None keeps it below `root`.
+    Raises LibvirtError.
     """
     log = Path(os.devnull)
     if uri is None:
@@ -170,12 +170,12 @@ def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_C
     libvirt = _load(log)
     with _event_loop_lock:
         _event_loop()
-    with _translated(f"connect to {uri}"):
+    with _as_libvirt_error(f"connect to {uri}"):
         handle = libvirt.open(uri)
     connection = Connection(handle, uri)
     if not _is_embedded(uri):
-        with _translated("watch the connection"):
-            # A daemon that hangs is noticed after 15 seconds.
+        with _as_libvirt_error("monitor the connection"):
+            # A daemon that hangs is detected after 15 seconds.
             handle.setKeepAlive(5, 3)
     return connection
 
@@ -185,36 +185,36 @@ def _is_embedded(uri: str) -> bool:
 
 
 def _load(log: Path) -> Any:
-    # Read when the library is loaded; it would write what it raises, and more, to standard error.
+    # Read when the library is loaded; without it libvirt would log its errors, and more, to standard error.
     os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{log}")
     try:
         import libvirt
     except (ImportError, SystemError) as error:
         reason = f"libvirt cannot be loaded: {error}; apt-get install libvirt0 libvirt-daemon"
         raise LibvirtError(reason) from None
-    # The binding prints every error before it raises it.
+    # The Python binding prints every error before it raises it.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     return libvirt
 
 
 @contextlib.contextmanager
-def _translated(action: str) -> Iterator[None]:
-    """Turn what libvirt raises into LibvirtError: what was tried, libvirt's words, and a hint where one is due."""
+def _as_libvirt_error(action: str) -> Iterator[None]:
+    """Raise libvirt's errors as LibvirtError: the action that failed, libvirt's message, a hint if there is one."""
     import libvirt
 
     try:
         yield
     except libvirt.libvirtError as error:
-        words = " ".join(str(error.get_error_message() or error).split())
+        message = " ".join(str(error.get_error_message() or error).split())
         hint = ""
-        if "Failed to parse user" in words or "Failed to parse group" in words:
-            # Debian's libvirt wants its user to exist, also where QEMU runs as another.
+        if "Failed to parse user" in message or "Failed to parse group" in message:
+            # Debian's libvirt requires its user to exist, also where QEMU runs as another.
             hint = "; useradd --system --user-group libvirt-qemu"
         elif error.get_error_code() in (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN):
             hint = "; apt-get install libvirt-daemon-driver-qemu"
         elif _is_missing(EMULATOR):
             hint = f"; there is no {EMULATOR}: apt-get install qemu-system-x86"
-        raise LibvirtError(f"libvirt cannot {action}: {words}{hint}") from None
+        raise LibvirtError(f"libvirt cannot {action}: {message}{hint}") from None
 
 
 def _is_missing(program: str) -> bool:
@@ -224,21 +224,21 @@ def _is_missing(program: str) -> bool:
 
 
 def _prepare_root(root: Path, cache: Path | None) -> None:
-    """Make the directories and the configuration of an embedded driver."""
+    """Create the directories and the configuration of an embedded driver."""
     if len(os.fsencode(root)) + _LONGEST_SOCKET > _SOCKET_PATH_MAXIMUM:
         limit = _SOCKET_PATH_MAXIMUM - _LONGEST_SOCKET
-        raise LibvirtError(f"{root} is too long for the sockets that libvirt makes there: {limit} characters fit")
+        raise LibvirtError(f"{root} is too long for the sockets of libvirt below it: at most {limit} characters")
     try:
         (root / "etc").mkdir(parents=True, exist_ok=True)
         configuration = _QEMU_CONF + (_QEMU_CONF_ROOT if os.geteuid() == 0 else "")
         (root / "etc/qemu.conf").write_text(configuration)
     except OSError as error:
-        raise LibvirtError(f"libvirt's directory {root} cannot be made: {error.strerror}") from None
+        raise LibvirtError(f"libvirt's directory {root} cannot be created: {error.strerror}") from None
     link = root / "cache"
     if cache is None or link.exists():
         return
     with contextlib.suppress(OSError):
-        # Where it cannot be shared, libvirt makes its own.
+        # Where it cannot be shared, libvirt creates its own.
         cache.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(cache)
@@ -249,7 +249,7 @@ _event_loop_lock = threading.Lock()
 
 @functools.cache
 def _event_loop() -> threading.Thread:
-    """libvirt's event loop in a thread; there is one per process, registered before the first connection."""
+    """The thread of libvirt's event loop: one per process, registered before the first connection."""
     import libvirt
 
     libvirt.virEventRegisterDefaultImpl()

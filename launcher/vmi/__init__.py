@@ -1,1 +1,1 @@
-"""What a VirtualMachineInstance asks for: its schema, its admission rules, and the result as data."""
+"""VirtualMachineInstance manifests: schema, admission rules, and the checked VM as data."""

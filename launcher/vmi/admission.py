@@ -1,7 +1,6 @@
-"""What a manifest may ask for: the rules that KubeVirt's admission keeps, and the limits of this launcher.
+"""Admission of a manifest: KubeVirt's rules and this launcher's limits, decoded manifest → checked VM.
 
-Pure: the manifest as it was read goes in, the checked request comes out; ManifestError names the first field
-that cannot be had.
+ManifestError names the first field that is invalid or not supported.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from dhcp.lean.frozen import replace
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
 from launcher.vmi.model import (
     CPU,
@@ -26,7 +26,6 @@ from launcher.vmi.model import (
     InterfaceSpec,
     IOMode,
     KernelBoot,
-    ManifestError,
     Timer,
     VirtualMachineInstance,
 )
@@ -48,13 +47,13 @@ _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
-"""libvirt's, as KubeVirt uses them."""
+"""TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
 def admit(manifest: source.Manifest) -> VirtualMachineInstance:
-    """The request that `manifest` makes. Raises ManifestError."""
+    """Check `manifest` and return the VM that it describes. Raises ManifestError."""
     if not manifest.api_version.startswith("kubevirt.io/"):
         raise ManifestError("apiVersion", f"must be kubevirt.io/v1, is {manifest.api_version}")
     metadata, spec, domain = manifest.metadata, manifest.spec, manifest.spec.domain
@@ -108,24 +107,24 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
 
 
 def _has_sidecar(metadata: source.Metadata) -> bool:
-    """Whether Istio is asked to put its proxy into the pod."""
+    """Whether the annotation requests Istio's sidecar proxy in the pod."""
     return (metadata.annotations or {}).get(ISTIO_ANNOTATION, "").lower() == "true"
 
 
 def _migration_ports(status: source.Status | None) -> tuple[int, ...]:
-    """The ports at which a launcher waits for a VM that migrates over TCP; over unix sockets it needs none."""
+    """The TCP ports at which a launcher receives a VM that migrates; none for migration over unix sockets."""
     transport = status.migration_transport if status else None
     return MIGRATION_PORTS if transport and transport.lower() != "unix" else ()
 
 
 def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -> str:
-    """The value of an annotation of our own; without it, the first of `values`."""
+    """The value of the annotation `virt-launcher.io/<name>`; without it, the first of `values`."""
     value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
     return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
 
 
 def _mtu(metadata: source.Metadata) -> int:
-    """The largest MTU of the VM's interfaces, by an annotation of our own; 0 without it."""
+    """The largest MTU of the VM's interfaces (annotation `virt-launcher.io/mtu`); 0 without it."""
     value = (metadata.annotations or {}).get(f"{ANNOTATIONS}mtu")
     if value is None:
         return 0
@@ -137,7 +136,7 @@ def _mtu(metadata: source.Metadata) -> int:
 
 
 def _stable_id(domain: source.Domain, metadata: source.Metadata) -> str | None:
-    """What stays the same when the VM is stopped and started in another pod, if the manifest tells it."""
+    """The firmware's UUID, which stays the same in the VM's next pod, if the manifest gives it; else None."""
     if _annotation(metadata, "mac", ("stable", "pod")) == "pod":
         return None
     return domain.firmware.uuid if domain.firmware else None
@@ -168,7 +167,7 @@ def _memory(domain: source.Domain) -> int:
     elif (found := _resource(domain, "memory", "requests", "limits")) is not None:
         path, size = found
     else:
-        raise ManifestError(path, "is required, unless spec.domain.resources asks for memory")
+        raise ManifestError(path, "is required, unless spec.domain.resources requests memory")
     if size < MEMORY_MINIMUM:
         raise ManifestError(path, f"must be at least 1Mi, is {size} bytes")
     return size
@@ -181,7 +180,7 @@ def _cpu(domain: source.Domain) -> CPU:
     for part, value in topology.items():
         check_positive(f"{base}.{part}", value)
     if not any(topology.values()):
-        # Without a topology the container's resources count, as sockets, rounded up.
+        # Without a topology, the CPUs of the container's resources become sockets, rounded up.
         found = _resource(domain, "cpu", "limits", "requests")
         if found is not None:
             base, topology["sockets"] = found
@@ -226,7 +225,7 @@ def _firmware(wanted: source.FirmwareSource, metadata: source.Metadata, namespac
 
 
 def _derived_uuid(metadata: source.Metadata, namespace: str) -> uuid.UUID:
-    """The same for every start of a VM, so that a guest's licences and machine-id survive a restart."""
+    """A UUID that is the same at every start of a VM, so that a guest's licences and machine-id stay valid."""
     return uuid.uuid5(_UUID_NAMESPACE, f"{namespace}/{metadata.name}")
 
 
@@ -247,7 +246,7 @@ def _clock(wanted: source.ClockSource) -> Clock:
         raise ManifestError(f"{path}.timezone", "must not be given together with utc")
     timers = []
     sources = wanted.timer or source.Timers()
-    # The names on the right are libvirt's.
+    # The names on the right are libvirt's timer names.
     for name, timer, libvirt_name in (
         ("hpet", sources.hpet, "hpet"),
         ("kvm", sources.kvm, "kvmclock"),
@@ -282,7 +281,7 @@ def _disks(disks: list[source.DiskSource], volumes: list[source.Volume]) -> tupl
         if disk.name not in names:
             raise ManifestError(f"{path}.name", f"no volume of spec.volumes is named `{disk.name}`")
         admitted.append(_disk(disk, path))
-    # A volume that no disk names is attached all the same, as KubeVirt does.
+    # A volume that no disk refers to is attached as well, as KubeVirt does.
     used = {disk.name for disk in admitted}
     admitted.extend(Disk(name) for name in names if name not in used)
     return tuple(admitted)

@@ -1,11 +1,11 @@
-"""Checks that several fields of a manifest share. Each takes the field's path and raises ManifestError."""
+"""Checks of single fields of a manifest. Each takes the field's path and raises ManifestError."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from launcher.vmi.model import ManifestError
+from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +23,7 @@ def check_match(path: str, value: str, pattern: re.Pattern[str], reason: str) ->
 
 
 def check_name(path: str, name: str, taken: Collection[str]) -> None:
-    """`name` must be usable for a device and differ from all of `taken`."""
+    """Check that `name` is valid in a device alias and differs from all of `taken`."""
     check_match(path, name, _NAME, "must be letters, digits, `_` and `-`")
     if name in taken:
         raise ManifestError(path, f"`{name}` is used twice")
@@ -40,7 +40,7 @@ def check_pci_address(path: str, address: str | None) -> None:
 
 
 def choose(path: str, value: str, allowed: tuple[Word, ...]) -> Word:
-    """The member of `allowed` that `value` is."""
+    """`value`, checked to be one of `allowed`."""
     for word in allowed:
         if word == value:
             return word

@@ -1,4 +1,4 @@
-"""The admission rules for networks and interfaces: what is attached to what, and how."""
+"""Admission rules for networks and interfaces."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 from dhcp.lean.frozen import replace
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
-from launcher.vmi.model import (
-    DEFAULT_INTERFACE,
-    DHCPOptions,
-    InterfaceSpec,
-    LinkState,
-    ManifestError,
-    NicModel,
-    Port,
-    Protocol,
-)
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, LinkState, NicModel, Port, Protocol
 from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
 from netsetup.errors import InvalidRequest
 from netsetup.model.mac import parse_guest_mac
@@ -34,14 +26,14 @@ PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
 STATES: tuple[LinkState, ...] = ("up", "down")
 
 QUEUES_MAXIMUM = 256
-"""Of a tap device."""
+"""The most queues of a tap device."""
 ACPI_INDEX_MAXIMUM = 16383
-"""The largest on-board index that udev makes a name of (systemd.net-naming-scheme)."""
+"""The largest on-board index for which udev sets a name (systemd.net-naming-scheme)."""
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
 PORT_RANGES_MAXIMUM = 10
 BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "slirp", "binding")
-"""Of an interface in the manifest; the last one names any other binding."""
+"""Fields of a manifest's interface that select its binding; `binding` gives any other binding by its name."""
 
 # dev_valid_name() of the kernel.
 _INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
@@ -52,8 +44,8 @@ _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 def admit_interfaces(
     spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None = None
 ) -> tuple[InterfaceSpec, ...]:
-    """The guest's interfaces in the manifest's order, without those that are marked as absent."""
-    interfaces = _placed(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
+    """The guest's interfaces in the manifest's order, without those whose state is `absent`."""
+    interfaces = _with_pod_interfaces(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
     _check_distinct(interfaces)
     return interfaces
 
@@ -78,14 +70,14 @@ def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[I
             admitted.append(one)
     for index, network in enumerate(networks):
         if network.name not in names:
-            raise ManifestError(f"spec.networks[{index}].name", f"`{network.name}` has no interface")
+            raise ManifestError(f"spec.networks[{index}].name", f"no interface is named `{network.name}`")
     return tuple(admitted)
 
 
-def _placed(
+def _with_pod_interfaces(
     interfaces: tuple[InterfaceSpec, ...], statuses: Sequence[source.InterfaceStatus]
 ) -> tuple[InterfaceSpec, ...]:
-    """The interfaces with the NICs that the cluster has found for them, of whatever names (OVN-Kubernetes' UDN)."""
+    """The interfaces with the pod interfaces that the cluster reports for them (such as OVN-Kubernetes' UDN)."""
     names: dict[str | None, str] = {}
     for index, status in enumerate(statuses):
         if status.pod_interface_name:
@@ -108,7 +100,7 @@ def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Netw
             raise ManifestError(f"{path}.multus.networkName", "must not be empty")
         if network.pod is not None or (network.multus is not None and network.multus.default):
             if primary is not None:
-                raise ManifestError(path, f"the pod has one primary network, `{primary}` already is it")
+                raise ManifestError(path, f"the pod has one primary network, which is already `{primary}`")
             primary = network.name
         by_name[network.name] = network, path
     return by_name
@@ -155,13 +147,13 @@ def _interface(
 
 
 def _binding(interface: source.Interface, path: str) -> tuple[str, str]:
-    """The binding's name and the path of the field that names it."""
-    named = [name for name in BINDING_FIELDS if getattr(interface, name) is not None]
-    if len(named) != 1:
+    """The binding's name and the path of the field that gives it."""
+    given = [name for name in BINDING_FIELDS if getattr(interface, name) is not None]
+    if len(given) != 1:
         raise ManifestError(path, f"must have exactly one binding, of these: {', '.join(binding_names())}")
     if interface.binding is not None:
         return interface.binding.name, f"{path}.binding.name"
-    return named[0], f"{path}.{named[0]}"
+    return given[0], f"{path}.{given[0]}"
 
 
 def _mac(path: str, text: str | None, binding: Binding) -> str | None:
@@ -235,7 +227,7 @@ def _dhcp_options(path: str, options: source.DHCPOptionsSource | None) -> DHCPOp
 
 
 def _ipv4(path: str, text: str) -> str:
-    """The IPv4 address in canonical form; leading zeros are decimal, as KubeVirt's API server takes them."""
+    """The IPv4 address in canonical form; octets with leading zeros are decimal, as for KubeVirt's API server."""
     parts = text.split(".")
     try:
         if all(part.isascii() and part.isdigit() for part in parts):
@@ -246,7 +238,7 @@ def _ipv4(path: str, text: str) -> str:
 
 
 def _vm_network(path: str, text: str | None, version: int) -> str | None:
-    """The guest's network behind the pod; it must have room for a gateway and a guest."""
+    """The VM's own network in canonical form; it must hold a router's and a guest's address."""
     if not text:
         return None
     address, slash, prefix = text.partition("/")
@@ -259,7 +251,7 @@ def _vm_network(path: str, text: str | None, version: int) -> str | None:
 
 
 def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
-    """What must not be the same for two interfaces of one machine."""
+    """Check that no two interfaces of the VM share a MAC, ACPI index, PCI address or pod interface."""
     path = "spec.domain.devices.interfaces"
     for field in ("mac", "acpi_index", "pci_address", "pod_interface"):
         owners: dict[object, str] = {}

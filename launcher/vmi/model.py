@@ -1,18 +1,13 @@
-"""What one virtual machine asks for: the launcher's own form of a KubeVirt VirtualMachineInstance.
+"""The launcher's model of a KubeVirt VirtualMachineInstance: checked, frozen data. Pure.
 
-Everything here is data. The manifest's schema is in `launcher.vmi.schema`, the rules that a manifest has to
-keep are in `launcher.vmi.admission`; both are imported by `load_vmi` only, because the pre-start hook needs this
-module and its time counts.
+The pre-start hook imports it whether or not there is a manifest.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
 from dhcp.lean.frozen import Frozen
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
@@ -23,39 +18,21 @@ Protocol = Literal["TCP", "UDP", "SCTP"]
 NicModel = Literal["virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
 
 GRACE_SECONDS = 30
-"""What KubeVirt's controllers take when a manifest has no `terminationGracePeriodSeconds`."""
-
-
-class ManifestError(ValueError):
-    """The manifest is broken or asks for what the launcher cannot do.
-
-    The message is one line and starts with the path of the field, as in
-    `spec.domain.cpu.cores: must be at least 1`.
-    """
-
-    exit_code: ClassVar[int] = 2
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ManifestError], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
+"""KubeVirt's default for a manifest without `terminationGracePeriodSeconds`."""
 
 
 class Port(Frozen):
-    """A port that is forwarded to the guest, or a range of them."""
+    """A TCP, UDP or SCTP port that is forwarded to the guest, or a range of them."""
 
     port: int
     protocol: Protocol = "TCP"
     name: str = ""
     last: int | None = None
-    """The end of a range that begins with `port`; None for a single one."""
+    """The last port of a range that begins with `port`; None for a single port."""
 
 
 class DHCPOptions(Frozen):
-    """What the manifest adds to the DHCP reply of one interface."""
+    """DHCP options that the manifest sets for one interface."""
 
     boot_file: str | None = None
     """Option 67."""
@@ -68,58 +45,58 @@ class DHCPOptions(Frozen):
 
 
 class InterfaceSpec(Frozen):
-    """One network interface of the guest together with the network that it is attached to."""
+    """One network interface of the guest, and the network that it is attached to."""
 
     name: str
     binding: str = "bridge"
     """The binding's name (`netsetup.bindings.registry`)."""
     model: NicModel = "virtio"
     mac: str | None = None
-    """Lower case, colons; None leaves the choice to the hook."""
+    """Lower case, colons; None lets the hook choose it."""
     pod_network: bool = True
     multus_network: str | None = None
     """Name of the NetworkAttachmentDefinition; None for the pod network."""
     multus_default: bool = False
-    """The attachment takes the pod network's place (Multus `default`): its NIC is the pod's primary one."""
+    """The attachment replaces the pod network (Multus `default`): its interface is the pod's primary one."""
     pod_interface: str | None = None
-    """Name of its NIC in the pod; None leaves it to KubeVirt's naming schemes."""
+    """Name of its pod interface; None for the name of KubeVirt's naming schemes."""
     state: LinkState = "up"
     boot_order: int | None = None
     acpi_index: int | None = None
     pci_address: str | None = None
     queues: int = 1
-    """Receive/transmit queue pairs; more than one needs a tap made with IFF_MULTI_QUEUE."""
+    """Receive/transmit queue pairs; more than one requires a tap with IFF_MULTI_QUEUE."""
     ports: tuple[Port, ...] = ()
     dhcp_options: DHCPOptions = DHCPOptions()
     vm_network: str | None = None
-    """The guest's IPv4 network behind the pod, canonical CIDR."""
+    """The VM's own IPv4 network (masquerade), canonical CIDR."""
     vm_network6: str | None = None
     """The same for IPv6."""
     mtu: int = 0
-    """The largest MTU it shall use (annotation `virt-launcher.io/mtu`); 0 takes what the pod has."""
+    """Upper limit of its MTU (annotation `virt-launcher.io/mtu`); 0 for the pod interface's."""
     sidecar: bool = False
-    """Whether Istio's proxy takes the pod's traffic, so that only what bypasses it is forwarded from outside."""
+    """Whether Istio's proxy accepts the pod's connections, so that only traffic that bypasses it is forwarded."""
     kept_ports: tuple[int, ...] = ()
-    """TCP ports of the pod's loopback address that stay the launcher's, whatever is forwarded."""
+    """TCP ports of the pod's loopback address that are never forwarded: the launcher listens there."""
 
     @property
     def is_primary(self) -> bool:
-        """Whether its network is the pod's primary one."""
+        """Whether its network is the pod's primary network."""
         return self.pod_network or self.multus_default
 
 
 DEFAULT_INTERFACE = InterfaceSpec(name="default")
-"""For a VM whose manifest names neither networks nor interfaces: a virtio NIC bridged to the pod network."""
+"""The interface of a VM whose manifest lists neither networks nor interfaces: virtio, bridged to the pod network."""
 
 
 class CPU(Frozen):
-    """The guest's processor topology and model."""
+    """The guest's CPU topology and model."""
 
     sockets: int = 1
     cores: int = 1
     threads: int = 1
     model: str | None = None
-    """A named model, `host-model` or `host-passthrough`; None lets the accelerator decide."""
+    """A named model, `host-model` or `host-passthrough`; None for the accelerator's default."""
     features: tuple[tuple[str, str], ...] = ()
     """Names of CPU features, each with its libvirt policy (`require`, `disable` …)."""
 
@@ -137,17 +114,17 @@ class KernelBoot(Frozen):
 
 
 class Firmware(Frozen):
-    """Identity and boot of the machine."""
+    """The VM's SMBIOS identity and boot settings."""
 
     uuid: str
     serial: str | None = None
     bios_serial: bool = False
-    """SeaBIOS talks on the serial console too."""
+    """Whether SeaBIOS uses the serial console too."""
     kernel_boot: KernelBoot | None = None
 
 
 class Disk(Frozen):
-    """One disk of the guest; what is behind it is given on the command line by its name."""
+    """One disk of the guest; its image is given on the command line by its name."""
 
     name: str
     device: DiskDevice = "disk"
@@ -175,12 +152,12 @@ class Clock(Frozen):
     timezone: str | None = None
     """IANA name; None is UTC."""
     offset_seconds: int | None = None
-    """From UTC; None is UTC itself at each start."""
+    """Offset from UTC; None for UTC at each start."""
     timers: tuple[Timer, ...] = ()
 
 
 class VirtualMachineInstance(Frozen):
-    """A checked request for one virtual machine."""
+    """One VM as its manifest describes it, checked."""
 
     name: str
     namespace: str
@@ -201,25 +178,13 @@ class VirtualMachineInstance(Frozen):
     """The guest's host name: one DNS label."""
     subdomain: str | None = None
     grace_seconds: int = GRACE_SECONDS
-    """How long a shutdown may take before the machine is destroyed."""
+    """How long a shutdown may take before the domain is destroyed."""
     isolated: bool = True
-    """Whether the guest is held to the addresses of its interfaces (annotation `virt-launcher.io/isolation`)."""
+    """Whether the guest may send with its own addresses only (annotation `virt-launcher.io/isolation`)."""
     stable_id: str | None = None
-    """The firmware's UUID where the manifest gives it: MACs are derived from it, and outlive the pod."""
+    """The firmware's UUID where the manifest gives it: MACs derived from it outlive the pod."""
 
     @property
     def domain_name(self) -> str:
         """The libvirt domain's name, as KubeVirt forms it."""
         return f"{self.namespace}_{self.name}"
-
-
-def load_vmi(path: str | PathLike[str]) -> VirtualMachineInstance:
-    """Read and check the manifest at `path`, YAML or JSON.
-
-    Raises ManifestError. Needs no privilege and looks at no other file: whether kernel and disk images exist
-    is found out when they are used.
-    """
-    from launcher.vmi.admission import admit
-    from launcher.vmi.schema import read_manifest
-
-    return admit(read_manifest(path))

@@ -1,4 +1,4 @@
-"""Kubernetes quantities: `128Mi`, `1.5G`, `500m`, `1e9`."""
+"""Parses Kubernetes quantities: `128Mi`, `1.5G`, `500m`, `1e9`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SUFFIXES = {
 
 
 def parse_quantity(text: str | int | float) -> int:
-    """The quantity in whole units, rounded up as Kubernetes rounds; ValueError with the reason if it is none.
+    """The quantity in whole units, rounded up as Kubernetes rounds. Raises ValueError.
 
-    A sign is refused: nothing that a virtual machine is made of is negative.
+    A sign is refused: no resource of a VM is negative.
     """
     match = _QUANTITY.fullmatch(str(text))
     if match is None or (match["suffix"] or "") not in _SUFFIXES:

@@ -16,14 +16,16 @@ from netsetup.steps import Step
 
 
 class Hops(Frozen):
-    """What `doctor` says of each device between network and guest when nothing is wrong with it.
+    """What `doctor` says of each place between network and guest when nothing is wrong with it.
 
-    An empty text is for a device that this binding does not have.
+    An empty text is for a place that this binding does not have.
     """
 
     pod_nic: str
     bridge_port: str = ""
     bridge: str = ""
+    table: str = ""
+    """What hands the frames on; empty where the bridge does."""
     guest_port: str = ""
 
 
@@ -52,19 +54,28 @@ class Binding(Protocol):
 
         Raises InvalidRequest (DeviceConflict, UnsupportedInterface, InterfaceNotFound) for what cannot be done; it
         names what would work instead.
+
+        Of an interface that the CNI has made anew (DEL and ADD), `request.mac` is the MAC that the VM has already.
         """
 
     def merge_observed_changes(self, observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
         """The recorded network with what its pod interface was given, or has lost, since it was recorded."""
 
     def device_steps(self, observed: Namespace, network: VMNetwork) -> list[Step]:
-        """The devices, made and set but not yet able to pass a frame. What is as it should be takes no step."""
+        """The devices, made and set but not yet able to pass a frame. What is as it should be takes no step.
+
+        The tables are loaded before that, but for the netdev family's, which is loaded after it.
+        """
 
     def connect_steps(self, observed: Namespace, network: VMNetwork) -> list[Step]:
         """The pod's addresses moved, if they move, and the devices connected and up; after all `device_steps`."""
 
     def release_steps(self, observed: Namespace, network: VMNetwork) -> list[Step]:
-        """The way from any state back to what was recorded; planned again until nothing is left."""
+        """The way from any state back to what was recorded; planned again until nothing is left.
+
+        Where the binding has rules of the netdev family, the guest port is down by then and the rules are gone. The
+        other tables go when all is done.
+        """
 
     def other_settings(self, observed: Namespace) -> tuple[str, ...]:
         """Keys of settings outside the network's own interfaces that `connect_steps` may change."""
@@ -72,8 +83,11 @@ class Binding(Protocol):
     def rules(self, network: VMNetwork) -> NetworkRules:
         """The frames and packets that may pass, and the counters of those that may not."""
 
+    def path(self, network: VMNetwork) -> tuple[str, ...]:
+        """The names of the devices that frames pass between network and guest, the pod interface first."""
+
     def interface_element(self, network: VMNetwork) -> InterfaceElement:
         """How libvirt attaches the VM."""
 
     def hops(self, network: VMNetwork) -> Hops:
-        """What `doctor` says of each device."""
+        """What `doctor` says of each place."""

@@ -1,4 +1,4 @@
-"""What bindings with a bridge have in common: bridge, guest port and the network made of them. Pure.
+"""What bindings have in common: bridge, guest port and the network made of them. Pure.
 
 What is already as it should be takes no step, so the plan of a pod that is set up, or put back, is empty, and a plan
 made half-way leads on from there.
@@ -7,7 +7,7 @@ made half-way leads on from there.
 from typing import Final
 
 from netsetup.bindings.binding import InterfaceElement
-from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
 from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
@@ -32,6 +32,11 @@ from netsetup.steps import (
 
 ADDR_GEN_MODE_NONE: Final = 1
 IFNAME_MAX: Final = 15
+
+ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
+"""Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
+OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
+"""Those that receive only what is for an address of their own."""
 
 
 def new_network(
@@ -79,6 +84,28 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
     if request.stable_id:
         return local_mac(f"guest {request.stable_id}"), "derived"
     return pod_mac, "pod"
+
+
+def other_bindings(pod: PodInterface, refusing: str) -> str:
+    """Which bindings of ours would work for a pod interface that one of them refuses; empty when none would."""
+    works = {
+        "bridge": pod.link.kind not in ONE_MAC_KINDS,
+        "fwd": pod.link.kind not in OWN_ADDRESS_KINDS,
+        "masquerade": any(address.is_global for address in pod.addresses),
+    }
+    names = [name for name, does in works.items() if does and name != refusing]
+    return f"use the {' or '.join(names)} binding" if names else ""
+
+
+def refusal(pod: PodInterface, reason: str, *instead: str) -> UnsupportedInterface:
+    """Why a pod interface cannot be handed over, with those of the ways out that are not empty."""
+    ways_out = ", or ".join(filter(None, instead))
+    return UnsupportedInterface(f"{pod.name}: {reason}{'; ' if ways_out else ''}{ways_out}")
+
+
+def bridge_path(network: VMNetwork) -> tuple[str, ...]:
+    """The devices that lie between network and guest, with a bridge among them."""
+    return (network.pod.name, network.bridge, network.guest_port)
 
 
 def bridge_name(pod_interface: str) -> str:
@@ -160,22 +187,32 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
     """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
-    steps: list[Step] = []
+    steps = address_steps(observed, network, addresses)
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
+    if port is None or bridge is None or port.master != bridge.index:
+        steps.append(SetMaster(network.guest_port, network.bridge))
+    if port is None or (port.index, network.mac) not in observed.forwarding_entries:
+        steps.append(PinMac(network.guest_port, network.mac))
+    return steps + guest_port_up_steps(observed, network)
+
+
+def address_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
+    """The bridge goes up with these addresses and no others."""
+    steps: list[Step] = []
+    bridge = observed.link(network.bridge)
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
     present = observed.addresses_of(bridge.index) if bridge else ()
     there, wanted = {a.key for a in present}, {a.key for a in addresses}
     # What is there beyond them is of an interface that the CNI has made anew since.
     steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
-    steps += [AddAddress(network.bridge, a) for a in addresses if a.key not in there]
-    if port is None or bridge is None or port.master != bridge.index:
-        steps.append(SetMaster(network.guest_port, network.bridge))
-    if port is None or (port.index, network.mac) not in observed.forwarding_entries:
-        steps.append(PinMac(network.guest_port, network.mac))
-    if port is None or not port.up:
-        steps.append(SetUp(network.guest_port, True))
-    return steps
+    return steps + [AddAddress(network.bridge, a) for a in addresses if a.key not in there]
+
+
+def guest_port_up_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The guest port goes up: from now on the VM's frames pass."""
+    port = observed.link(network.guest_port)
+    return [] if port and port.up else [SetUp(network.guest_port, True)]
 
 
 def own_nic(observed: Namespace, pod: PodInterface) -> Link | None:
@@ -193,8 +230,8 @@ def require_nic(observed: Namespace, network: VMNetwork) -> Link:
     return nic
 
 
-def device_release_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
-    """Our devices go, the bridge with this `mac` among them; an adopted guest port is as it was."""
+def device_release_steps(observed: Namespace, network: VMNetwork, mac: str = "") -> list[Step]:
+    """Our devices go, the bridge with this `mac` among them if there is one; an adopted guest port is as it was."""
     steps: list[Step] = []
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
     if port and network.adopted:

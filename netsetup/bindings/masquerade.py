@@ -17,14 +17,17 @@ from netsetup.bindings.binding import Hops
 from netsetup.bindings.devices import (
     allow_list,
     bridge_name,
+    bridge_path,
     bridge_steps,
     device_release_steps,
     guest_mac,
     guest_port_steps,
     has_ipv6,
     new_network,
+    other_bindings,
     own_nic,
     plug_steps,
+    refusal,
     require_bridge_name_free,
     require_nic,
     tap_element,
@@ -76,6 +79,7 @@ CHANGED: Final = (
 
 
 interface_element = tap_element
+path = bridge_path
 
 
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
@@ -90,7 +94,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     private = request.private.canonical()
     families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
     if not families:
-        raise InvalidRequest(f"{pod.name}: has no address to masquerade behind; use the bridge binding")
+        raise refusal(pod, "has no address to masquerade behind", other_bindings(pod, "masquerade"))
     if AF_INET in families:
         _require_no_overlap(observed, pod, private.network4, AF_INET, "vmNetworkCIDR", bridge)
     if AF_INET6 in families:

@@ -12,7 +12,10 @@ from netsetup.bindings.binding import Binding
 from netsetup.errors import InvalidRequest
 
 GROUP: Final = "virt_launcher.bindings"
-BUILT_IN: Final = {name: f"netsetup.bindings.{name}" for name in ("bridge", "masquerade")}
+BUILT_IN: Final = {name: f"netsetup.bindings.{name}" for name in ("bridge", "masquerade", "fwd")}
+
+MEMBERS: Final = tuple(name for name in vars(Binding) if not name.startswith("_"))
+"""What the module of a binding has."""
 
 
 class UnknownBinding(InvalidRequest):
@@ -23,7 +26,7 @@ class UnknownBinding(InvalidRequest):
 
 
 def binding_of(name: str) -> Binding:
-    """The binding of this name. Raises UnknownBinding, and InvalidRequest for one that does not load."""
+    """The binding of this name. Raises UnknownBinding, and InvalidRequest for one that does not load or is none."""
     module = BUILT_IN.get(name)
     if module is not None:
         return cast(Binding, import_module(module))
@@ -31,9 +34,13 @@ def binding_of(name: str) -> Binding:
 
     for entry in entry_points(group=GROUP, name=name):
         try:
-            return cast(Binding, entry.load())
-        except (ImportError, AttributeError) as error:
-            raise InvalidRequest(f"binding {name!r} of {entry.value} does not load: {error}") from None
+            loaded = entry.load()
+        except Exception as error:  # whatever goes wrong in somebody else's module
+            raise InvalidRequest(f"binding {name!r}: {entry.value} does not load: {error}") from None
+        lacking = [member for member in MEMBERS if not hasattr(loaded, member)]
+        if lacking:
+            raise InvalidRequest(f"binding {name!r}: {entry.value} is none, it lacks {', '.join(lacking)}")
+        return cast(Binding, loaded)
     raise UnknownBinding(name)
 
 

@@ -23,6 +23,9 @@ from netsetup.steps import (
     DeleteNeighbour,
     DeleteRoute,
     SetAddrGenMode,
+    SetAllMulticast,
+    SetMac,
+    SetMtu,
     SetSysctl,
     SetUp,
     Step,
@@ -51,6 +54,18 @@ def restore_steps(observed: Namespace, pod: PodInterface) -> list[Step]:
     if nic.up and not pod.link.up:
         return [*steps, SetUp(nic.name, False)]
     return steps + _route_steps(observed, nic, pod, settled=not addresses)
+
+
+def link_steps(nic: Link | None, before: Link) -> list[Step]:
+    """MAC, MTU and multicast filter of a pod interface, as they were; none for one that has gone."""
+    steps: list[Step] = []
+    if nic and nic.mac != before.mac:
+        steps.append(SetMac(nic.name, before.mac))
+    if nic and nic.mtu != before.mtu:
+        steps.append(SetMtu(nic.name, before.mtu))
+    if nic and nic.all_multicast != before.all_multicast:
+        steps.append(SetAllMulticast(nic.name, before.all_multicast))
+    return steps
 
 
 def _address_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[Step]:

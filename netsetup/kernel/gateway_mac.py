@@ -1,6 +1,6 @@
-"""The MAC of the VM's IPv6 router, asked of the kernel while the pod still speaks for itself.
+"""Resolves the MAC of the pod's IPv6 gateway by the kernel, while the pod still has its address.
 
-Once the address is the VM's, nobody can ask any more but in the VM's name.
+Once the address is the VM's, only the DHCP server can solicit, with the VM's address as the source.
 """
 
 import time
@@ -14,13 +14,13 @@ from netsetup.model.routing import permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
 RESOLVE_SECONDS = 0.05
-"""How long a gateway may take that the VM could not resolve itself; on a pod's link it takes a millisecond. Who serves
-the VM asks again, in its name."""
+"""How long to wait for a gateway that the VM could not resolve itself; on a pod's link it takes a millisecond. The DHCP
+server goes on soliciting."""
 POLL_SECONDS = 0.002
 
 
-def ask_for_routers(netlink: Netlink, networks: Iterable[VMNetwork]) -> None:
-    """Have the kernel resolve the IPv6 router of each network whose MAC is not known yet; answers come by and by."""
+def solicit_gateways(netlink: Netlink, networks: Iterable[VMNetwork]) -> None:
+    """Have the kernel solicit the IPv6 gateway of each network that is not resolved yet; does not wait for answers."""
     for network in networks:
         if address := _unresolved(network):
             try:
@@ -29,8 +29,8 @@ def ask_for_routers(netlink: Netlink, networks: Iterable[VMNetwork]) -> None:
                 continue  # IPv6 is off there, or has no address yet
 
 
-def with_router_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
-    """The network with the MAC that its IPv6 router answered with, waiting for it if need be.
+def with_gateway_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
+    """The network with the MAC that its IPv6 gateway answered with, after waiting for it if need be.
 
     A link-local gateway is not waited for: the VM can resolve it by itself. For a global one it cannot, because its
     router must have a link-local address.
@@ -49,7 +49,7 @@ def with_router_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
 
 
 def _unresolved(network: VMNetwork) -> str:
-    """The gateway that has yet to be resolved; empty when there is none."""
+    """The gateway that is not resolved yet; empty when there is none."""
     if network.guest.is_routed or not network.serves6 or network.gateway6_mac:
         return ""
     route = router6_of(network.pod)

@@ -1,7 +1,7 @@
-"""One hook at a time in a network namespace.
+"""Locks of a network namespace, so that one hook works on it at a time.
 
-The lock is an abstract unix socket (unix(7)): it belongs to the namespace, it is gone with its holder however that
-ends, and a second hook can wait for the first by reading from it.
+A lock is an abstract unix socket (unix(7)): it belongs to the namespace, the kernel frees it when its holder ends in
+whatever way, and a second hook can wait for the first by reading from it.
 """
 
 import errno
@@ -13,7 +13,7 @@ from netsetup.errors import HookBusy
 
 
 class NamespaceLock:
-    """A context manager that holds the namespace of the thread that enters it, against others of the same `name`."""
+    """Locks the network namespace of the calling thread, by a name; a context manager."""
 
     def __init__(self, name: str = "hook", wait_seconds: float = 10.0) -> None:
         self._name = f"\0virt-launcher/{name}"
@@ -47,11 +47,11 @@ class NamespaceLock:
             self._socket = None
 
     def _wait_for_holder(self, seconds: float) -> None:
-        """Return when the holder lets go: its end of the connection closes."""
+        """Return when the holder has closed its end of the connection, or the time is up."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
             connection.settimeout(seconds)
             try:
                 connection.connect(self._name)
                 connection.recv(1)
             except OSError:
-                return  # it has just gone, or the time is up: the caller looks again
+                return  # the caller tries again

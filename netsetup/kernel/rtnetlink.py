@@ -1,7 +1,7 @@
 """rtnetlink, thin: pyroute2's message classes over one socket of our own, and errno turned into typed errors.
 
-pyroute2 knows every message and attribute. Its own socket stack brings asyncio along and takes 100 ms to import, most
-of what the hook would take then. A request here costs 0.05 ms. See rtnetlink(7).
+pyroute2 has every message and attribute. Its own socket stack imports asyncio and takes 100 ms to import, more than
+all else that the hook does. A request here costs 0.05 ms. See rtnetlink(7).
 """
 
 import errno
@@ -32,6 +32,7 @@ from netsetup.kernel.rtnl_messages import (
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
+    IFF_ALLMULTI,
     IFF_UP,
     NUD_PERMANENT,
     RTN_LOCAL,
@@ -101,7 +102,7 @@ class Netlink:
     def routes(self) -> tuple[Route, ...]:
         """Every route of every table and both families; cached clones are not routes.
 
-        Asked for all families at once: a kernel without IPv6 that is asked for its routes tells those of IPv4 again.
+        Dumped for all families at once: a kernel without IPv6 answers a dump of its IPv6 routes with those of IPv4.
         """
         return tuple(
             route_of(m)
@@ -138,7 +139,7 @@ class Netlink:
     # --- links --------------------------------------------------------------------------------------------------------
 
     def create_bridge(self, name: str, mac: str, mtu: int) -> None:
-        """A bridge that forwards at once and speaks to nobody: no STP, no forward delay, no multicast snooping."""
+        """A bridge that forwards at once and sends no frame of its own: no STP, forward delay or multicast snooping."""
         settings: Attributes = [
             ("IFLA_BR_FORWARD_DELAY", 0),
             ("IFLA_BR_STP_STATE", 0),
@@ -178,9 +179,10 @@ class Netlink:
         self._link_request(f"{name}: set master {master}", index, [("IFLA_MASTER", master)])
 
     def set_up(self, index: int, name: str, up: bool) -> None:
-        message = ifinfmsg()
-        message["index"], message["flags"], message["change"] = index, IFF_UP if up else 0, IFF_UP
-        self._request(f"{name}: set {'up' if up else 'down'}", message, RTM_NEWLINK)
+        self._set_flag(f"{name}: set {'up' if up else 'down'}", index, IFF_UP, up)
+
+    def set_all_multicast(self, index: int, name: str, on: bool) -> None:
+        self._set_flag(f"{name}: set allmulticast {'on' if on else 'off'}", index, IFF_ALLMULTI, on)
 
     def set_addr_gen_mode(self, index: int, name: str, mode: int) -> None:
         family = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})]}
@@ -242,7 +244,7 @@ class Netlink:
         self._request(f"{name}: delete neighbour {neighbour.address}", message, RTM_DELNEIGH)
 
     def add_forwarding_entry(self, index: int, name: str, mac: str) -> None:
-        """Pin a MAC to a bridge port: static, and sticky so that no frame seen elsewhere moves it."""
+        """Add a static, sticky forwarding entry: no frame from that MAC on another port moves it."""
         message = ndmsg()
         message["family"], message["ifindex"], message["state"] = AF_BRIDGE, index, NUD_NOARP
         message["flags"] = NTF_MASTER | NTF_STICKY
@@ -256,6 +258,11 @@ class Netlink:
         message["index"] = index
         message["attrs"] = attributes
         self._request(what, message, RTM_NEWLINK, flags)
+
+    def _set_flag(self, what: str, index: int, flag: int, on: bool) -> None:
+        message = ifinfmsg()
+        message["index"], message["flags"], message["change"] = index, flag if on else 0, flag
+        self._request(what, message, RTM_NEWLINK)
 
     def _request(self, what: str, message: Any, kind: int, flags: int = 0) -> None:
         self._send(message, kind, flags | NLM_F_REQUEST | NLM_F_ACK)
@@ -317,7 +324,7 @@ def _raise_for(what: str, data: bytes) -> None:
 
 
 def _extended_ack(data: bytes) -> str:
-    """The kernel's own words about an error (NETLINK_EXT_ACK), empty when it gave none."""
+    """The kernel's message about an error (NETLINK_EXT_ACK), empty when there is none."""
     _, _, flags = struct.unpack_from("IHH", data)
     if not flags & NLM_F_ACK_TLVS:
         return ""

@@ -1,4 +1,4 @@
-"""Our own tap device, the one thing that is made by ioctl (Documentation/networking/tuntap.rst)."""
+"""Tap devices, which are made by ioctl(2) (Documentation/networking/tuntap.rst)."""
 
 import errno
 import fcntl
@@ -20,8 +20,9 @@ IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 0x0002, 0x0100
 def create_tap(name: str, queues: int, mark: Callable[[], None]) -> None:
     """Make a persistent tap device; with more than one queue its opener must ask for as many (IFF_MULTI_QUEUE).
 
-    `mark` is called while the device still dies with this process, and must leave on it the sign by which it is known
-    as ours: so a kill at any moment leaves either nothing or a device we know. Raises NotPermitted and KernelRefused.
+    `mark` is called while the kernel would still remove the device with this process, and must set the alias by which
+    it is recognised as ours: a kill at any moment leaves no device, or a marked one. Raises NotPermitted and
+    KernelRefused.
     """
     descriptor = _open(name)
     try:
@@ -38,7 +39,7 @@ def create_tap(name: str, queues: int, mark: Callable[[], None]) -> None:
 
 
 def require_driver(name: str) -> None:
-    """Ask for the driver of tap devices, and make none. Raises as `create_tap` does."""
+    """Query the driver of tap devices without making one. Raises as `create_tap` does."""
     descriptor = _open(name)
     try:
         fcntl.ioctl(descriptor, TUNGETFEATURES, bytes(4))

@@ -39,6 +39,8 @@ USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
 
 IFF_UP: Final = 1
 IFF_LOOPBACK: Final = 8
+IFF_ALLMULTI: Final = 0x200
+"""Set by a user: the device takes in the frames of every multicast group."""
 IFF_LOWER_UP: Final = 0x10000
 
 NUD_PERMANENT: Final = 0x80
@@ -80,6 +82,10 @@ class Link(Frozen):
     @property
     def up(self) -> bool:
         return bool(self.flags & IFF_UP)
+
+    @property
+    def all_multicast(self) -> bool:
+        return bool(self.flags & IFF_ALLMULTI)
 
     @property
     def carrier(self) -> bool:

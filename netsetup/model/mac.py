@@ -37,7 +37,7 @@ def parse_guest_mac(text: str, reserved: str = "") -> str:
 def local_mac(name: str) -> str:
     """A locally administered unicast MAC that is always the same for one name."""
     seed = name.encode()
-    # Checksums tell near inputs apart for certain, and loading OpenSSL for a hash would take 3 ms.
+    # Checksums always differ for inputs that differ little, and loading OpenSSL for a hash would take 3 ms.
     octets = bytearray(binascii.crc_hqx(seed, 0).to_bytes(2, "big") + binascii.crc32(seed).to_bytes(4, "big"))
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")

@@ -24,22 +24,45 @@ def lookup_tables(observed: Namespace, source: str, family: int = AF_INET) -> tu
     return tuple(tables) or (TABLE_MAIN,)
 
 
+def inherited_routes4(pod: PodInterface) -> list[Route]:
+    """The IPv4 routes that a VM with the pod's address inherits, on-link ones first and the default last.
+
+    Of each destination that one which the kernel would use for packets from the VM's address: of the first table that
+    has the destination the route with the least metric.
+    """
+    best: dict[str, Route] = {}
+    for route in sorted(pod.routes, key=lambda route: route.metric):
+        usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.via and route.table in pod.tables
+        found = best.get(route.destination)
+        if usable and (found is None or pod.tables.index(route.table) < pod.tables.index(found.table)):
+            best[route.destination] = first_leg(route)
+    return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
+
+
 def router6_of(pod: PodInterface) -> Route | None:
     """The route that names the VM's IPv6 router: the default one, else any through a gateway; None without a gateway.
 
-    Of several the kernel's choice: the first table that knows the destination, there the least metric.
+    Of several the kernel's choice: the first table that has the destination, there the least metric.
     """
-    usable = [
+    through = [route for route in _usable6(pod) if route.gateway]
+    return min(through, key=lambda r: (not r.is_default, pod.tables6.index(r.table), r.metric), default=None)
+
+
+def destinations6_through(gateway: str, pod: PodInterface) -> list[str]:
+    """The IPv6 destinations that are reached through a gateway; an advertisement is that of one router."""
+    return sorted({route.destination for route in _usable6(pod) if route.gateway == gateway})
+
+
+def _usable6(pod: PodInterface) -> list[Route]:
+    return [
         first_leg(route)
         for route in pod.routes
         if route.family == AF_INET6 and route.type == RTN_UNICAST and route.table in pod.tables6
     ]
-    through = [route for route in usable if route.gateway]
-    return min(through, key=lambda r: (not r.is_default, pod.tables6.index(r.table), r.metric), default=None)
 
 
 def first_leg(route: Route) -> Route:
-    """An advertisement, as DHCP, knows no multipath: the first next hop stands for the route."""
+    """A route with its first next hop: neither DHCP nor an advertisement can express multipath."""
     return replace(route, gateway=route.nexthops[0].gateway, nexthops=()) if route.nexthops else route
 
 

@@ -1,4 +1,4 @@
-"""Which frames may pass between guest and network: the rules of our bridge family's table for one network. Pure.
+"""Which frames may pass between guest and network: the rules of one network, for a table of layer 2. Pure.
 
 What is served to the guest does not cross between guest and network; a family that is not served passes, because some
 networks serve it. An isolated guest sends with its own addresses alone: an allow-list that drops and counts the rest.
@@ -20,6 +20,9 @@ CAUSES: Final = {
     "server": "a DHCP server's message, router advertisement or redirect",
 }
 """Why a frame of an isolated guest is dropped, by the counter's label."""
+
+ETHERTYPES: Final = {"0x0806": "arp", "0x0800": "ipv4", "0x86dd": "ipv6"}
+"""What an isolated guest may send and receive, as nft(8) writes it, with the name of its chain."""
 
 
 class AllowList(Frozen):
@@ -101,23 +104,19 @@ def isolation_counters(allowed: AllowList, family: str = BRIDGE) -> tuple[Counte
 
 
 def isolation_chains(allowed: AllowList) -> list[str]:
-    """Counters and chains, the one named after the guest port first in line, that drop what the guest may not send.
+    """Counters and chains that drop what the guest may not send; the one named after the guest port comes first.
 
-    The Ethernet type is read from the frame as it was on the wire, where the kernel's own view skips a VLAN tag.
+    What may pass returns to the chain that jumps there: in the netdev family an `accept` would hand it to the pod's own
+    stack. The Ethernet type is read from the frame as it was on the wire, where the kernel's own view skips a VLAN tag.
     """
     if not allowed.isolated:
         return []
     port = allowed.guest_port
-    by_type = {
-        "0x0806": ("arp", list(_arp_rules(allowed))),
-        "0x0800": ("ipv4", list(_ipv4_rules(allowed))),
-        "0x86dd": ("ipv6", list(_ipv6_rules(allowed))),
-    }
     lines = counter_lines(isolation_counters(allowed))
-    for name, rules in by_type.values():
-        lines += chain(f"{port}-{name}", rules)
+    for name, rules in (("arp", _arp_rules), ("ipv4", _ipv4_rules), ("ipv6", _ipv6_rules)):
+        lines += chain(f"{port}-{name}", rules(allowed))
     # Not by a verdict map: nft 1.0.6 crashes when it lists one over raw payload that nft 1.1.3 has loaded.
-    types = [f"@ll,96,16 {number} goto {port}-{name}" for number, (name, _) in by_type.items()]
+    types = [f"@ll,96,16 {number} goto {port}-{name}" for number, name in ETHERTYPES.items()]
     another_mac, another_type = _drop(allowed, f"ether saddr != {allowed.mac}", "mac"), _drop(allowed, "", "ethertype")
     return lines + chain(port, [another_mac, *types, another_type])
 
@@ -144,7 +143,7 @@ def _ipv6_rules(allowed: AllowList) -> Iterator[str]:
         unspecified = (
             "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, mld-listener-report, mld2-listener-report }"
         )
-        yield f"ip6 saddr :: {unspecified} accept"  # RFC 4862 §5.4.2, RFC 3590
+        yield f"ip6 saddr :: {unspecified} return"  # RFC 4862 §5.4.2, RFC 3590
         yield _drop(allowed, f"ip6 saddr != {element_set((*allowed.addresses6, 'fe80::/10'))}", "ipv6")
         # The target address of a neighbour advertisement (RFC 4861 §4.4).
         own = "".join(f" @th,64,128 != {_number(address)}" for address in allowed.addresses6)

@@ -3,8 +3,8 @@
     client ── eth0 (the pod's address) ═ DNAT ═▶ k6t-eth0 ── tap0 ── VM
     world  ◀═ masquerade ═ eth0 ◀────────────── k6t-eth0 ── tap0 ── VM
 
-A client's address reaches the guest as it is. Only who has none that the guest could answer is translated: the pod's
-own loopback address, and the guest itself when it speaks to the pod's address.
+A client's address reaches the guest as it is. Only sources that the guest could not answer are translated: the pod's
+own loopback address, and the guest's own when it sends to the pod's address.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ ALL: Final = "every-port"
 DROPPED: Final = {
     "outside": "from or to the VM's network, but through another interface",
     "loopback": "of the guest, to the pod's loopback address",
-    "elsewhere": "that the pod would have had to forward for somebody else, or elsewhere",
+    "elsewhere": "that the pod would have had to forward for other hosts, or elsewhere",
 }
 """Why a packet is dropped; a counter of each is kept under its name."""
 
@@ -122,7 +122,7 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         "nat hook postrouting priority srcnat",
     )
 
-    # The pod forwards for the VM and for nobody else, unless it was a router before.
+    # The pod forwards for the VM alone, unless it was a router before.
     forward = [
         *(f"iifname {bridge} oifname {nic} {side.word} saddr {side.network} accept" for side in sides),
         f"oifname {bridge} ct state established,related accept",
@@ -136,7 +136,7 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         if not side.forwarded_before
     ]
     lines += chain("forward", forward, "filter hook forward priority filter")
-    # What the guest sends to itself by the pod's address leaves by the interface it came from. It must not be told so.
+    # What the guest sends to itself at the pod's address leaves by the interface it came from: no redirect for that.
     lines += chain(
         "redirects",
         [f"oifname {bridge} icmp type redirect drop", f"oifname {bridge} icmpv6 type nd-redirect drop"],
@@ -146,7 +146,7 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
 
 
 def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:
-    """The ports that clients reach at the pod's address; None stands for all."""
+    """The ports that clients reach at the pod's address; None means all."""
     if translation.sidecar is None:
         return translation.ports or None
     # What is not for the proxy goes past it; all else the proxy takes, and hands on itself.

@@ -1,9 +1,10 @@
 """The text of our nftables tables, put together from what each network adds to them. Pure.
 
 One table for each family in use (nft(8)): bridge, inet where addresses are translated, netdev where frames are
-forwarded without a bridge. Every table's comment carries a digest of all texts and the number of all rules, which tells
-whether the tables in the kernel are those of this set-up, and still as they were loaded. A set of comments in the
-bridge family's table carries a copy of the record, so that the pod can be put back when every file is lost.
+forwarded without a bridge. Every table's comment carries a digest of all texts and the number of all rules, from which
+`netsetup.nft.tables` sees whether the tables in the kernel are those of this set-up, and as they were loaded. A set of
+comments in the bridge family's table carries a copy of the record, so that the pod can be put back when every file is
+lost.
 """
 
 import binascii
@@ -23,6 +24,11 @@ COPY_CHUNK: Final = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""
 
 FRAMES, PACKETS, CONNECTIONS = "frames of the guest", "packets", "connections"
+FRAMES_IN, FRAMES_OWN = "frames for the guest", "frames of the pod itself"
+
+OUR_MARK: Final = 0x766C6677
+"""The mark of frames that are let out where nothing of the pod's own is: the VM's, and those of our packet sockets,
+which ask in its name (`dhcp.io.sockets.OUR_MARK`)."""
 
 
 class Counter(Frozen):
@@ -34,7 +40,7 @@ class Counter(Frozen):
     label: str
     """Its name in `status`."""
     counts: str
-    """FRAMES or PACKETS that were dropped, or CONNECTIONS that were forwarded."""
+    """FRAMES, FRAMES_IN, FRAMES_OWN or PACKETS that were dropped, or CONNECTIONS that were forwarded."""
     cause: str = ""
     """Why something is dropped, in words."""
 

@@ -12,14 +12,15 @@ from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, FAMILIES, TABLE, digest_of
 
 EDITED: Final = " edited"
-"""What the digest of a table ends with whose rules were changed since it was loaded."""
+"""What the digest of a table ends with whose rules were changed since it was loaded, or name a device that has gone."""
 
 # Compiled when they are needed, which is not on a fresh pod.
 _COUNTER = r"counter (\S+) \{\s*packets (\d+)"
 _COPY_ELEMENT = r'0x([0-9a-f]{8}) comment "([^"]*)"'
 _HANDLE = r"(?m)# handle (\d+)$"
 _RULE = r"(?m)^\t\t(.*) # handle \d+$"
-_OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant"
+# The last is a device that is there no more, or was made anew: the rule has the number of the old one.
+_OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant|^\t\tfwd to \d"
 
 
 class Tables(Frozen):
@@ -86,7 +87,7 @@ def _is_as_loaded(listing: str) -> bool:
 
     The kernel numbers a table's chains, rules, sets and objects as they are made, and uses no number twice. So in a
     table that was loaded at one go, and left alone since, the highest number is how many things there are. A listing
-    shows the numbers of all but the anonymous sets. That the last rule is gone only the number of rules tells.
+    shows the numbers of all but the anonymous sets. A deleted last rule shows in the number of rules alone.
     """
     handles = [int(number) for number in re.findall(_HANDLE, listing)][1:]  # the first is the table's own
     anonymous_sets = sum(rule.count("{ ") for rule in re.findall(_RULE, listing))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Interface
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.checks import pings
 from lab.clients.ipv6 import CLIENTS6, Client6, Dhclient6, Dhcpcd6, Dibbler, KernelOnly, Networkd6, Observed6
 from lab.namespace import Namespace
@@ -85,10 +85,11 @@ def assert_ipv6(client: Client6, observed: Observed6, network: GuestNetwork6) ->
         assert set(observed.search) == (set(SEARCH) if client.search_list else set())
 
 
-def test_both_families_at_once(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_both_families_at_once(make_pod: MakePod, binding: str) -> None:
     pod = pod_of(make_pod, "calico")
     assert pod.shape.guest
-    with Agent(pod) as agent, Networkd6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Networkd6(pod.guest) as client:
         agent.prestart()
         client.acquire6()
         client.wait_until_bound()
@@ -130,9 +131,10 @@ def test_ipv6_alone(make_pod: MakePod) -> None:
             assert (offer.message_type, offer.yiaddr, offer.number(108)) == (2, "0.0.0.0", 1800)
 
 
-def test_the_guests_duplicate_detection_finds_its_address_free(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_the_guests_duplicate_detection_finds_its_address_free(make_pod: MakePod, binding: str) -> None:
     pod = make_pod("calico", duplicate_address_detection=True, resolv_conf=DUAL_RESOLVER)
-    with Agent(pod) as agent, Dhclient6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Dhclient6(pod.guest) as client:
         agent.prestart()
         with Sniffer(pod.guest, "eth0") as sniffer:
             assert client.acquire6().addresses == ("fd00:10:244:1::5/128",)
@@ -156,10 +158,11 @@ def foreign_advertisement() -> bytes:
     return bytes(router / ICMPv6ND_RA(routerlifetime=1800))
 
 
-def test_what_we_serve_does_not_cross(make_pod: MakePod, foreign_advertisement: bytes) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_what_we_serve_does_not_cross(make_pod: MakePod, foreign_advertisement: bytes, binding: str) -> None:
     """Neither the guest's questions to the node, nor the network's own advertisements to the guest."""
     pod = pod_of(make_pod, "calico")
-    with Agent(pod) as agent, Dhclient6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Dhclient6(pod.guest) as client:
         agent.prestart()
         with Sniffer(pod.node, "vethpod") as node, Sniffer(pod.guest, "eth0") as guest:
             send(pod.node, "vethpod", foreign_advertisement)
@@ -177,9 +180,10 @@ def test_what_we_do_not_serve_passes(pod: Pod, agent: Agent, foreign_advertiseme
         guest.wait_for(lambda frame: ICMPv6ND_RA in frame.packet())
 
 
-def test_no_packet_has_the_mac_of_the_pods_own(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_no_packet_has_the_mac_of_the_pods_own(make_pod: MakePod, binding: str) -> None:
     pod = pod_of(make_pod, "ovn-kubernetes")
-    with Agent(pod) as agent, Dhclient6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Dhclient6(pod.guest) as client:
         agent.prestart()
         with Sniffer(pod.node, "vethpod") as node:
             client.acquire6()
@@ -199,20 +203,22 @@ def test_a_server_that_is_stopped_takes_its_router_back(make_pod: MakePod) -> No
             time.sleep(0.02)
 
 
-def test_the_pod_has_its_ipv6_back(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_the_pod_has_its_ipv6_back(make_pod: MakePod, binding: str) -> None:
     pod = pod_of(make_pod, "ovn-kubernetes")
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         assert not pings(pod.pod, "2001:db8::1")
         agent.teardown()
     assert pings(pod.pod, "2001:db8::1")
 
 
-def test_a_gateway_that_does_not_answer_costs_the_route_alone_and_for_the_time(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_gateway_that_does_not_answer_costs_the_route_alone_and_for_the_time(make_pod: MakePod, binding: str) -> None:
     """The next advertisement is a moment to ask again: the second one comes after sixteen seconds."""
     pod = pod_of(make_pod, "ovn-kubernetes")
     pod.node.ip("addr del fd00:10:244:3::1/64 dev switch0")
-    with Agent(pod) as agent, Networkd6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Networkd6(pod.guest) as client:
         agent.prestart()
         client.start()
         wait_until(lambda: bool(client.observe6().addresses), client.patience)
@@ -223,10 +229,11 @@ def test_a_gateway_that_does_not_answer_costs_the_route_alone_and_for_the_time(m
         agent.wait_for_log("before=")
 
 
-def test_a_gateway_that_gets_another_mac_is_found_again(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_gateway_that_gets_another_mac_is_found_again(make_pod: MakePod, binding: str) -> None:
     """The guest doubts its neighbour when nothing comes back; its question makes the server ask the gateway."""
     pod = pod_of(make_pod, "kindnet")
-    with Agent(pod) as agent, Dhclient6(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Dhclient6(pod.guest) as client:
         agent.prestart()
         for name, value in (("base_reachable_time_ms", 1000), ("delay_first_probe_time", 1)):
             pod.guest.write_sysctl(f"ipv6/neigh/eth0/{name}", value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.bridged import dnsmasq_arguments
 from lab.checks import assert_lease, assert_traffic, pings
 from lab.clients import Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
@@ -27,10 +27,14 @@ LONG_SEARCH = tuple(f"{letter * 40}.example-{letter}.test" for letter in "abcdef
 """Some 400 bytes in option 119."""
 
 
-@pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
+@pytest.mark.parametrize(
+    ("client", "binding"),
+    [(Udhcpc, "bridge"), (Dhclient, "bridge"), (Networkd, "bridge"), (Udhcpc, "fwd")],
+    ids=lambda value: getattr(value, "name", value),
+)
 @pytest.mark.parametrize("shape", SERVED)
-def test_every_shape(make_pod: MakePod, shape: str, client: type[Client]) -> None:
-    check(make_pod(shape), client)
+def test_every_shape(make_pod: MakePod, shape: str, client: type[Client], binding: str) -> None:
+    check(make_pod(shape), client, binding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,18 @@ LAYER2 = {
 }
 
 
-@pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
+@pytest.mark.parametrize(
+    ("client", "binding"),
+    [(Udhcpc, "bridge"), (Dhclient, "bridge"), (Networkd, "bridge"), (Dhclient, "fwd")],
+    ids=lambda value: getattr(value, "name", value),
+)
 @pytest.mark.parametrize("shape", LAYER2)
-def test_a_network_that_serves_dhcp_itself(make_pod: MakePod, shape: str, client: type[Client]) -> None:
+def test_a_network_that_serves_dhcp_itself(make_pod: MakePod, shape: str, client: type[Client], binding: str) -> None:
     """Its server's answers reach the guest, and there is none of ours."""
     pod, network = make_pod(shape), LAYER2[shape]
     pod.shape = replace(pod.shape, guest=network.guest)
     pod.node.popen(dnsmasq_arguments(network.guest, pod.mac, network.bridge, 600))
-    with Agent(pod) as agent, client(pod.guest) as running:
+    with Agent(pod, binding=binding) as agent, client(pod.guest) as running:
         assert agent.prestart()["dhcp"] == {"pid": None}
         assert_lease(running, running.acquire(), network.guest)
         assert_traffic(pod, running)
@@ -73,18 +81,19 @@ def test_more_clients(make_pod: MakePod, shape: str, client: type[Client], monke
     check(make_pod(shape), client)
 
 
-def test_a_client_that_probes_finds_its_address_free(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_client_that_probes_finds_its_address_free(make_pod: MakePod, binding: str) -> None:
     """dhcpcd asks thrice whether somebody has the address (RFC 5227); the pod, which had it, keeps silent."""
     pod = make_pod("calico")
     with Sniffer(pod.guest, "eth0") as sniffer:
-        check(pod, Dhcpcd)
+        check(pod, Dhcpcd, binding)
         assert any("ARP who has 192.168.103.70" in str(frame) for frame in sniffer.frames if frame.outgoing)
 
 
-def check(pod: Pod, client: type[Client]) -> None:
+def check(pod: Pod, client: type[Client], binding: str = "bridge") -> None:
     network = pod.shape.guest
     assert network
-    with Agent(pod) as agent, client(pod.guest) as running:
+    with Agent(pod, binding=binding) as agent, client(pod.guest) as running:
         agent.prestart()
         observed = running.acquire()
         assert_lease(running, observed, network)

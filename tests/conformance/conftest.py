@@ -1,4 +1,4 @@
-"""Every case of the RFC checklist is put to the server twice: as a function, and over a wire."""
+"""Fixtures that run every case of the RFC checklist twice: against `handle` as a function, and over a veth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server under test, asked with whole frames: as a function, or as a process at the end of a wire."""
+"""Sends whole frames to the server under test: as a function, or as a process at the end of a veth."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _SENTINEL = 0xFFFFFFFE
 
 
 class Server(Protocol):
-    """A server to be asked with whole frames."""
+    """A server that is tested with whole frames."""
 
     def serve(self, **fields: Any) -> None:
-        """Serve CONFIG with these fields changed; None takes a field out."""
+        """Serve CONFIG with these fields changed; None removes a field."""
 
     def frames(self, request: bytes) -> list[bytes]:
-        """All that comes back for one frame; nothing means that the server has dealt with it and is alive."""
+        """All replies to one frame; if there is none, the server has processed the frame and still runs."""
 
     def warnings(self, request: bytes) -> list[str]:
-        """The reasons that a frame's warnings give."""
+        """The reasons in the warnings that a frame causes."""
 
     def restart(self) -> None:
-        """Lose everything but the configuration."""
+        """Restart the server, which keeps its configuration only."""
 
 
 class Exchange:
-    """Asks a server, and looks at every reply with scapy's eyes first."""
+    """Sends requests to a server, and checks every reply by scapy's dissection first."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -73,7 +73,7 @@ class Exchange:
         return self.frames(request) == []
 
     def refusal(self, **fields: Any) -> str:
-        """Why these fields are not served; what was served before still is."""
+        """The error of a configuration with these fields; the previous one is still served."""
         before = self.frames(discover())
         with pytest.raises((ConfigError, ServerError)) as refused:
             self.serve(**fields)
@@ -82,7 +82,7 @@ class Exchange:
 
 
 def well_formed(frame: bytes) -> Reply:
-    """A reply that is right in all that holds for every reply."""
+    """Check the rules that every reply must follow, and return the reply."""
     reply = decode_reply(frame)
     assert reply is not None
     packet = reply.packet
@@ -99,7 +99,7 @@ def well_formed(frame: bytes) -> Reply:
 
 
 class Function:
-    """`handle`, asked directly."""
+    """Calls `handle` directly."""
 
     def __init__(self) -> None:
         self.serve()
@@ -151,12 +151,12 @@ class Wire:
         self._configs = configs
         self._socket.settimeout(0)
         with contextlib.suppress(BlockingIOError):
-            while self._socket.recv(65536):  # a router that is one no more has said so
+            while self._socket.recv(65536):  # the former router has advertised lifetime 0
                 pass
         self._socket.settimeout(5)
 
     def frames(self, request: bytes) -> list[bytes]:
-        """The server answers in order, so the answer to a DISCOVER sent afterwards ends the wait."""
+        """All replies: the server answers in order, so the answer to a DISCOVER sent afterwards ends the wait."""
         self._socket.send(request)
         self._socket.send(discover(xid=_SENTINEL))
         received = []
@@ -167,7 +167,7 @@ class Wire:
             received.append(frame)
 
     def late_frames(self, requests: Iterable[bytes], seconds: float) -> list[bytes]:
-        """All that comes back for these frames until so long after the last one."""
+        """All replies to these frames, until some seconds after the last frame."""
         for request in requests:
             self._socket.send(request)
         received = []
@@ -180,12 +180,12 @@ class Wire:
         return received
 
     def warnings(self, request: bytes) -> list[str]:
-        """A server that has just started has no lines to suppress."""
+        """The warnings of a new server, which has no repeated lines to suppress yet."""
         with tempfile.TemporaryFile() as log:
             self._process.stop()
             self._start(log.fileno())
             self.frames(request)
-            self._process.status()  # the lines that wait for a quiet moment are written for it
+            self._process.status()  # makes the server write its delayed log lines
             log.seek(0)
             lines = [json.loads(line) for line in log]
         return [line["reason"] for line in lines if line["level"] == "warning"]

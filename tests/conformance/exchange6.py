@@ -1,4 +1,4 @@
-"""The server asked over IPv6; its replies are dissected by scapy, and by hand where scapy shows too little."""
+"""Sends IPv6 frames to the server under test; scapy dissects the replies, and this module what scapy does not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FOREVER = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Lease6:
-    """One IA as the server answered it."""
+    """One IA of a reply."""
 
     code: int
     iaid: bytes
@@ -87,7 +87,7 @@ class Reply6:
 
 
 class Exchange6:
-    """Asks a server with CONFIG6, and looks at every reply with scapy's eyes first."""
+    """Sends requests to a server with CONFIG6, and checks every reply by scapy's dissection first."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -97,7 +97,7 @@ class Exchange6:
         self._exchange.serve(**{**CONFIG6, **fields})
 
     def frames(self, request: bytes) -> list[bytes]:
-        """All that comes back, advertisements that nobody asked for left out."""
+        """All replies, without unsolicited advertisements."""
         return [f for f in self._exchange.frames(request) if not (f[:6] == b"\x33\x33\0\0\0\1" and f[54] == 134)]
 
     def reply(self, request: bytes) -> Reply6:
@@ -123,7 +123,7 @@ class Exchange6:
 
 
 def well_formed6(frame: bytes) -> Reply6:
-    """A DHCPv6 reply that is right in all that holds for every reply."""
+    """Check the rules that every DHCPv6 reply must follow, and return the reply."""
     packet = Ether(frame)
     assert (packet.src, packet.dst) == (PORT_MAC, CLIENT_MAC)
     assert IPv6Address(packet[IPv6].src).is_link_local
@@ -136,7 +136,7 @@ def well_formed6(frame: bytes) -> Reply6:
 
 
 def well_formed_nd(frame: bytes) -> Packet:
-    """A neighbour-discovery message that is right in all that holds for every one (RFC 4861 §6.1.2, §7.1.2)."""
+    """Check the rules that every neighbour-discovery message must follow (RFC 4861 §6.1.2, §7.1.2)."""
     packet = Ether(frame)
     kind = ICMPv6ND_RA if ICMPv6ND_RA in packet else ICMPv6ND_NA
     assert packet[IPv6].hlim == 255

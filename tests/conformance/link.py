@@ -40,7 +40,7 @@ class Link:
         return sock
 
     def ask(self, request: bytes, timeout: float = 2) -> list[int]:
-        """Message types of what comes back until nothing more does for a moment."""
+        """Message types of the replies, until none arrives for a moment."""
         self.socket.settimeout(timeout)
         self.socket.send(request)
         kinds: list[int] = []
@@ -53,7 +53,7 @@ class Link:
 
 
 def gone(pid: int, timeout: float = 2) -> bool:
-    """Whether the process ends in time; a zombie has ended."""
+    """Whether the process exits in time; a zombie has exited."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""ARP on the guest's port: answered for the pod's permanent neighbours and for our own address, else silence."""
+"""ARP on the guest port: answered for the pod's permanent neighbours and the server's own address, and no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEIGHBOUR, NEIGHBOUR_MAC = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
 
 
 def answer(server: Exchange, request: bytes) -> tuple[str, str, str, str] | None:
-    """(address, its MAC, who is told, Ethernet destination) of the one reply, or None."""
+    """(address, its MAC, target address, Ethernet destination) of the one reply, or None."""
     frames = server.frames(request)
     if not frames:
         return None
@@ -49,7 +49,7 @@ def test_routers_address_as_a_neighbour(server: Exchange) -> None:
 
 
 def test_router_that_does_not_hear_the_guest(server: Exchange) -> None:
-    """A guest with the address of an old lease renews by unicast: nobody but us can tell it where the server is."""
+    """A guest with the address of an old lease renews by unicast: only our server can answer its ARP for the server."""
     server.serve(heard=[CLIENT, "10.0.0.8"])
     assert answer(server, arp(1, SERVER, sender="10.0.0.9")) == (SERVER, PORT_MAC, "10.0.0.9", CLIENT_MAC)
     for sender in (CLIENT, "10.0.0.8", "0.0.0.0", SERVER):

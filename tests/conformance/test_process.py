@@ -1,4 +1,4 @@
-"""The server as a process: started, configured, reloaded, asked, stopped; and what it may still do."""
+"""The server as a process: start, configuration, reconfiguration, requests, stop, and its privileges."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_log_is_the_only_file_that_it_can_write_to(link: Link, tmp_path: Pat
 
 
 def test_it_starts_alone_and_holds_no_more_of_python_than_it_needs(link: Link, process: ServerProcess) -> None:
-    """Isolated from the environment and from site-packages; no library beside the interpreter's own."""
+    """Isolated from the environment and from site-packages; no library except the interpreter's own."""
     words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
     assert {b"-I", b"-S"} <= set(words)
     for _ in range(3):
@@ -202,7 +202,7 @@ def test_two_servers_do_not_share_a_namespace(link: Link, process: ServerProcess
 
 
 def test_reload_misses_no_frame(link: Link, process: ServerProcess) -> None:
-    """Requests without a pause while the configuration changes a hundred times: each is answered."""
+    """Requests are sent without a pause while the configuration changes a hundred times; each is answered."""
     wanted, answered = 0, []
     for number in range(100):
         for _ in range(5):
@@ -353,7 +353,7 @@ def test_nonsense_on_the_control_socket_changes_nothing(link: Link, process: Ser
 
 @pytest.mark.parametrize("user", [1, 65534], ids=["daemon", "nobody"])
 def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess, user: int) -> None:
-    """Not even other processes of the user that it has become."""
+    """Not even other processes of the user as which it runs."""
     program = (
         f"import os, socket; os.setgid({user}); os.setuid({user})\n"
         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
@@ -382,7 +382,7 @@ def test_a_stranger_who_holds_the_name_is_no_server(link: Link) -> None:
 
 
 def test_vlan_tagged_frames_meet_silence(link: Link, process: ServerProcess) -> None:
-    """The tag is in the frame as the guest sends it, and in the packet's metadata as the server gets it."""
+    """The tag is in the frame as the guest sends it, and in the packet's metadata as the server receives it."""
     plain = discover()
     for tag in (b"\x81\0\0\x05", b"\x81\0\0\0", b"\x88\xa8\0\x05", b"\x88\xa8\0\x05\x81\0\0\x06"):
         assert link.ask(plain[:12] + tag + plain[12:], timeout=0.15) == []
@@ -403,7 +403,7 @@ def test_tagged_arp_meets_silence(link: Link, process: ServerProcess, tag: bytes
 
 
 def test_a_renewal_from_a_kernel_socket_is_served(link: Link, process: ServerProcess) -> None:
-    """Its UDP checksum is partial: no hardware will ever complete it."""
+    """Its UDP checksum is partial, and no hardware completes it."""
     link.guest.ip(f"addr add {CLIENT}/24 dev eth0", f"neigh replace {SERVER} lladdr 02:00:00:00:00:01 dev eth0")
     with link.guest.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -421,7 +421,7 @@ def test_a_renewal_from_a_kernel_socket_is_served(link: Link, process: ServerPro
 
 
 def test_v4_27_nothing_crosses_to_or_from_the_uplink(link: Link, process: ServerProcess) -> None:
-    """Choice: only the guest's port is served, and only there do replies leave."""
+    """Choice: only the guest port is served, and replies are sent there only."""
     with Namespace("node") as node:
         link.pod.ip(
             "link add br0 type bridge forward_delay 0",
@@ -443,7 +443,7 @@ def test_v4_27_nothing_crosses_to_or_from_the_uplink(link: Link, process: Server
         with contextlib.suppress(TimeoutError):
             while True:
                 seen.append(uplink.recv(2048))
-        # To keep the guest's own broadcast back is the bridge's business; of the server there is nothing.
+        # The bridge drops the guest's own broadcast; the server sends nothing here.
         assert not [packet for packet in seen if decode_reply(packet)]
         status = process.status()["ports"]
         assert isinstance(status, list)
@@ -548,7 +548,7 @@ def private(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("mode", [0o755, 0o700], ids=["folder-open", "folder-closed"])
 def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Path, mode: int) -> None:
-    """What an IPv6 configuration needs, which comes when the server is nobody, can still be imported."""
+    """An IPv6 configuration arrives when the server runs as nobody; its modules can still be imported."""
     (private / "dhcp").chmod(mode)
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[2]); from dhcp.process import ServerProcess\n"

@@ -1,4 +1,4 @@
-"""RFC checklist RA-01 … RA-11: the advertisement, and who gets one (RFC 4861 §6, RFC 8106, RFC 4191)."""
+"""RFC checklist RA-01 … RA-11: router advertisements, and which solicitations get one (RFC 4861 §6, 8106, 4191)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_ra_03_other_types(server6: Exchange6, kind: int) -> None:
 
 @pytest.mark.parametrize("destination", ["ff02::2", "ff02::1", ROUTER_LINK_LOCAL])
 def test_ra_04_answered_to_the_guest_at_once(server6: Exchange6, destination: str) -> None:
-    """Choice: the random delay of 0 to 0.5 s is 0, there being one router."""
+    """Choice: the random delay of 0 to 0.5 s is 0, because there is one router."""
     packet = server6.advertisement(router_solicitation(destination=destination))
     assert (packet.dst, packet[IPv6].dst) == (CLIENT_MAC, CLIENT_LINK_LOCAL)
 
@@ -222,7 +222,7 @@ def neighbour(server6: Exchange6, request: bytes) -> tuple[str, str, int, int, i
 
 
 def test_the_address_that_stands_for_the_gateway_is_at_its_mac(server6: Exchange6) -> None:
-    """R must be set: a router that says it is none is taken off the list (RFC 4861 §7.2.5)."""
+    """R must be set: without it the client removes the router from its list (RFC 4861 §7.2.5)."""
     server6.serve(router6=GLOBAL_ROUTER)
     answer = neighbour(server6, neighbour_solicitation(STANDS_FOR_ROUTER))
     assert answer == (ROUTER_MAC, CLIENT_LINK_LOCAL, 1, 1, 1)
@@ -246,7 +246,7 @@ def test_permanent_neighbours(server6: Exchange6) -> None:
 @pytest.mark.parametrize("target", [CLIENT6, CLIENT_LINK_LOCAL, ROUTER_LINK_LOCAL, GLOBAL_ROUTER, "fe80::fc:2"])
 @pytest.mark.parametrize("source", ["::", CLIENT_LINK_LOCAL])
 def test_nobody_elses_address_is_answered_for(server6: Exchange6, target: str, source: str) -> None:
-    """Neither the guest's own, whose duplicate detection must succeed, nor that of a gateway that is there."""
+    """Neither the guest's own, whose duplicate-address detection must succeed, nor that of a gateway on the link."""
     server6.serve(router6=GLOBAL_ROUTER)
     assert neighbour(server6, neighbour_solicitation(target, source=source)) is None
     server6.serve()

@@ -1,4 +1,4 @@
-"""RFC checklist RA-04, RA-05, RA-06, RA-12 over a wire: what is sent unasked, and how often is answered."""
+"""RFC checklist RA-04, RA-05, RA-06, RA-12 over a veth: unsolicited advertisements, and the rate of answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVED = {"interface": "tap0", **CONFIG, **CONFIG6}
 
 
 class Link:
-    """A guest's port and NIC, with a server that is not configured yet."""
+    """A guest port and the guest's NIC, with a server that is not configured yet."""
 
     def __init__(self) -> None:
         self.pod, self.guest = Namespace("pod"), Namespace("guest")
@@ -43,7 +43,7 @@ class Link:
             self.server.configure([data])
 
     def advertisements(self, seconds: float) -> list[Packet]:
-        """All that come within so many seconds."""
+        """All advertisements within some seconds."""
         packets = [Ether(frame) for frame in self.client.receive(seconds) if frame[12:14] == b"\x86\xdd"]
         return [well_formed_nd(bytes(packet)) for packet in packets if ICMPv6ND_RA in packet]
 
@@ -62,7 +62,7 @@ def link() -> Iterator[Link]:
 
 
 def said(packets: list[Packet]) -> list[tuple[str, str, bool]]:
-    """(source, destination, whether a default router) of each."""
+    """(source, destination, whether it is a default router) of each advertisement."""
     return [(p[IPv6].src, p[IPv6].dst, p[ICMPv6ND_RA].routerlifetime > 0) for p in packets]
 
 
@@ -72,7 +72,7 @@ def test_ra_05_a_configuration_is_advertised_at_once(link: Link) -> None:
 
 
 def test_ra_04_to_all_nodes_not_more_than_once_in_three_seconds(link: Link) -> None:
-    """A change of the configuration and solicitors without an address are told together, when it may be."""
+    """One advertisement, as soon as allowed, serves a changed configuration and solicitors without an address."""
     link.serve()
     began = time.monotonic()
     assert len(link.advertisements(0.3)) == 1
@@ -107,7 +107,7 @@ def test_ra_06_when_ipv6_is_served_no_more(link: Link) -> None:
 
 
 def test_ra_06_when_another_router_takes_over(link: Link) -> None:
-    """Else a guest would be left with two of them after a migration."""
+    """Otherwise a guest would have two routers after a migration."""
     link.serve()
     link.advertisements(0.3)
     link.serve(router6="fd00::1")

@@ -1,7 +1,7 @@
-"""RFC checklist: silence is no packet within half a second, however late in it.
+"""RFC checklist: frames that get no answer cause no packet within half a second.
 
-The other tests take silence from the answer to a DISCOVER that is sent afterwards, which is quick but would not see a
-reply that is put off, as an advertisement may be (RFC 4861 §6.2.6).
+The other tests end their wait with the answer to a DISCOVER that is sent afterwards, which is quick but would miss a
+delayed reply, as an advertisement may be (RFC 4861 §6.2.6).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from lab.requests6 import (
 pytestmark = pytest.mark.root
 
 SECONDS = 0.6
-STRANGER = "52:54:00:0a:00:03"
+FOREIGN_MAC = "52:54:00:0a:00:03"
 NEIGHBOUR, NEIGHBOUR_MAC = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
 ALL_NODES = b"\x33\x33\0\0\0\1"
 IN_IPV4 = [
@@ -56,8 +56,8 @@ IN_IPV4 = [
     discover(hlen=0),  # V4-05
     discover(hlen=17),
     discover(htype=6),
-    discover(chaddr=STRANGER),  # V4-06
-    selecting(chaddr=STRANGER),
+    discover(chaddr=FOREIGN_MAC),  # V4-06
+    selecting(chaddr=FOREIGN_MAC),
     *(discover([(code, b"abc")]) for code in (50, 54)),  # V4-09
     *(frame(payload(REQUEST, [(code, b"abc")])) for code in (50, 54)),
     discover(giaddr="10.0.0.7"),  # V4-13
@@ -66,8 +66,8 @@ IN_IPV4 = [
     selecting(ciaddr=CLIENT),
     frame(payload(REQUEST)),  # V4-37
     *(frame(payload(DECLINE, [(50, packed(CLIENT)), (54, packed(name))])) for name in (SERVER, "10.0.0.254")),  # V4-38
-    frame(payload(DECLINE, chaddr=STRANGER)),  # V4-39
-    *(frame(payload(RELEASE, ciaddr=CLIENT, chaddr=mac)) for mac in (STRANGER, "52:54:00:0a:00:02")),
+    frame(payload(DECLINE, chaddr=FOREIGN_MAC)),  # V4-39
+    *(frame(payload(RELEASE, ciaddr=CLIENT, chaddr=mac)) for mac in (FOREIGN_MAC, "52:54:00:0a:00:02")),
     inform("0.0.0.0", source="0.0.0.0"),  # V4-41
     *(frame(payload(DISCOVER), ethertype=tag) for tag in (0x8100, 0x88A8)),
     frame(payload(DISCOVER), fragment=0x2000),
@@ -85,7 +85,7 @@ IN_IPV6 = [
     router_solicitation(checksum=0x1234),
     router_solicitation(options=b"\1\0" + bytes(6)),
     router_solicitation(source="::", options=b"\1\1" + bytes(6)),
-    router_solicitation(source_mac=STRANGER),
+    router_solicitation(source_mac=FOREIGN_MAC),
     router_solicitation(kind=134),  # RA-03
     neighbour_solicitation(CLIENT6, source="::"),  # RFC 4862 §5.4
     neighbour_solicitation(CLIENT6),
@@ -96,19 +96,19 @@ IN_IPV6 = [
     datagram6(message6(11, [ia_na()])),  # V6-07
     datagram6(relayed6(message6(SOLICIT, [ia_na()]))),  # V6-21
     datagram6(message6(SOLICIT, [ia_na()]), destination=ROUTER_LINK_LOCAL),
-    datagram6(message6(SOLICIT, [ia_na()]), source_mac=STRANGER),  # V6-22
+    datagram6(message6(SOLICIT, [ia_na()]), source_mac=FOREIGN_MAC),  # V6-22
 ]
 
 
 def test_nothing_comes_within_half_a_second(wire: Wire) -> None:
-    """Of all these frames at once; the last one, which has an answer, shows that one would be seen."""
+    """All these frames at once; the last one is answered, which shows that an answer would be received."""
     wire.serve(neighbours={NEIGHBOUR: NEIGHBOUR_MAC})
     seen = wire.late_frames([*IN_IPV4, *IN_IPV6, discover(xid=0x51)], SECONDS)
     assert [octets[46:50] for octets in seen] == [b"\0\0\0\x51"]
 
 
 def test_nothing_comes_within_half_a_second_where_ipv6_is_served(wire: Wire) -> None:
-    """Advertisements to all nodes are nobody's answer; the good solicitation at the end has one of its own."""
+    """Advertisements to all nodes are no answers; the valid solicitation at the end gets its own."""
     wire.serve(**CONFIG6, neighbours={NEIGHBOUR: NEIGHBOUR_MAC})
     seen = wire.late_frames([*IN_IPV4, *IN_IPV6, solicit(xid=b"abc"), discover(xid=0x52)], SECONDS)
     answers = [octets for octets in seen if octets[:6] != ALL_NODES]
@@ -117,7 +117,7 @@ def test_nothing_comes_within_half_a_second_where_ipv6_is_served(wire: Wire) -> 
 
 
 def test_every_silent_frame_is_judged_alone(wire: Wire) -> None:
-    """So that the two tests above do not rest on one frame hiding another: the server still answers after each."""
+    """One frame at a time, so that none hides another in the two tests above; the server still answers after each."""
     wire.serve(**CONFIG6, neighbours={NEIGHBOUR: NEIGHBOUR_MAC})
     for request in [*IN_IPV4, *IN_IPV6]:
         assert [octets for octets in wire.frames(request) if octets[:6] != ALL_NODES] == []

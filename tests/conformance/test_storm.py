@@ -1,4 +1,4 @@
-"""A guest sends rubbish as fast as its link carries: its client still gets answers, and the server does not grow."""
+"""A flood of frames without an answer, at link speed: the client is still served, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def resident(pid: int) -> int:
 
 
 def ask_steadily(client: RawClient, seconds: float) -> list[float]:
-    """A DISCOVER every INTERVAL; after how many seconds each was answered, those that were not left out."""
+    """Send a DISCOVER every INTERVAL; returns the seconds until each answer, unanswered ones left out."""
     asked: list[float] = []
     took: dict[int, float] = {}
     began = time.monotonic()
@@ -90,7 +90,7 @@ def ask_steadily(client: RawClient, seconds: float) -> list[float]:
 def test_v4_68_the_client_is_answered_in_a_storm(
     guest: Namespace, server: ServerProcess, client: RawClient, record_property: pytest.RecordProperty
 ) -> None:
-    """Choice: while frames that can get no answer come faster than they can be looked at, the kernel drops them."""
+    """Choice: while frames without an answer arrive faster than the server can process them, the kernel drops them."""
     ask_steadily(client, 0.5)
     before = resident(server.pid)
     with Flood(guest, "eth0", RUBBISH, SECONDS) as flood:
@@ -114,7 +114,7 @@ def test_v4_68_the_client_is_answered_in_a_storm(
 
 
 def test_frames_are_looked_at_again_after_a_storm(guest: Namespace, server: ServerProcess, client: RawClient) -> None:
-    """Also those that the kernel dropped meanwhile; a message whose type is not its first option is served."""
+    """Also kinds that the kernel dropped meanwhile: a message whose type is not its first option is served again."""
     before = resident(server.pid)
     with Flood(guest, "eth0", RUBBISH, 2):
         pass
@@ -128,7 +128,7 @@ def test_frames_are_looked_at_again_after_a_storm(guest: Namespace, server: Serv
 
 
 def test_v4_68_a_thousand_requests_a_second(server: ServerProcess, client: RawClient) -> None:
-    """For five seconds, each of them another one: every one is answered, in less than a second, and memory is flat."""
+    """For five seconds, no two alike: every one is answered in less than a second, and memory stays flat."""
     seconds, rate = 5, 1000
     asked: dict[int, float] = {}
     slowest = 0.0

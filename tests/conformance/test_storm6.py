@@ -1,4 +1,4 @@
-"""A guest sends rubbish over IPv6 as fast as its link carries: its client still gets answers."""
+"""A flood of IPv6 frames without an answer, at link speed: the client is still served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of another release, or one that answers no more, is replaced while the guest goes on asking."""
+"""A server of another release, or one that does not answer, is replaced while the guest sends requests."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def take_over(link: Link, old: ServerConnection, *configs: dict[str, object]) ->
 
 @contextlib.contextmanager
 def asking(link: Link) -> Iterator[dict[int, float]]:
-    """Send a DISCOVER every 5 ms; afterwards each of them has been answered, in how many seconds is yielded."""
+    """Send a DISCOVER every 5 ms and assert that each is answered; yields the seconds until each answer."""
     sent: dict[int, float] = {}
     waits: dict[int, float] = {}
     over = threading.Event()
@@ -139,7 +139,7 @@ def test_a_server_of_another_release_is_replaced_without_a_lost_frame(
 
 
 def test_the_new_server_serves_what_it_is_given(link: Link, tmp_path: Path) -> None:
-    """Whatever the old one did."""
+    """Not what the old server served."""
     Release(tmp_path, OTHER_NUMBER).start(link)
     process = take_over(link, found(link), {**TAP0, "client_address": "10.0.0.77/24"})
     link.socket.send(discover())
@@ -158,7 +158,7 @@ def test_a_server_that_does_not_end_when_asked_is_replaced(link: Link, tmp_path:
 
 
 def test_the_guest_keeps_its_default_route(link: Link, tmp_path: Path) -> None:
-    """No advertisement with a router lifetime of 0 comes between those of the two servers."""
+    """Between the two servers' advertisements there is none with a router lifetime of 0."""
     Release(tmp_path, OTHER_NUMBER).start(link, {**TAP0, **IPV6})
     process = take_over(link, found(link), {**TAP0, **IPV6})
     lifetimes = []
@@ -191,12 +191,12 @@ def test_a_server_that_is_stopped_is_replaced(link: Link, tmp_path: Path) -> Non
 
 
 def test_a_server_that_accepts_no_connection_is_replaced(link: Link, tmp_path: Path) -> None:
-    """Callers fill the backlog of a server that is stopped; it is found by the name that it holds."""
+    """Connections fill the backlog of a stopped server; it is found by the control name that it holds."""
     pid = Release(tmp_path).start(link)
     os.kill(pid, signal.SIGSTOP)
     fill_backlog(link)
     with link.pod.entered():
-        process = ServerProcess.spawn(None)  # it looks like the one that is searched for
+        process = ServerProcess.spawn(None)  # a similar process, which must not be found instead
         began = time.monotonic()
         old = found(link)
         assert (old.pid, old.is_current) == (pid, False)
@@ -246,7 +246,7 @@ def test_what_cannot_be_served_leaves_the_old_server(link: Link, tmp_path: Path)
 
 
 def test_a_server_waits_with_no_frame_of_the_guests_while_its_name_is_taken(link: Link, tmp_path: Path) -> None:
-    """It has its privileges until then, and ends with whoever started it."""
+    """Until then it has its privileges, and it exits with the process that started it."""
     Release(tmp_path, OTHER_NUMBER).start(link)
     with link.pod.entered():
         process = ServerProcess.spawn(None)
@@ -276,7 +276,7 @@ def test_a_server_whose_name_has_become_free_serves(link: Link, tmp_path: Path) 
 def test_without_the_right_to_kill_it_is_asked_to_end(
     link: Link, tmp_path: Path, edits: tuple[tuple[str, str, str], ...], outcome: str
 ) -> None:
-    """A container without CAP_KILL: the server is another user's process by then."""
+    """A container without CAP_KILL: the server runs as another user by then."""
     pid = Release(tmp_path, *edits).start(link)
     program = (
         "import sys, json; from dhcp.process import ServerProcess, ServerError, connect\n"

@@ -1,4 +1,4 @@
-"""RFC checklist V4-29 … V4-45: which message gets which answer, and lease times (RFC 2131 §4.3, §4.4.5)."""
+"""RFC checklist V4-29 … V4-45: the answer to each message, and lease times (RFC 2131 §4.3, §4.4.5)."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_v4_32_selecting_another_address(server: Exchange, address: str) -> None
 
 
 def test_v4_33_selecting_without_an_address(server: Exchange) -> None:
-    """Choice: silence. A NAK would take the address from a client that only forgot to clear option 54."""
+    """Choice: no answer. A NAK would take the address from a client that only failed to clear option 54."""
     assert server.silent(frame(payload(REQUEST, [(54, packed(SERVER))])))
     assert server.silent(selecting(ciaddr=CLIENT))
 
 
 def test_v4_33_selecting_with_the_address_of_a_lease_that_a_nak_has_ended(server: Exchange) -> None:
-    """Choice: the checklist has silence here too. NetworkManager 1.42 keeps that `ciaddr` in all that it sends after
+    """Choice: the checklist has no answer here either. NetworkManager 1.42 keeps that `ciaddr` in all messages after
     the NAK, and has no address until it is answered."""
     reply = server.reply(selecting(ciaddr=SAME_SUBNET))
     assert (reply.message_type, reply.yiaddr) == (ACK, CLIENT)
@@ -90,7 +90,7 @@ def test_v4_37_renewing_another_address(server: Exchange, address: str) -> None:
 
 
 def test_v4_37_request_of_nothing(server: Exchange) -> None:
-    """Choice: silence; it is none of the four states of RFC 2131 §4.3.2."""
+    """Choice: no answer; it is none of the four states of RFC 2131 §4.3.2."""
     assert server.silent(frame(payload(REQUEST)))
 
 
@@ -115,7 +115,7 @@ def test_v4_38_decline(server: Exchange, options: list[tuple[int, bytes]], warne
 
 @pytest.mark.parametrize("named", [SERVER, "10.0.0.254"])
 def test_v4_39_decline_of_a_stranger(server: Exchange, named: str) -> None:
-    """A nested guest, say, may not make the address look as if it were in use."""
+    """A nested guest, for example, must not be able to declare the address in use."""
     options = [(50, packed(CLIENT)), (54, packed(named))]
     message = frame(payload(DECLINE, options, chaddr="52:54:00:0a:00:03"))
     assert server.silent(message)
@@ -142,16 +142,16 @@ def test_v4_40_inform(server: Exchange, address: str) -> None:
 
 
 def test_v4_41_inform_without_ciaddr(server: Exchange) -> None:
-    """Choice: as Kea does, the source address is as good."""
+    """Choice: the source address is used instead, as in Kea."""
     reply = server.reply(inform("0.0.0.0", source="10.0.0.9"))
     assert (reply.message_type, reply.packet[IP].dst) == (ACK, "10.0.0.9")
     assert server.silent(inform("0.0.0.0", source="0.0.0.0"))
 
 
 def test_v4_42_a_restart_loses_nothing(server: Exchange) -> None:
-    """Choice: no lease is remembered, so a renewal is granted to whoever has the right address, whether this server
-    gave it or not. RFC 2131 §4.3.2 would have a server without a record keep silent, for another server may have one;
-    here the pod's address is the client's and there is no other server."""
+    """Choice: leases are not stored, so a renewal of the right address is granted, whether or not this server gave it.
+    By RFC 2131 §4.3.2 a server without a record stays silent, because another server may have one; here the pod's
+    address is the client's and there is no other server."""
     server.restart()
     assert server.reply(renewing(CLIENT)).message_type == ACK
     assert server.reply(selecting()).message_type == ACK
@@ -187,8 +187,8 @@ def test_v4_44_renewal_times(
 
 @pytest.mark.parametrize("wish", [60, 86_401, 0xFFFFFFFF])
 def test_v4_45_a_wish_for_another_lease_time(server: Exchange, wish: int) -> None:
-    """Choice: not followed at all. Nothing is gained by a shorter lease on the client's only address, and the
-    OFFER and ACK agree even when the client repeats its wish in one message only."""
+    """Choice: ignored. A shorter lease on the client's only address has no use, and OFFER and ACK agree even when the
+    client requests the time in one message only."""
     options = [(51, wish.to_bytes(4))]
     assert server.reply(discover(options)).number(51) == 86_400
     assert server.reply(selecting(options=options)).number(51) == 86_400

@@ -85,7 +85,7 @@ def test_v4_48_asked_and_configured_or_absent(server: Exchange) -> None:
 
 @pytest.mark.parametrize("parameters", [None, (), (1,)], ids=str)
 def test_v4_49_what_is_sent_unasked(server: Exchange, parameters: tuple[int, ...] | None) -> None:
-    """Choice: what a network does not work without, and nothing else."""
+    """Choice: only options without which the network does not work."""
     server.serve(hostname="vm", domain="example", search=["a.example"], ntp=["10.0.0.3"], options={"224": "x"})
     assert set(server.reply(discover(parameters=parameters)).codes) == UNASKED
     server.serve(routes=[{"destination": "10.9.0.0/16", "gateway": SERVER}])
@@ -125,7 +125,7 @@ def test_v4_51_options_by_number(server: Exchange) -> None:
 
 @pytest.mark.parametrize("code", [*range(224, 255), 43, 100, 128, 161, 209, 210, 213])
 def test_v4_51_any_number_with_text_or_octets(server: Exchange, code: int) -> None:
-    """RFC 3942 leaves 224 to 254 to the site; any other number without a format of its own is as good."""
+    """RFC 3942 reserves 224 to 254 for the site; other numbers without a format of their own are allowed, too."""
     for text, value in (("0x00ff61", b"\0\xffa"), ("a text", b"a text")):
         server.serve(options={str(code): text})
         reply = server.reply(discover(parameters=(1, code)))
@@ -157,7 +157,7 @@ def test_v4_53_default_route_is_repeated(server: Exchange) -> None:
 
 
 def test_v4_54_router_beside_classless_routes(server: Exchange) -> None:
-    """Choice: both, because Debian's udhcpc script understands only option 3."""
+    """Choice: both, because Debian's udhcpc script applies only option 3."""
     server.serve(routes=[{"destination": "0.0.0.0/0", "gateway": "10.0.0.5"}], router=None)
     reply = server.reply(discover())
     assert reply.addresses(3) == ["10.0.0.5"]
@@ -173,7 +173,7 @@ def test_v4_54_no_default_route_no_router(server: Exchange) -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.2/32", "10.0.0.2/24"])
 def test_v4_55_gateway_outside_the_subnet(server: Exchange, address: str) -> None:
-    """Choice: the way to the gateway first, or ISC dhclient's script has no default route."""
+    """Choice: the route to the gateway first; otherwise ISC dhclient's script sets no default route."""
     server.serve(client_address=address, router=GATEWAY)
     reply = server.reply(discover())
     assert reply.routes() == [(f"{GATEWAY}/32", "0.0.0.0"), ("0.0.0.0/0", GATEWAY)]
@@ -278,8 +278,8 @@ def test_v4_58_then_the_least_important_go(server: Exchange) -> None:
 
 
 def test_v4_58_the_order_in_which_they_go(server: Exchange) -> None:
-    """Choice: what the server has no opinion about first, the last that was asked for before the others; then what a
-    guest can do without longest. Routes take the room here, some nine octets more each time."""
+    """Choice: options with no priority of the server are dropped first, the last requested before the others; then
+    those that a guest can do without longest. Routes take the room here, some nine octets more each time."""
     order = (226, 225, 224, 42, 119, 12, 15, 26, 121)
     asked = (224, 225, 226, 26, 12, 15, 119, 42)
     gone: set[int] = set()
@@ -329,14 +329,14 @@ def test_v4_59_no_client_identifier_no_echo(server: Exchange) -> None:
 
 @pytest.mark.parametrize("identifier", [b"", b"\1"])
 def test_v4_60_too_short_an_identifier(server: Exchange, identifier: bytes) -> None:
-    """Choice: ignored, the client is known by its MAC."""
+    """Choice: ignored, the client is identified by its MAC."""
     reply = server.reply(discover([(61, identifier)]))
     assert (reply.message_type, reply.option(61)) == (OFFER, None)
 
 
 def test_v4_60_too_long_an_identifier(server: Exchange) -> None:
-    """Choice: ignored, also where there is room for it; only repetition (RFC 3396) could make one that long, and
-    nothing says that its sender joins what it gets back."""
+    """Choice: ignored, even where there is room for it: an option that long must be repeated (RFC 3396), and its
+    sender may not join the parts of the reply."""
     for length in (56, 200):
         options = [(57, b"\x05\xdc"), (61, b"x" * 200), (61, b"y" * length)]
         for message in (discover(options), selecting(options=options), reboot("10.0.0.9", options)):
@@ -357,7 +357,7 @@ def test_v4_61_rapid_commit(server: Exchange) -> None:
 
 def test_v4_62_ipv6_only_preferred(server: Exchange) -> None:
     """Choice: the OFFER has the address and not 0.0.0.0, which is for pools that are short of addresses (RFC 8925
-    §3.3): this one is the client's anyway, which may take it nevertheless, and is granted it then."""
+    §3.3): this address is the client's anyway; if the client requests it nevertheless, it is acknowledged."""
     assert server.reply(discover(parameters=(1, 108))).option(108) is None
     server.serve(options={"108": "1800"}, rapid_commit=True)
     reply = server.reply(discover([(80, b"")], parameters=(1, 108)))
@@ -392,7 +392,7 @@ def test_v4_64_a_direct_client_is_no_relay(server: Exchange, value: bytes) -> No
 
 
 def test_v4_65_client_fqdn(server: Exchange) -> None:
-    """RFC 4702 §4: nobody updates the DNS here (N), whatever the client wanted done (O: not as it asked)."""
+    """RFC 4702 §4: the server updates no DNS (N), whatever the client requested (O: the request is overridden)."""
     assert server.reply(discover()).option(81) is None
     name = b"\2vm\7example\0"
     assert server.reply(selecting(options=[(81, b"\5\0\0" + name)])).option(81) == b"\x0e\xff\xff" + name
@@ -434,7 +434,7 @@ def test_v4_67_anonymous_client(server: Exchange, secs: int) -> None:
 
 
 def test_v4_68_a_thousand_requests(server: Exchange) -> None:
-    """The wire's part of it, at a higher rate, is the storm test; here each is answered, and soon."""
+    """Each is answered in time; the storm test does the same over a veth, at a higher rate."""
     started = time.monotonic()
     for xid in range(1000):
         assert server.frames(discover(xid=xid))[0][46:50] == xid.to_bytes(4)
@@ -442,7 +442,7 @@ def test_v4_68_a_thousand_requests(server: Exchange) -> None:
 
 
 def test_ipxe_need_not_wait_for_a_proxy(server: Exchange) -> None:
-    """Its own option 175 with sub-option 176 spares it two seconds."""
+    """Its own option 175 with sub-option 176 makes its boot two seconds shorter."""
     server.serve(boot_file="script.ipxe", tftp_server="10.0.0.8")
     message = frame(
         payload(DISCOVER, [(77, b"iPXE"), (175, b"\xb1\5\1\x1a\xf4\x10\0")], parameters=(1, 3, 66, 67, 175))

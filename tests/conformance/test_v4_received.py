@@ -1,4 +1,4 @@
-"""RFC checklist V4-01 … V4-13: which frames are messages at all (RFC 2131 §3, §4.1; RFC 951, RFC 1542)."""
+"""RFC checklist V4-01 … V4-13: which frames are valid messages (RFC 2131 §3, §4.1; RFC 951, RFC 1542)."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def test_v4_04_every_size_is_served(server: Exchange, size: int) -> None:
     "fields", [*({"hlen": n} for n in (0, 5, 7, 16, 17, 255)), {"htype": 0}, {"htype": 6}], ids=str
 )
 def test_v4_05_hardware_is_ethernet(server: Exchange, fields: dict[str, object]) -> None:
-    """Choice: only htype 1 with hlen 6 can be behind a guest's port."""
+    """Choice: only htype 1 with hlen 6 can be behind a guest port."""
     assert server.silent(discover(**fields))
 
 
 def test_v4_06_foreign_chaddr(server: Exchange) -> None:
-    """Choice: the one client is served and nobody else, so that a nested guest cannot take its address."""
+    """Choice: no other client is served, so that a nested guest cannot take the address."""
     assert server.silent(discover(chaddr="52:54:00:0a:00:03"))
 
 
 @pytest.mark.parametrize("tail", [b"\x37\xff\1\3", b"\x37", b"\x0c\x20abc"], ids=bytes.hex)
 def test_v4_07_option_past_the_end(server: Exchange, tail: bytes) -> None:
-    """Choice: what came before it is used."""
+    """Choice: the options before it are used."""
     message = payload(None, field=b"\x35\1\1" + tail, size=0)
     assert server.reply(frame(message)).message_type == OFFER
 
@@ -89,7 +89,7 @@ def test_v4_09_address_of_another_length(server: Exchange, code: int, length: in
 
 @pytest.mark.parametrize("length", [0, 1, 3, 5, 8])
 def test_v4_09_address_of_another_length_in_a_request(server: Exchange, length: int) -> None:
-    """In every state that has the option; never a NAK, for what the client believes cannot be read."""
+    """In every state that has the option; never a NAK, because the client's address is unknown."""
     wrong, address, named = bytes(length), (50, packed(CLIENT)), (54, packed(SERVER))
     for options in ([(54, wrong), address], [named, (50, wrong)], [(50, wrong)], [(54, wrong)]):
         assert server.silent(frame(payload(REQUEST, options)))
@@ -104,7 +104,7 @@ def test_v4_09_empty_and_unknown_options_are_skipped(server: Exchange) -> None:
 
 @pytest.mark.parametrize("code", [61, 81])
 def test_v4_10_repeated_options_are_joined(server: Exchange, code: int) -> None:
-    """RFC 3396 §7; seen in what comes back of them."""
+    """RFC 3396 §7; observed in the reply."""
     reply = server.reply(discover([(code, b"\0ab"), (12, b"h"), (code, b"cd")]))
     value = reply.option(code)
     assert value is not None
@@ -135,7 +135,7 @@ def test_v4_11_options_continue_in_file_and_sname(server: Exchange, overload: in
     ("overload", "joined"), [(1, b"\1file"), (2, b"\1name"), (3, b"\1filename")], ids=["file", "sname", "both"]
 )
 def test_v4_11_file_comes_before_sname(server: Exchange, overload: int, joined: bytes) -> None:
-    """RFC 2131 §4.1, RFC 3396 §5; seen in the identifier that comes back."""
+    """RFC 2131 §4.1, RFC 3396 §5; observed in the client identifier of the reply."""
     file, sname = (tlv([(61, part)]) + b"\xff" for part in (b"file", b"name"))
     options = [(61, b"\1"), (52, bytes((overload,)))]
     assert server.reply(discover(options, file=file, sname=sname)).option(61) == joined
@@ -149,7 +149,7 @@ def test_v4_12_missing_end(server: Exchange) -> None:
 
 @pytest.mark.parametrize("message", [discover(giaddr="10.0.0.7"), selecting(giaddr="10.0.0.7")], ids=["d", "r"])
 def test_v4_13_relayed(server: Exchange, message: bytes) -> None:
-    """Choice: no relay is behind a guest's port, and a reply must not be steered elsewhere."""
+    """Choice: no relay is behind a guest port, and replies must not be directed elsewhere."""
     assert server.silent(message)
 
 
@@ -173,5 +173,5 @@ def test_other_frames_are_not_requests(server: Exchange, request_frame: bytes) -
 
 @pytest.mark.parametrize("checksum", [0, 1, 0xFFFF])
 def test_udp_checksum_is_never_looked_at(server: Exchange, checksum: int) -> None:
-    """The one of a frame from a kernel's own socket is partial until hardware completes it."""
+    """The checksum of a frame from a kernel socket is partial until hardware completes it."""
     assert server.reply(frame(payload(DISCOVER), udp_checksum=checksum)).message_type == OFFER

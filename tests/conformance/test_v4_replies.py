@@ -78,7 +78,7 @@ def test_v4_15_addresses_in_the_header(server: Exchange) -> None:
 
 
 def test_v4_15_a_nak_says_nothing_about_booting(server: Exchange) -> None:
-    """Table 3: `siaddr` 0, and `sname` and `file` unused, also where there is something to boot from."""
+    """Table 3: `siaddr` 0, and `sname` and `file` unused, even with a boot server configured."""
     server.serve(boot_file="linux.0", tftp_server="10.0.0.8")
     assert field(server.reply(discover()), "siaddr") == packed("10.0.0.8")
     for message in (reboot(OTHER), selecting(OTHER), renewing(OTHER)):
@@ -101,7 +101,7 @@ def test_v4_16_no_next_server_unless_configured(server: Exchange) -> None:
 
 
 def test_v4_16_next_server(server: Exchange) -> None:
-    """Choice: boot ROMs that read no options find the file and an address in the header too."""
+    """Choice: file and server address are in the header too, for boot ROMs that read no options."""
     server.serve(boot_file="linux.0", tftp_server="10.0.0.8")
     reply = server.reply(discover())
     assert field(reply, "siaddr") == packed("10.0.0.8")
@@ -133,12 +133,12 @@ def test_v4_19_options_of_a_nak(server: Exchange) -> None:
 
 @pytest.mark.parametrize("message", [discover(), reboot(OTHER), inform(CLIENT, parameters=None)])
 def test_v4_20_at_least_a_bootp_message(server: Exchange, message: bytes) -> None:
-    """Choice: padded, because some clients and relays drop what is shorter."""
+    """Choice: padded, because some clients and relays drop shorter messages."""
     assert len(server.reply(message).payload) >= 300
 
 
 def test_v4_21_ports_source_and_checksums(server: Exchange) -> None:
-    """All asserted for every reply in `exchange.well_formed`; an odd payload length makes the checksum pad."""
+    """Asserted for every reply in `exchange.well_formed`; for an odd payload length the checksum pads."""
     server.serve(hostname="x" * 69)
     assert len(server.reply(discover()).payload) % 2 == 1
 
@@ -155,7 +155,7 @@ def test_v4_22_size(server: Exchange, maximum: int | None, allowed: int) -> None
 
 
 def served_to_the_last_octet(server: Exchange, size: int) -> None:
-    """Serve so much that all of it just fits into a datagram of `size` octets, with no field to spare."""
+    """Serve options that exactly fill a datagram of `size` octets."""
     server.serve(options={"224": "x" * 200, "225": "y"})
     field = server.reply(discover(parameters=(224, 225))).payload[240:].rstrip(b"\0")
     server.serve(options={"224": "x" * 200, "225": "y" * (1 + size - 28 - 240 - len(field))})
@@ -188,7 +188,7 @@ def test_v4_23_unicast_to_ciaddr(server: Exchange, flags: int) -> None:
 
 @pytest.mark.parametrize("flags", [0x8000, 0x8001, 0xFFFF])
 def test_v4_24_broadcast_flag(server: Exchange, flags: int) -> None:
-    """RFC 2131 §2: the other bits must be zero, and are of no account when they are not."""
+    """RFC 2131 §2: the other bits must be zero, and are ignored when they are not."""
     for message in (discover(flags=flags), selecting(flags=flags), reboot(CLIENT, flags=flags)):
         assert destination(server.reply(message)) == (BROADCAST_MAC, "255.255.255.255")
 
@@ -201,7 +201,7 @@ def test_v4_25_unicast_to_an_address_not_yet_configured(server: Exchange, flags:
 
 @pytest.mark.parametrize("address", ["255.255.255.255", "224.0.0.1", "127.0.0.1", "0.0.0.7"])
 def test_v4_23_nothing_is_sent_to_an_address_that_no_host_has(server: Exchange, address: str) -> None:
-    """RFC 1122 §3.2.1.3. A NAK is broadcast then, an OFFER goes to the client's address, an INFORM gets silence."""
+    """RFC 1122 §3.2.1.3. A NAK is broadcast, an OFFER is sent to the client's address, an INFORM gets no answer."""
     nak = server.reply(renewing(address))
     assert (nak.message_type, destination(nak)) == (NAK, (BROADCAST_MAC, "255.255.255.255"))
     assert destination(server.reply(discover(ciaddr=address))) == (CLIENT_MAC, CLIENT)
@@ -218,7 +218,7 @@ def test_v4_26_nak_is_broadcast(server: Exchange, flags: int) -> None:
 
 @pytest.mark.parametrize("to", [SERVER, "255.255.255.255"], ids=["renewing", "rebinding"])
 def test_v4_26_nak_for_a_client_with_an_address_is_unicast_as_well(server: Exchange, to: str) -> None:
-    """Choice: networkd, NetworkManager and dhcpcd overhear a broadcast NAK while renewing."""
+    """Choice: networkd, NetworkManager and dhcpcd do not receive a broadcast NAK while renewing."""
     replies = server.replies(renewing(OTHER, server=to))
     assert [reply.message_type for reply in replies] == [NAK, NAK]
     assert [destination(reply) for reply in replies] == [
@@ -229,22 +229,22 @@ def test_v4_26_nak_for_a_client_with_an_address_is_unicast_as_well(server: Excha
 
 @pytest.mark.parametrize("source_mac", ["02:00:00:00:00:77", "ff:ff:ff:ff:ff:ff", PORT_MAC])
 def test_v4_27_a_reply_is_for_the_guests_port_alone(server: Exchange, source_mac: str) -> None:
-    """Whoever sent the frame, a reply goes to the client behind the port; `test_process` shows it beside an uplink."""
+    """Whatever the frame's source, a reply goes to the client behind the guest port; `test_process` has an uplink."""
     for message in (payload(DISCOVER), payload(REQUEST, ciaddr=CLIENT)):
         assert destination(server.reply(frame(message, source_mac=source_mac))) == (CLIENT_MAC, CLIENT)
 
 
 @pytest.mark.parametrize("port", [67, 1024, 0])
 def test_v4_28_replies_go_to_port_68(server: Exchange, port: int) -> None:
-    """Choice: any source port is served. RFC 2131 §4.1 fixes the ports that messages go to, not those that they come
-    from, and a reply to another port than 68 could be steered to a service of the guest that expects none."""
+    """Choice: any source port is served. RFC 2131 §4.1 fixes the destination ports of messages, not their source
+    ports; and a reply to another port than 68 could reach a service of the guest that does not expect it."""
     for message, kind in ((payload(DISCOVER), OFFER), (payload(REQUEST, ciaddr=CLIENT), ACK)):
         reply = server.reply(frame(message, source_port=port))
         assert (reply.message_type, reply.packet[UDP].dport) == (kind, 68)
 
 
 def test_v4_28_whatever_the_addresses_of_the_frame(server: Exchange) -> None:
-    """A client that has its address sends to the router's MAC, or to a server it knew elsewhere."""
+    """A client that has its address sends to the router's MAC, or to its server of another network."""
     message = frame(
         payload(REQUEST, ciaddr=CLIENT),
         source=CLIENT,

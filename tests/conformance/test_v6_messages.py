@@ -1,4 +1,4 @@
-"""RFC checklist V6-08 … V6-20: which message gets which answer, and what is in it (RFC 8415 §18.3, §21)."""
+"""RFC checklist V6-08 … V6-20: the answer to each message, and its content (RFC 8415 §18.3, §21)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_v6_11_request(server6: Exchange6) -> None:
 @pytest.mark.parametrize("address", [FOREIGN6, OTHER6, "::", "fe80::1"])
 @pytest.mark.parametrize("length", [64, 128])
 def test_v6_11_request_of_another_address(server6: Exchange6, address: str, length: int) -> None:
-    """Choice: no address but the client's own is on its link, so that it starts afresh at once."""
+    """Choice: only the client's own address is on-link, so that the client restarts at once."""
     server6.serve(client_address6=f"{CLIENT6}/{length}")
     (lease,) = server6.reply(server6.ask(REQUEST, ia_na(address))).leases
     assert (lease.status, lease.addresses) == (NOT_ON_LINK, ())
@@ -109,7 +109,7 @@ def test_v6_12_renew(server6: Exchange6) -> None:
 
 
 def test_v6_12_renew_of_an_unknown_ia(server6: Exchange6) -> None:
-    """Choice: every IAID is known."""
+    """Choice: every IAID is accepted."""
     (lease,) = server6.reply(server6.ask(RENEW, ia_na(iaid=b"\xde\xad\xbe\xef"))).leases
     assert (lease.iaid, lease.addresses) == (b"\xde\xad\xbe\xef", ((CLIENT6, 86_400, 86_400),))
 
@@ -243,7 +243,7 @@ def test_v6_20_a_search_list_gives_way_name_by_name(server6: Exchange6) -> None:
 
 
 def test_options_that_a_server_has_nothing_to_do_with(server6: Exchange6) -> None:
-    """Elapsed time, user and vendor class, FQDN, reconfigure accept, and one nobody knows."""
+    """Elapsed time, user and vendor class, FQDN, reconfigure accept, and an unassigned one."""
     odd = [(8, b"\xff\xff"), (15, b"\0\1x"), (16, bytes(4)), (39, b"\0\4guest"), (20, b""), (65000, bytes(200))]
     assert server6.reply(solicit([*odd, ia_na()])).addresses == [CLIENT6]
 

@@ -1,4 +1,4 @@
-"""RFC checklist V6-01 … V6-07, V6-21, V6-22: which datagrams are messages, and which get silence (RFC 8415 §16)."""
+"""RFC checklist V6-01 … V6-07, V6-21, V6-22: which datagrams are valid messages, which get no answer (RFC 8415 §16)."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_v6_07_information_request_with_an_ia(server6: Exchange6, option: tuple[
 
 @pytest.mark.parametrize("hops", [0, 3, 32, 255])
 def test_v6_21_relayed(server6: Exchange6, hops: int) -> None:
-    """No relay is behind a guest's port; a type assertion on this message has crashed servers."""
+    """No relay is behind a guest port; a type assertion on this message has crashed servers."""
     solicit = message6(SOLICIT, [ia_na()])
     for message in (solicit, relayed6(solicit), None):
         assert server6.silent(datagram6(relayed6(message, hops)))
@@ -177,6 +177,6 @@ def test_v6_22_another_mac_is_another_client(server6: Exchange6) -> None:
 
 
 def test_v6_22_any_link_local_address_is_the_client(server6: Exchange6) -> None:
-    """One that is not made of the MAC (RFC 7217), say."""
+    """For example one that is not derived from the MAC (RFC 7217)."""
     reply = server6.reply(datagram6(message6(SOLICIT, [ia_na()]), source="fe80::1234:5678:9abc:def0"))
     assert reply.packet[IPv6].dst == "fe80::1234:5678:9abc:def0"

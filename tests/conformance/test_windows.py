@@ -1,7 +1,7 @@
-"""Golden frames of Windows: what its client sends, octet for octet, and the replies that it gets.
+"""Windows clients: their frames octet for octet, and the replies that they get.
 
 Its DISCOVER has option 249 in place of 121 in older versions and both in newer ones (MS-DHCPE 2.2.8). Its INFORM looks
-for a proxy (option 252): left unanswered it costs the guest some eleven seconds.
+for a proxy (option 252): without an answer the guest waits some eleven seconds.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def message(op: int, options: str, *, xid: str, flags: str = "0000", ciaddr: str
 
 
 def sent(payload: bytes, source: str = "0.0.0.0") -> bytes:
-    """As Windows sends it: broadcast, with a checksum, to live 128 hops."""
+    """The frame as Windows sends it: broadcast, with a checksum, TTL 128."""
     packet = Ether(src="52:54:00:0a:00:02", dst="ff:ff:ff:ff:ff:ff")
     return bytes(packet / IP(src=source, dst="255.255.255.255", ttl=128, id=0x3A71) / UDP(sport=68, dport=67) / payload)
 
 
 def received(payload: bytes, to: str, mac: str = "52:54:00:0a:00:02") -> bytes:
-    """As our server sends it, framed and summed by scapy."""
+    """The frame as our server sends it, with headers and checksums by scapy."""
     packet = Ether(src="02:00:00:00:00:0a", dst=mac) / IP(src="10.0.0.1", dst=to, id=0)
     return bytes(packet / UDP(sport=67, dport=68) / payload)
 
@@ -92,7 +92,7 @@ def test_discover(server: Exchange) -> None:
 
 
 def test_discover_of_an_older_windows(server: Exchange) -> None:
-    """It wants its answer broadcast, and 121 would be lost on it."""
+    """It requests a broadcast answer, and ignores option 121."""
     server.serve(**CONFIG)
     asked = message(1, f"35 01 01 74 01 01 {IDENTITY} {OLDER_PARAMETERS}", xid="5c1a3b08", flags="8000")
     offered = message(
@@ -145,7 +145,7 @@ def test_request(server: Exchange) -> None:
 
 @pytest.mark.parametrize("proxy", ["", "http://10.0.0.9/wpad.dat"])
 def test_inform(server: Exchange, proxy: str) -> None:
-    """Answered at once, with no address and no lease times, whether there is a proxy to tell or not."""
+    """Answered at once, with no address and no lease times, with or without a proxy configured."""
     server.serve(**CONFIG, options={"252": proxy} if proxy else {})
     asked = message(
         1, f"35 01 08 {IDENTITY} 37 0d 01 0f 03 06 2c 2e 2f 1f 21 79 f9 2b fc", xid="77aa0142", ciaddr="0a 00 00 02"

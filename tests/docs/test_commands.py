@@ -194,7 +194,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make bench": make_bench,
     **{
         f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
-        for name in ("netns", "clients", "conformance", "faults", "fuzz", "vm")
+        for name in ("netns", "clients", "conformance", "docs", "faults", "fuzz", "vm")
     },
     ".venv/bin/python -m pytest tests/netns/test_snapshots.py --update-snapshots": pytest_of(
         "tests/netns/test_snapshots.py"

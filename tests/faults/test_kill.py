@@ -21,6 +21,8 @@ pytestmark = pytest.mark.root
 SHAPES = (
     ("ovn-kubernetes", "bridge"),
     ("ptp", "bridge"),
+    ("ovn-kubernetes", "fwd"),
+    ("ptp", "fwd"),
     ("ovn-kubernetes", "masquerade"),
     ("ovn-kubernetes", "masquerade before 6.17"),
 )
@@ -39,6 +41,7 @@ def set_up_state(pod: Pod) -> Snapshot:
 
 def assert_set_up(pod: Pod, wanted: Snapshot, when: str) -> None:
     """The kernel brings ports into forwarding a little after they have joined."""
+    pod.await_carrier()
     deadline = time.monotonic() + 1
     while difference := wanted.difference(set_up_state(pod)):
         assert time.monotonic() < deadline, f"{when}:\n{difference}"
@@ -86,6 +89,7 @@ def test_a_killed_set_up_is_finished_by_the_next(
     original = take_snapshot(pod.pod)
     assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED
     time.sleep(0.2)
+    pod.await_carrier()
     wanted = set_up_state(pod)
     assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
     for number in killed_at_each_step(pod, set_up, tmp_path):
@@ -147,6 +151,7 @@ def test_a_killed_teardown_may_be_followed_by_a_set_up(make_pod: MakePod, shape:
     original = take_snapshot(pod.pod)
     assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED
     time.sleep(0.2)
+    pod.await_carrier()
     wanted = set_up_state(pod)
     for number in killed_at_each_step(pod, put_back, tmp_path, before=set_up):
         assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED, f"killed at step {number}"

@@ -93,7 +93,7 @@ def test_without_file_and_copy_nothing_is_guessed(pod: Pod, tmp_path: Path) -> N
         during = take_snapshot(pod.pod)
         done = agent.run("teardown")
         assert (done.returncode, done.stdout) == (3, "")
-        assert "k6t-eth0 is ours, but no record tells what the pod was before; left as it is" in done.stderr
+        assert "k6t-eth0 is ours, but no record says what the pod was before; left as it is" in done.stderr
         assert_restored(pod.pod, during, within=0)
         done = agent.run("prestart")
         assert done.returncode == 2

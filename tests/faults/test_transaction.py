@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from lab.agent import DIRECT
 from lab.forked import FAILED, SUCCEEDED, WAYS, run_in
 from lab.pod import MakePod
 from lab.shape import load_shape, shape_names
@@ -50,6 +51,8 @@ def interrupt(_step: Step) -> None:
         ("ptp", "bridge", forbid),
         ("aws", "bridge", defect),
         ("labels", "bridge", interrupt),
+        ("ovn-kubernetes", "fwd", refuse),
+        ("labels", "fwd", interrupt),
         ("ovn-kubernetes", "masquerade", refuse),
         ("spiderpool", "masquerade", interrupt),
         ("calico", "masquerade before 6.17", forbid),
@@ -73,7 +76,7 @@ def test_every_step_may_fail(make_pod: MakePod, shape: str, way: str, fault: obj
 
 @pytest.mark.parametrize(
     ("shape", "binding"),
-    [(name, "bridge") for name in shape_names()]
+    [(name, binding) for binding in DIRECT for name in shape_names()]
     + [(name, "masquerade") for name in shape_names() if has_address(name)],
 )
 def test_the_last_step_may_fail_in_every_shape(make_pod: MakePod, shape: str, binding: str, tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_the_last_step_may_fail_in_every_shape(make_pod: MakePod, shape: str, bi
     assert_restored(pod.pod, original, within=1)
 
 
-@pytest.mark.parametrize("way", ["bridge", "masquerade"])
+@pytest.mark.parametrize("way", ["bridge", "fwd", "masquerade"])
 @pytest.mark.parametrize(("name", "kind"), [("k6t-eth0", CreateBridge), ("tap0", CreateTap)])
 def test_a_name_is_taken_meanwhile(make_pod: MakePod, way: str, name: str, kind: type, tmp_path: Path) -> None:
     """Somebody else makes a device of that name between plan and step: the kernel's own refusal."""
@@ -108,7 +111,7 @@ def test_a_name_is_taken_meanwhile(make_pod: MakePod, way: str, name: str, kind:
     assert_restored(pod.pod, original, within=1)
 
 
-@pytest.mark.parametrize(("way", "at"), [("bridge", 3), ("bridge", 12), ("masquerade", 3), ("masquerade", 12)])
+@pytest.mark.parametrize(("way", "at"), [(way, at) for way in ("bridge", "fwd", "masquerade") for at in (3, 12)])
 def test_a_capability_is_lost_meanwhile(make_pod: MakePod, way: str, at: int, tmp_path: Path) -> None:
     """Nothing can be undone then; the record stays, and whoever may puts everything back."""
     pod = make_pod("ovn-kubernetes")

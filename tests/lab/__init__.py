@@ -1,19 +1,17 @@
-"""The test laboratory: pods, nodes and guests as network namespaces of this machine, and the means to watch
-them.
+"""The test laboratory: pods, nodes and guests as network namespaces of this host, and tools to observe them.
 
-Nothing here knows the program under test except `lab.agent`, which calls its command line, `lab.forked` and
-`lab.readout`.
+Only `lab.agent`, which runs the command line, `lab.forked` and `lab.readout` use the program under test.
 
-- `namespace`  one network namespace: made, entered, emptied, removed
+- `namespace`  creates, enters, empties and removes a network namespace
 - `shape`      what one CNI leaves in a pod, as `ip` commands read from `tests/shapes/*.toml`
 - `cni`        a pod made by real CNI plugins
-- `pod`        a shape built: node, neighbour, pod and guest namespaces joined by veth pairs
-- `snapshot`   everything that can be seen of a namespace's network, for comparison
-- `readout`    what discovery reads and the VM is told, as text
+- `pod`        builds a shape: node, neighbour, pod and guest namespaces joined by veth pairs
+- `snapshot`   the complete network state of a namespace, for comparison
+- `readout`    what discovery reads and the VM gets, as text
 - `sniffer`, `monitor`  frames and link events, recorded in the background
-- `rawclient`  a DHCP client made of single frames, dissected by scapy
+- `rawclient`  a DHCP client that sends single frames; replies dissected by scapy
 - `clients`    real DHCP clients in the guest's namespace
-- `bridged`    a pod bridged by hand and served by dnsmasq: proves the tests, not the program
-- `checks`     what must be true of a guest that has its lease
+- `bridged`    a pod bridged by hand and served by dnsmasq, to test the tests
+- `checks`     assertions about a guest that has its lease
 - `agent`      the program's command line, called inside a pod
 """

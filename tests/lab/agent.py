@@ -1,4 +1,4 @@
-"""The program under test, called by its command line inside a pod as a container would."""
+"""Runs the program under test by its command line inside a pod, as a container does."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from lab.cni import CniPod
 from lab.namespace import Namespace
 from lab.pod import Pod
 
+DIRECT = ("bridge", "fwd")
+"""The bindings whose VM has the pod's own addresses."""
+
 
 class Agent:
-    """`virt-launcher` in one pod, with a state directory of its own; a context manager that forgets the latter.
+    """`virt-launcher` in one pod, with a state directory of its own; a context manager that removes the directory.
 
-    It does not tear down what it set up: the pod's namespaces go, and all that is in them.
+    It does not tear down what it set up: the pod's namespaces are removed anyway.
 
     Args:
         pod: where it runs.
         namespace: one of the pod's other namespaces instead, e.g. the neighbour as a second VM's pod.
+        binding: what `prestart` is told, unless a test gives it a manifest of its own.
     """
 
-    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None) -> None:
+    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None, *, binding: str = "bridge") -> None:
         self.pod = pod
+        self.binding = binding
         self.namespace = namespace or pod.pod
         self._directory = tempfile.TemporaryDirectory(prefix="vltest-state-")
         self.state_directory = Path(self._directory.name, "state")
@@ -46,15 +51,22 @@ class Agent:
     def run(
         self, verb: str, *arguments: str | Path, prefix: Sequence[str] = (), check: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """One verb, whatever comes of it. `prefix` is a program that runs it, e.g. to take capabilities away.
+        """Run a verb and return its result. `prefix` is a program that starts it, e.g. to drop capabilities.
 
-        Returns when the program has ended *and* nobody holds its output open any more.
+        Returns when the program has exited *and* no process holds its output open any more.
         """
         return self.namespace.run([*prefix, *self.command(verb), *arguments], check=check)
 
     def command(self, verb: str) -> list[str]:
-        """The beginning of a command line: program, verb and this agent's state directory."""
-        return [self.program(), verb, "--state-dir", str(self.state_directory)]
+        """The beginning of a command line: program, verb and this agent's state directory.
+
+        Where the interface is not called eth0, or the binding is not the usual one, `prestart` has a manifest that
+        says so; another `--vmi` after it takes its place.
+        """
+        manifest = []
+        if verb == "prestart" and (self.pod.interface != "eth0" or self.binding != "bridge"):
+            manifest = ["--vmi", str(self._manifest())]
+        return [self.program(), verb, "--state-dir", str(self.state_directory), *manifest]
 
     @staticmethod
     def program() -> str:
@@ -62,19 +74,14 @@ class Agent:
         return str(Path(sys.executable).with_name("virt-launcher"))
 
     def prestart(self, *arguments: str | Path) -> dict[str, Any]:
-        """`prestart --output json`, which must succeed; what it printed.
-
-        Where the pod's interface is not called eth0 a manifest says so, unless there is one among the arguments.
-        """
-        if self.pod.interface != "eth0" and "--vmi" not in arguments:
-            arguments = (*arguments, "--vmi", self._manifest())
+        """`prestart --output json`, which must succeed; what it printed."""
         completed = self.run("prestart", "--output", "json", *arguments, check=True)
         printed: dict[str, Any] = json.loads(completed.stdout)
         return printed
 
     def _manifest(self) -> Path:
         path = Path(self._directory.name, "vmi.json")
-        devices = {"interfaces": [{"name": "default", "bridge": {}}]}
+        devices = {"interfaces": [{"name": "default", **binding_field(self.binding)}]}
         manifest = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachineInstance",
@@ -90,9 +97,9 @@ class Agent:
         return path
 
     def serve(self, **changes: object) -> None:
-        """Let the running server serve what `prestart` told it with these fields changed, e.g. `lease_seconds=20`.
+        """Reconfigure the server: `prestart`'s configuration with these fields changed, e.g. `lease_seconds=20`.
 
-        None takes a field away. The next `prestart` takes the changes back.
+        None removes a field. The next `prestart` reverts the changes.
         """
         configs = self.prestart("--dry-run")["configs"]
         with self.namespace.entered():
@@ -103,7 +110,7 @@ class Agent:
             server.release()
 
     def teardown(self) -> None:
-        """`teardown`, which must succeed."""
+        """Run `teardown`, which must succeed."""
         self.run("teardown", check=True)
 
     def status(self) -> dict[str, Any]:
@@ -112,11 +119,11 @@ class Agent:
         return printed
 
     def log(self) -> str:
-        """What the DHCP server wrote. It does so when it has nothing else to do."""
+        """The DHCP server's log, which it writes when it is idle."""
         return (self.state_directory / "dhcp.log").read_text()
 
     def wait_for_log(self, text: str, timeout: float = 3) -> str:
-        """The first line of the server's log with this text, waiting for it if need be.
+        """Wait for a line with this text in the server's log, and return the first.
 
         Raises:
             AssertionError: it did not come; the message is the log.
@@ -130,3 +137,8 @@ class Agent:
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {text!r} in the server's log:\n{log}")
             time.sleep(0.01)
+
+
+def binding_field(name: str) -> dict[str, Any]:
+    """How a manifest's interface names its binding: KubeVirt has fields for some, and plugs in all others by name."""
+    return {name: {}} if name in ("bridge", "masquerade") else {"binding": {"name": name}}

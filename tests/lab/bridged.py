@@ -1,7 +1,6 @@
-"""A pod bridged by hand with `ip`, and dnsmasq serving its guest: what the program under test does, without it.
+"""A pod bridged by hand with `ip` and served by dnsmasq: the reference for the program under test.
 
-The checks of the suite pass here too. That proves the laboratory and the checks, not the program; a check that fails
-here is wrong.
+The suite's checks pass here too, which tests laboratory and checks: a check that fails here is wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _NIC_MAC = "02:00:00:00:00:01"
 
 
 class BridgedPod:
-    """Bridge `br-hand` with the pod NIC and `tap0` as ports, dnsmasq on it; undone with the pod.
+    """Bridge `br-hand` with the pod interface and `tap0` as ports, dnsmasq on it; removed with the pod.
 
     Args:
         pod: a pod whose shape has an IPv4 address for its guest.
@@ -47,12 +46,12 @@ class BridgedPod:
         self.directory.cleanup()
 
     def teach_neighbours(self) -> None:
-        """Tell a configured guest the pod's permanent neighbours, for which nobody answers ARP here."""
+        """Add the pod's permanent neighbours to the guest: no host answers ARP for them here."""
         neighbours = self.network.neighbours.items()
         self.pod.guest.ip(*(f"neigh replace {ip} lladdr {mac} dev {GUEST_NIC}" for ip, mac in neighbours))
 
     def log(self) -> str:
-        """What dnsmasq logged of its transactions."""
+        """dnsmasq's log of its transactions."""
         return self._log.read_text()
 
     @property
@@ -61,7 +60,7 @@ class BridgedPod:
 
     def _bridge(self) -> None:
         nic = self.pod.shape.interface
-        # without learning on the pod's port: the node's bridge may send the guest's own broadcasts back
+        # learning off on the pod interface: the node's bridge may send the guest's own broadcasts back
         self.pod.pod.ip(
             f"addr flush dev {nic}",
             f"link set {nic} address {_NIC_MAC}",
@@ -91,7 +90,7 @@ def dnsmasq_arguments(network: GuestNetwork, mac: str, interface: str, lease_sec
     """A dnsmasq in the foreground that serves DHCP, and nothing else, to one client."""
     address = IPv4Interface(network.address)
     options = [f"6,{','.join(DNS)}", f"119,{','.join(SEARCH)}", f"26,{network.mtu}", f"15,{SEARCH[0]}"]
-    # gateway host routes first: some clients refuse a default route through what they cannot reach yet
+    # host routes to gateways first: some clients refuse a default route through a gateway that has no route yet
     routes = [(route.destination, route.gateway) for route in network.routes]
     if network.router:
         routes.append(("0.0.0.0/0", network.router))

@@ -1,4 +1,4 @@
-"""What must be true of a guest that has its lease. Every check says with what it disagrees."""
+"""Assertions about a guest that has its lease; each reports what differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.pod import DNS, SEARCH, Pod
 from lab.shape import GuestNetwork
 
 _ICMP_OVERHEAD = {False: 28, True: 48}
-"""IP and ICMP header of a ping, bytes, by whether it is over IPv6."""
+"""Octets of IP and ICMP header of a ping, by whether it is IPv6."""
 
 
 def assert_lease(
@@ -26,10 +26,10 @@ def assert_lease(
     dns: Sequence[str] = DNS,
     search: Sequence[str] = SEARCH,
 ) -> None:
-    """The guest has exactly the address, routes, MTU and resolver that it should, as far as its client can.
+    """Assert that the guest has exactly the expected address, routes, MTU and resolver, as far as its client can.
 
-    A client without option 121 ends with the default route alone, one without option 119 with the domain of
-    option 15, the first of the list. Host routes to gateways and name servers are each client's own affair.
+    A client without option 121 has the default route only, one without option 119 the domain of option 15, the first
+    of the list. Host routes to gateways and name servers may differ from client to client.
     """
     __tracebackhide__ = True
     assert observed.addresses == (network.address,)
@@ -46,7 +46,7 @@ def assert_lease(
 
 
 def guest_routes(network: GuestNetwork, *, classless: bool) -> set[tuple[str, str]]:
-    """All IPv4 routes that a guest ends with, as (destination, gateway), the connected one included."""
+    """All IPv4 routes that a guest has, as (destination, gateway), the connected one included."""
     routes = {(route.destination, route.gateway) for route in network.routes} if classless else set()
     subnet = IPv4Interface(network.address).network
     if subnet.prefixlen < 32:
@@ -57,7 +57,7 @@ def guest_routes(network: GuestNetwork, *, classless: bool) -> set[tuple[str, st
 
 
 def assert_traffic(pod: Pod, client: Client) -> None:
-    """The guest reaches what its network reaches, at full MTU too, and is reached by its address."""
+    """Assert that the guest reaches the targets of its network, also at full MTU, and is reached at its address."""
     __tracebackhide__ = True
     network = pod.shape.guest
     assert network, f"{pod.shape.name}: no guest network"
@@ -78,9 +78,9 @@ def assert_traffic(pod: Pod, client: Client) -> None:
 
 
 def pings(namespace: Namespace, address: str, *, size: int | None = None, source: str | None = None) -> bool:
-    """Whether an address answers; `size` is that of the whole IP packet, which must not be fragmented.
+    """Whether an address answers a ping; `size` is that of the whole IP packet, which must not be fragmented.
 
-    The first request may be lost to the resolution of neighbours on the way, hence two of them.
+    The first request may be lost while neighbours on the path are resolved, hence two of them.
     """
     options = ["-M", "do", "-s", str(size - _ICMP_OVERHEAD[":" in address])] if size else []
     options += ["-I", source] if source else []
@@ -90,7 +90,7 @@ def pings(namespace: Namespace, address: str, *, size: int | None = None, source
 
 @contextlib.contextmanager
 def lossless(namespace: Namespace, address: str) -> Iterator[None]:
-    """Every one of the pings that are sent meanwhile, twenty a second, is answered."""
+    """Assert that every ping sent meanwhile, twenty a second, is answered."""
     __tracebackhide__ = True
     process = namespace.popen(["ping", "-q", "-n", "-i", "0.05", "-W", "1", address], stdout=subprocess.PIPE)
     try:

@@ -23,7 +23,7 @@ Plugin = Mapping[str, object]
 class CniPod:
     """Node, pod and guest as namespaces, the pod's `eth0` made by a chain of plugins; a context manager.
 
-    The node has an uplink `up0`, on which a parent of macvlan may sit, and stands for the outside world too.
+    The node has an uplink `up0`, which may be the parent of a macvlan, and stands for the outside world too.
 
     Args:
         plugins: their configurations in the order of the chain, without name and version. `host-local` keeps its
@@ -51,7 +51,7 @@ class CniPod:
             self.mac: str = self.pod.link(self.interface)["address"]
             self.guest.ip(f"link add {GUEST_NIC} address {self.mac} type veth peer name {GUEST_PORT}")
             self.guest.ip(f"link set {GUEST_PORT} netns {self.pod.name}")
-            # a device keeps the queueing discipline that its first activation gives it: no undo brings that back
+            # a device keeps the queueing discipline of its first activation: no teardown can restore that
             self.pod.ip(f"link set {GUEST_PORT} up", f"link set {GUEST_PORT} down")
             self.pod.settle()
             self._stack = stack.pop_all()
@@ -74,7 +74,7 @@ class CniPod:
             self._call("DEL", self.pod, plugin, self.result)
 
     def add_neighbour(self) -> Namespace:
-        """Another pod of the node, with the next address, and without what only one pod can have."""
+        """Another pod of the node, with the next address, without the plugins that only one pod can have."""
         neighbour = self._stack.enter_context(Namespace("neighbour", resolv_conf=RESOLV_CONF))
         self._add(neighbour, [{k: v for k, v in p.items() if k not in ("mac", "runtimeConfig")} for p in self._plugins])
         return neighbour

@@ -1,6 +1,6 @@
 /*
- * flood IFACE SECONDS: send the frames on standard input, each behind its length (16 bits, big endian), over and over,
- * as fast as the interface takes them. Prints how many it took.
+ * flood IFACE SECONDS: send the frames on standard input, each after its length (16 bits, big endian), repeatedly,
+ * as fast as the interface accepts them. Prints how many it accepted.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

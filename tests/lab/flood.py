@@ -1,4 +1,4 @@
-"""Frames sent from a namespace at the highest rate that its link carries, by a program in C."""
+"""Sends frames from a namespace at the highest rate that its link carries, by a program in C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SOURCE = Path(__file__).with_suffix(".c")
 
 
 class Flood:
-    """Sends frames over and over for some seconds, in the background; a context manager that waits for the end.
+    """Sends frames repeatedly for some seconds, in the background; a context manager that waits for the end.
 
     Args:
         namespace, interface: where they are sent.

@@ -1,6 +1,6 @@
-"""Set-up and putting back in a forked process of a pod's namespace, with something wrong at one of the steps.
+"""Runs set-up and restore in a forked process in a pod's namespace, with a fault at one of the steps.
 
-A fork costs a millisecond where a new Python costs a hundred, and there is a test for every step there is.
+A fork takes a millisecond where a new Python takes a hundred, and every step has a test.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def masquerade(state_dir: Path) -> None:
 
 
 def masquerade_before_6_17(state_dir: Path) -> None:
-    """As on a kernel that forwards IPv6 for all interfaces or for none."""
+    """Set up as on a kernel that can forward IPv6 only for all interfaces or for none."""
     _forget_force_forwarding()
     masquerade(state_dir)
 
@@ -55,12 +55,17 @@ def _forget_force_forwarding() -> None:
     netsetup.discover.SYSCTLS = tuple(key for key in netsetup.discover.SYSCTLS if key != FORCE_FORWARDING)
 
 
+def fwd(state_dir: Path) -> None:
+    prepare_pod_network_interfaces([NetworkRequest(binding="fwd")], state_dir=state_dir)
+
+
 WAYS: dict[str, tuple[Action, Action]] = {
     "bridge": (set_up, put_back),
+    "fwd": (fwd, put_back),
     "masquerade": (masquerade, put_back),
     "masquerade before 6.17": (masquerade_before_6_17, put_back_before_6_17),
 }
-"""How to set a pod up, and back, by the name of the binding."""
+"""How to set a pod up and restore it, by the name of the binding."""
 
 
 def run_in(
@@ -68,8 +73,8 @@ def run_in(
 ) -> int:
     """Run `action` in the namespace, with `fault` before its step number `at`; SUCCEEDED, FAILED or minus a signal.
 
-    Steps are counted from 0 over all plans of the action. Without a fault for it, step `at` is never reached: `at` may
-    be beyond the last, and then nothing goes wrong. Without `at` the fault is called before every step.
+    Steps are counted from 0 over all plans of the action. If `at` is beyond the last step, the fault is never called;
+    without `at` it is called before every step.
     """
     with namespace.entered():
         child = os.fork()
@@ -85,7 +90,7 @@ def run_in(
 
 
 def kill(_step: Step) -> None:
-    """The process is gone at this moment, as with SIGKILL from outside."""
+    """Kill the process by SIGKILL before this step."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

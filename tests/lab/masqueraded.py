@@ -1,4 +1,4 @@
-"""A pod whose VM is masqueraded, with a guest that has its addresses, and a way to ask who reaches whom."""
+"""A pod in the masquerade binding, with a guest that has the VM's addresses set by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def manifest(
     status: dict[str, Any] | None = None,
     secondary: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """A manifest with a masqueraded NIC, and a bridged one of each `secondary` network."""
+    """A manifest with a masqueraded NIC, and a bridged one for each `secondary` network."""
     interfaces = [{"name": "default", "masquerade": {}, **(interface or {})}]
     interfaces += [{"name": name, "bridge": {}} for name in secondary]
     networks: list[dict[str, Any]] = [{"name": "default", "pod": network or {}}]
@@ -41,7 +41,7 @@ def manifest(
 
 
 def write_manifest(directory: Path, **options: Any) -> Path:
-    """A file with what `manifest` makes of the options."""
+    """Write `manifest` with these options to a file."""
     file = directory / "vmi.json"
     file.write_text(json.dumps(manifest(**options)))
     return file
@@ -85,7 +85,7 @@ class Masqueraded:
         return self.agent.prestart("--vmi", self.file)
 
     def status(self) -> dict[str, Any]:
-        """Of the masqueraded network."""
+        """The status of the masqueraded network."""
         network: dict[str, Any] = self.agent.status()["networks"][0]
         return network
 
@@ -95,7 +95,7 @@ class Masqueraded:
         return next(a.partition("/")[0] for a in addresses if (":" in a) == (version == 6))
 
     def _configure_guest(self, *, ipv4: bool, ipv6: bool) -> None:
-        self.guest.write_sysctl(f"ipv6/conf/{GUEST_NIC}/accept_ra", 0)  # what is served has tests of its own
+        self.guest.write_sysctl(f"ipv6/conf/{GUEST_NIC}/accept_ra", 0)  # advertisements have tests of their own
         lines = [
             f"link set {GUEST_NIC} address {self.network['mac']} mtu {self.network['mtu']}",
             f"link set {GUEST_NIC} up",
@@ -109,5 +109,5 @@ class Masqueraded:
             ]
         self.guest.ip(*lines)
         if ipv6:
-            # The node's bridge forgets the first solicitations, until it has heard of the pod's multicast groups.
+            # The node's bridge drops the first solicitations, until it has learnt the pod's multicast groups.
             self.node.run(["ping", "-q", "-c", "5", "-i", "0.2", "-w", "3", self.address(6)], check=False)

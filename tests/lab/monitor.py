@@ -1,4 +1,4 @@
-"""What `ip monitor link` reports in a namespace, recorded in the background."""
+"""Records the output of `ip monitor link` in a namespace, in the background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.namespace import Namespace
 
 
 class LinkMonitor:
-    """A recorder of link events; made ready by the kernel's word for it, not by waiting."""
+    """Records link events; it is ready when /proc/net/netlink shows its subscription, not after a delay."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 – closed in close()
@@ -34,7 +34,7 @@ class LinkMonitor:
             self._output.close()
 
     def events(self, interface: str | None = None) -> list[str]:
-        """The lines so far, of one interface if named."""
+        """The lines so far, of one interface if one is given."""
         self._output.seek(0)
         lines = self._output.read().splitlines()
         return [line for line in lines if interface is None or _interface(line) == interface]

@@ -1,4 +1,4 @@
-"""Network namespaces that a test makes, works in and leaves no trace of."""
+"""Network namespaces for tests, which remove them and everything in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CommandError(AssertionError):
-    """A command in a namespace ended with another code than it should; the message holds all it printed."""
+    """A command in a namespace exited with an unexpected code; the message has its whole output."""
 
     def __init__(self, completed: subprocess.CompletedProcess[str], namespace: str) -> None:
         self.completed = completed
@@ -39,12 +39,12 @@ class CommandError(AssertionError):
 class Namespace:
     """One named network namespace with loopback up; a context manager that removes it and what runs in it.
 
-    The name carries the process id of the test run, so that what a killed run left behind can be told from
+    The name carries the process id of the test run, so that what a killed run left behind is not confused with
     what another run is using (`sweep`).
 
     Args:
         role: what it stands for, the last part of the name ("pod", "node" …).
-        resolv_conf: content of /etc/resolv.conf for programs started in it; None leaves the machine's own.
+        resolv_conf: content of /etc/resolv.conf for programs started in it; None for the host's file.
     """
 
     def __init__(self, role: str, *, resolv_conf: str | None = None) -> None:
@@ -70,7 +70,7 @@ class Namespace:
         self.close()
 
     def close(self) -> None:
-        """End every process in the namespace, then remove it. May be called twice."""
+        """Kill every process in the namespace, then remove it. May be called twice."""
         _remove(self.name)
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -100,7 +100,7 @@ class Namespace:
         timeout: float = 20,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end and return what it printed.
+        """Run a program, wait for its exit and return its output.
 
         Raises:
             CommandError: it did not exit with 0 (unless `check` is false).
@@ -139,7 +139,7 @@ class Namespace:
         return child
 
     def processes(self) -> list[int]:
-        """Ids of all living processes in it, but for this one."""
+        """Pids of all running processes in it, except this one."""
         return _pids(self.name)
 
     # Network configuration
@@ -187,7 +187,7 @@ class Namespace:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is in this namespace: sockets it opens and /proc/sys/net are the namespace's.
+        """Move the calling thread into this namespace: sockets that it opens and /proc/sys/net are the namespace's.
 
         Mounts stay the caller's: /sys and /etc/resolv.conf do not follow.
         """
@@ -215,7 +215,7 @@ class Namespace:
 
 
 def sweep() -> None:
-    """Remove the namespaces of test runs that are dead (killed before they could clean up)."""
+    """Remove the namespaces of test runs that were killed before they could clean up."""
     if not NETNS_DIRECTORY.is_dir():
         return
     for path in NETNS_DIRECTORY.glob(f"{PREFIX}-*"):
@@ -227,7 +227,7 @@ def sweep() -> None:
 def _remove(name: str) -> None:
     deadline = time.monotonic() + 5
     while pids := _pids(name):
-        # a process may fork while we kill: look again until nobody is left
+        # a process may fork meanwhile: repeat until none is left
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -240,7 +240,7 @@ def _remove(name: str) -> None:
 
 
 def _pids(name: str) -> list[int]:
-    """Living processes of a namespace: zombies hold none any more, and this process is never among them."""
+    """Running processes of a namespace, without zombies, which hold no namespace, and without this process."""
     if not (NETNS_DIRECTORY / name).exists():
         return []
     listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""An nftables that refuses what a test wants refused, as a kernel would that lacks something or has no room."""
+"""An nftables that refuses the rules that a test chooses, like a kernel that lacks a feature or memory."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ echo "$rules" | /usr/sbin/nft "$@"
 
 
 class Nft:
-    """Both the library and the program, which only tries rules; for whatever is started with `prefix` before it.
+    """Replaces libnftables, and the program nft with its rule check, for programs that are started with `prefix`.
 
     Args:
-        directory: where its files are put.
-        unknown: rules with this in them are refused.
-        error: what is said then.
+        directory: where its files are written.
+        unknown: rules that contain this text are refused.
+        error: the error message.
     """
 
     def __init__(self, directory: Path, unknown: str, error: str = "Could not process rule") -> None:
@@ -52,5 +52,5 @@ class Nft:
 
     @property
     def changes(self) -> int:
-        """How often a change was asked for, refused or not."""
+        """How many changes were requested, refused ones included."""
         return len(self._asked.read_text()) if self._asked.exists() else 0

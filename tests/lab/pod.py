@@ -1,4 +1,4 @@
-"""A pod of a given shape: node, neighbour, pod and guest as namespaces joined by veth pairs.
+"""Builds a pod of a given shape: node, neighbour, pod and guest as namespaces joined by veth pairs.
 
     outside, uplink ─ node ─ vethpod ═ eth0 ─ pod ─ tap0 ═ eth0 ─ guest
                         └─── vethnbr ═ eth0 ─ neighbour
@@ -11,6 +11,7 @@ pod's NIC has.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -42,8 +43,8 @@ class Pod:
 
     Args:
         shape: a `Shape` or the name of one.
-        guest_port: whether `tap0` and the guest exist already; without it the guest namespace is empty and
-            the program under test has to make the port.
+        guest_port: whether `tap0` and the guest's NIC exist already; without them the guest namespace is empty and
+            the program under test has to create the guest port.
         guest_mac: the MAC of the guest's NIC; None for the pod NIC's.
         duplicate_address_detection: IPv6 DAD as the kernel does it by default. It makes every new address
             tentative for a second or two, so tests that do not look at it go without.
@@ -93,7 +94,7 @@ class Pod:
         self.close()
 
     def close(self) -> None:
-        """End what runs in the namespaces and remove them. May be called twice."""
+        """Kill the processes in the namespaces and remove them. May be called twice."""
         self._stack.close()
 
     @property
@@ -102,10 +103,19 @@ class Pod:
         return self.shape.interface
 
     def plug_guest(self, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
-        """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a fresh tap is."""
+        """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a new tap is."""
         self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")
-        # a device keeps the queueing discipline that its first activation gives it: no undo brings that back
+        # a device keeps the queueing discipline of its first activation: no teardown can restore that
         self.pod.ip(f"link set {port} up", f"link set {port} down")
+
+    def await_carrier(self) -> None:
+        """Wait until the kernel has found out whether the bridges of the pod have a carrier, which takes up to a second
+        for one without a port."""
+        deadline = time.monotonic() + 3
+        while any(b["operstate"] == "UNKNOWN" for b in self.pod.ip_json("link show type bridge") if "UP" in b["flags"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.pod.name}: a bridge is neither with nor without a carrier")
+            time.sleep(0.02)
 
     def _build_node(self) -> None:
         self.node.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
@@ -127,7 +137,7 @@ class Pod:
 
 
 MakePod = Callable[..., Pod]
-"""What the fixture `make_pod` is: `Pod`'s arguments in, a pod that the test need not close out."""
+"""The type of the fixture `make_pod`: takes the arguments of `Pod`; the fixture closes the pod."""
 
 
 def _configure(namespace: Namespace, side: Side) -> None:

@@ -1,8 +1,7 @@
-"""A DHCPv4 client made of single frames, for tests that ask one question and look at every bit of the answer.
+"""A DHCPv4 client that sends single frames, for tests that send one request and check every field of the reply.
 
-Requests are built, and Ethernet, IP, UDP and the BOOTP header of replies dissected, by scapy. The options
-are decoded here: scapy reads on past END, does not join repeated options (RFC 3396) and lets one odd option
-swallow the rest.
+Scapy builds the requests, and dissects Ethernet, IP, UDP and the BOOTP header of replies. The options are decoded here:
+scapy reads on past END, does not join repeated options (RFC 3396), and one malformed option makes it lose the rest.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 MAGIC_COOKIE = b"\x63\x82\x53\x63"
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 PARAMETERS = (1, 3, 6, 12, 15, 26, 28, 42, 51, 54, 58, 59, 119, 121)
-"""What the client asks for unless told otherwise."""
+"""The default parameter request list."""
 
 Options = Sequence[tuple[int, bytes]]
 
 
 class Header(TypedDict, total=False):
-    """What a request may say besides its options; all of it has the value a usual client gives it."""
+    """The fields of a request besides its options, with the values of a usual client."""
 
     parameters: Sequence[int]
     """Option 55; empty for none."""
@@ -54,11 +53,11 @@ class Header(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One DHCP message to the client, as it was on the wire."""
+    """One DHCP message to the client, as received."""
 
     frame: bytes
     packet: Packet
-    """All of it, dissected by scapy; its own view of the options included."""
+    """The whole frame, dissected by scapy, with scapy's decoding of the options."""
     payload: bytes
     """The UDP payload."""
     options: tuple[tuple[int, bytes], ...]
@@ -70,7 +69,7 @@ class Reply:
 
     @property
     def bootp(self) -> BOOTP:
-        """The header alone, decoded from the payload."""
+        """The BOOTP header, decoded from the payload."""
         return BOOTP(self.payload[:240])
 
     @property
@@ -82,14 +81,14 @@ class Reply:
         return tuple(code for code, _ in self.options)
 
     def option(self, code: int) -> bytes | None:
-        """The value of an option, parts of a split one joined (RFC 3396); None when absent."""
+        """The value of an option, with split parts joined (RFC 3396); None when absent."""
         return self.joined(code) if code in self.codes else None
 
     def joined(self, code: int) -> bytes:
         return b"".join(value for this, value in self.options if this == code)
 
     def address(self, code: int) -> str | None:
-        """An option that is one address."""
+        """The value of an option that is one address."""
         value = self.option(code)
         return None if value is None else str(ipaddress.IPv4Address(value))
 
@@ -119,7 +118,7 @@ class Reply:
         return list(_domain_names(self.joined(119)))
 
     def checksums_are_valid(self) -> bool:
-        """Let scapy compute IP and UDP checksums afresh and compare; a UDP checksum of 0 counts as none."""
+        """Whether IP and UDP checksums equal those that scapy computes; a UDP checksum of 0 counts as none."""
         fresh = self.packet.copy()
         del fresh[IP].chksum
         del fresh[UDP].chksum
@@ -130,7 +129,7 @@ class Reply:
 class RawClient:
     """Sends and receives whole frames on an interface of a namespace; a context manager.
 
-    The interface must be up. The kernel of the namespace sees the same frames and may answer some itself.
+    The interface must be up. The kernel of the namespace receives the same frames and may answer some itself.
     """
 
     def __init__(self, namespace: Namespace, interface: str = "eth0", mac: str | None = None) -> None:
@@ -138,7 +137,7 @@ class RawClient:
         self.xid = secrets.randbits(32)
         with namespace.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        # what we send must not come back as received
+        # do not receive the frames that we send
         self._socket.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
         self._socket.bind((interface, ETH_P_ALL))
 
@@ -178,16 +177,16 @@ class RawClient:
         return bytes(ether / ip / UDP(sport=68, dport=67) / bootp / Raw(body))
 
     def discover(self, options: Options = (), **header: Unpack[Header]) -> Reply | None:
-        """DISCOVER; the OFFER, or None."""
+        """Send a DISCOVER; returns the OFFER, or None."""
         return self._ask(self.message(DISCOVER, options, **header))
 
     def request(self, offer: Reply, options: Options = (), **header: Unpack[Header]) -> Reply | None:
-        """REQUEST in SELECTING: what was offered, from who offered it (RFC 2131 §4.3.2)."""
+        """REQUEST in SELECTING: the offered address, from the server that offered it (RFC 2131 §4.3.2)."""
         chosen = [(54, offer.joined(54)), (50, offer.payload[16:20]), *options]
         return self._ask(self.message(REQUEST, chosen, **header))
 
     def reboot(self, address: str, options: Options = (), **header: Unpack[Header]) -> Reply | None:
-        """REQUEST in INIT-REBOOT for a remembered address."""
+        """REQUEST in INIT-REBOOT for the address of an earlier lease."""
         wanted = [(50, ipaddress.IPv4Address(address).packed), *options]
         return self._ask(self.message(REQUEST, wanted, **header))
 
@@ -208,7 +207,7 @@ class RawClient:
         self._socket.send(frame)
 
     def receive(self, timeout: float) -> Iterator[bytes]:
-        """Frames as they come, until `timeout` seconds from now."""
+        """Frames in the order of arrival, until `timeout` seconds from now."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             if select.select([self._socket], [], [], left)[0]:
@@ -216,8 +215,7 @@ class RawClient:
                     yield self._socket.recv(65536)
 
     def replies(self, frame: bytes, timeout: float = 0.3) -> list[Reply]:
-        """Send a frame and collect every DHCP reply that comes in time: to show that there is one, two or
-        none."""
+        """Send a frame and collect every DHCP reply in time, to assert that there is one, two or none."""
         self.send(frame)
         return [reply for received in self.receive(timeout) if (reply := decode_reply(received))]
 

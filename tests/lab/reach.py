@@ -1,6 +1,6 @@
-"""Who reaches whom, and by which address: one connection or datagram there and one answer back.
+"""Tests reachability between namespaces, and the addresses seen: one connection or datagram and one answer.
 
-Sockets are opened in their namespaces by this one process, so a question costs a millisecond.
+This process opens the sockets in their namespaces, so a test takes a millisecond.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from lab.namespace import Namespace
 
 SCTP_NUMBER = 132
 PATIENCE = 0.25
-"""Seconds until an unanswered question counts as unanswered."""
+"""Seconds until a request counts as unanswered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One socket in a namespace that answers what reaches it."""
+    """One socket in a namespace that answers each connection or datagram."""
 
     protocol: str
     port: int
     socket: socket.socket
 
     def answer(self) -> str:
-        """Take what has come and answer it; the client's address as it looks from here. Raises TimeoutError."""
+        """Receive one request and answer it; the client's address as seen here. Raises TimeoutError."""
         if not select.select([self.socket], [], [], PATIENCE)[0]:
             raise TimeoutError
         if self.protocol == "tcp":
@@ -64,23 +64,23 @@ def serving(namespace: Namespace, protocol: str, port: int, address: str) -> Ite
 
 
 def seen_by(server: Server, client: Namespace, address: str, *, port: int | None = None, source: str = "") -> str:
-    """The address under which `client` reaches the server at `address`; empty when it does not, or has no answer."""
+    """The client's address as the server at `address` sees it; empty when it is not reached, or its answer is lost."""
     to = (address, port or server.port)
-    with _open(client, server.protocol, address) as asking:
-        asking.settimeout(PATIENCE)
+    with _open(client, server.protocol, address) as requester:
+        requester.settimeout(PATIENCE)
         if source:
-            asking.bind((source, 0))
+            requester.bind((source, 0))
         try:
             if server.protocol == "sctp":
                 sport = random.randrange(32768, 60999)
-                asking.sendto(bytes(SCTP(sport=sport, dport=to[1]) / SCTPChunkInit(init_tag=sport)), (address, 0))
+                requester.sendto(bytes(SCTP(sport=sport, dport=to[1]) / SCTPChunkInit(init_tag=sport)), (address, 0))
                 seen = server.answer()
-                return seen if _has_init_ack(asking, to[1]) else ""
-            asking.connect(to)
+                return seen if _has_init_ack(requester, to[1]) else ""
+            requester.connect(to)
             if server.protocol == "udp":
-                asking.send(b"question")
+                requester.send(b"question")
             seen = server.answer()
-            return seen if asking.recv(16) == b"answer" else ""
+            return seen if requester.recv(16) == b"answer" else ""
         except OSError:  # refused, unreachable, or TimeoutError
             return ""
 
@@ -92,10 +92,10 @@ def _open(namespace: Namespace, protocol: str, address: str) -> socket.socket:
         return socket.socket(family, kind | socket.SOCK_CLOEXEC, SCTP_NUMBER if protocol == "sctp" else 0)
 
 
-def _has_init_ack(asking: socket.socket, port: int) -> bool:
+def _has_init_ack(requester: socket.socket, port: int) -> bool:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        packet = _sctp(asking.recvfrom(2048)[0], asking.family)
+        packet = _sctp(requester.recvfrom(2048)[0], requester.family)
         if packet.sport == port and SCTPChunkInitAck in packet:
             return True
     return False

@@ -1,4 +1,4 @@
-"""What the program reads of a pod and tells its VM, as text that a person can compare with the CNI's manual."""
+"""What the program reads of a pod and serves to its VM, as text for comparison with the CNI's manual."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ADDRESS_FLAGS = {
 
 
 def readout(pod: PodInterface, network: Mapping[str, object], config: Mapping[str, object] | None) -> str:
-    """Discovery of one interface, the network made of it, and the DHCP server's configuration if there is one."""
+    """One discovered interface, the network planned from it, and the DHCP server's configuration if there is one."""
     lines = ["What discovery reads", *map("  {}".format, _discovered(pod)), "", "What the VM gets"]
     lines += [f"  {key:<16}{network[key]}" for key in ("guest_port", "bridge", "mac", "mtu")]
-    lines += ["", "What it is told by DHCP", *(map("  {}".format, _told(config)) if config else ["  nothing"])]
+    lines += ["", "What our server serves it", *(map("  {}".format, _served(config)) if config else ["  nothing"])]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -35,11 +35,11 @@ def _discovered(pod: PodInterface) -> Iterator[str]:
     state = "up" if link.up else "down"
     yield f"{link.name}: {link.kind} {link.mac} mtu {link.mtu} {state}{'' if link.carrier else ', no carrier'}"
     yield from (f"address {_address(address)}" for address in pod.addresses)
-    # the kernel makes those of table local of the addresses; they are read to be put back, and tell nothing new
+    # the kernel derives routes of table local from the addresses; they are read to be restored, and not shown
     yield from (f"route {_route(route)}" for route in pod.routes if route.table != TABLE_LOCAL)
     yield from (f"neighbour {neighbour.address} lladdr {neighbour.mac} permanent" for neighbour in pod.neighbours)
     yield from (f"sysctl {key.replace('/', '.')}={value}" for key, value in pod.sysctls if key.endswith("disable_ipv6"))
-    yield f"packets of the VM look for their route in table {' and then '.join(map(_table, pod.tables))}"
+    yield f"the VM's packets are routed by table {' and then '.join(map(_table, pod.tables))}"
     yield from (f"nameserver {server}" for server in pod.resolver.nameservers)
     yield from [f"search {' '.join(pod.resolver.search)}"] if pod.resolver.search else []
 
@@ -56,17 +56,17 @@ def _address(address: Address) -> str:
 
 
 def _route(route: Route) -> str:
-    """`ip route`'s words, and by its name in `netsetup.model.kernel.Route` whatever else is not as usual."""
+    """The route as `ip route` prints it, and further unusual fields by their names in `netsetup.model.kernel.Route`."""
     words = [route.text]
     words += [f"scope {_SCOPES[route.scope]}"] if route.scope and route.family == AF_INET else []
     words += [f"proto {_PROTOCOLS.get(route.proto, route.proto)}"] if route.proto != 3 else []
     words += [f"src {route.preferred_source}"] if route.preferred_source else []
     words += [f"{name} {value}" for name, value in route.metrics]
     words += [f"nexthop via {hop.gateway} weight {hop.weight}" for hop in route.nexthops]
-    told = ("family", "destination", "table", "interface", "gateway", "scope", "proto", "metric", "preferred_source")
+    shown = ("family", "destination", "table", "interface", "gateway", "scope", "proto", "metric", "preferred_source")
     for field in fields(route):
         value = getattr(route, field.name)
-        if field.name not in (*told, "metrics", "nexthops", "expires_seconds") and value != field.default:
+        if field.name not in (*shown, "metrics", "nexthops", "expires_seconds") and value != field.default:
             words.append(f"{field.name} {value}")
     words += ["ages"] if route.expires_seconds else []
     return " ".join(words)
@@ -76,7 +76,7 @@ def _table(number: int) -> str:
     return "main" if number == TABLE_MAIN else str(number)
 
 
-def _told(config: Mapping[str, object]) -> Iterator[str]:
+def _served(config: Mapping[str, object]) -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from (f"{key:<16}{name} {part}" for name, part in value.items())

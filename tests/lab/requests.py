@@ -1,4 +1,4 @@
-"""DHCPv4 requests as octets, right or wrong in any field; made with nothing of the server's own code."""
+"""Builds DHCPv4 requests, valid or invalid in any field, without the server's code."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def renewing(address: str, options: Options = (), *, server: str = SERVER, **fie
 
 
 def inform(address: str, options: Options = (), *, source: str = "", **fields: object) -> bytes:
-    """INFORM from `source`, which is `address`, that in `ciaddr`, unless told otherwise."""
+    """INFORM from `source`, by default `address`, the value of `ciaddr`."""
     message = payload(INFORM, options, ciaddr=address, **fields)  # type: ignore[arg-type]
     return frame(message, source=source or address)
 

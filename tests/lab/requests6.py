@@ -1,4 +1,4 @@
-"""DHCPv6 and neighbour discovery as octets, right or wrong in any field; made with nothing of the server's own."""
+"""Builds DHCPv6 and neighbour-discovery messages, valid or invalid in any field, without the server's code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tlv6(options: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def ia_na(*addresses: str, iaid: bytes = IAID) -> tuple[int, bytes]:
-    """An IA_NA with addresses that the client has or wants."""
+    """An IA_NA with addresses that the client has or requests."""
     inner = [(IA_ADDRESS, packed6(address) + struct.pack("!II", 300, 600)) for address in addresses]
     return IA_NA, iaid + struct.pack("!II", 0, 0) + tlv6(inner)
 
@@ -63,7 +63,7 @@ def message6(
 
 
 def relayed6(message: bytes | None, hops: int = 0) -> bytes:
-    """A Relay-forward (RFC 8415 §9), with a message of the client in it or none."""
+    """A Relay-forward (RFC 8415 §9), with or without a message of the client."""
     inner = [] if message is None else [(RELAYED, message)]
     return bytes((RELAY_FORWARD, hops)) + packed6("2001:db8::1") + packed6(CLIENT_LINK_LOCAL) + tlv6(inner)
 
@@ -78,7 +78,7 @@ def datagram6(
     port: int = 547,
     **fields: int,
 ) -> bytes:
-    """Ethernet, IPv6 and UDP around a message; the UDP checksum is nonsense, as a partial one is."""
+    """Ethernet, IPv6 and UDP around a message; the UDP checksum is wrong, as a partial one is."""
     udp = struct.pack("!4H", source_port, port, 8 + len(message), 0x1234) + message
     return packet6(udp, 17, source=source, destination=destination, source_mac=source_mac, **fields)
 
@@ -103,7 +103,7 @@ def packet6(
 
 
 def icmp6(message: bytes, *, source: str, destination: str, checksum: int | None = None, **fields: object) -> bytes:
-    """Ethernet and IPv6 with hop limit 255 around an ICMPv6 message, whose checksum is put in."""
+    """Ethernet and IPv6 with hop limit 255 around an ICMPv6 message, with its checksum filled in."""
     pseudo = packed6(source) + packed6(destination) + struct.pack("!II", len(message), 58)
     octets = pseudo + message + b"\0" * (len(message) % 2)
     total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
@@ -116,7 +116,7 @@ def icmp6(message: bytes, *, source: str, destination: str, checksum: int | None
 
 
 def solicit(options: Options | None = None, **fields: object) -> bytes:
-    """Solicit with one IA_NA unless told otherwise."""
+    """Solicit, by default with one IA_NA."""
     wanted = [ia_na()] if options is None else options
     return datagram6(message6(SOLICIT, wanted, **fields))  # type: ignore[arg-type]
 
@@ -124,7 +124,7 @@ def solicit(options: Options | None = None, **fields: object) -> bytes:
 def router_solicitation(
     *, source: str = CLIENT_LINK_LOCAL, options: bytes | None = None, kind: int = 133, code: int = 0, **fields: object
 ) -> bytes:
-    """RS with the source link-layer address unless `options` says otherwise."""
+    """RS, by default with the option source link-layer address."""
     if options is None:
         options = b"" if source == "::" else b"\1\1" + mac_octets(CLIENT_MAC)
     fields.setdefault("destination", ALL_ROUTERS)

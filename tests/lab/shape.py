@@ -1,11 +1,11 @@
-"""What one CNI leaves in a pod and on its node, as `ip` commands, and what a VM in such a pod must end with.
+"""Shapes: what one CNI sets up in a pod and on its node, as `ip` commands, and what a VM in that pod must get.
 
 The files are `tests/shapes/NAME.toml`. Their commands are lines for `ip -batch`, run in the namespace of
-their section, where these devices stand already:
+their section, where these devices exist already:
 
 - pod: `eth0` (or the name in `interface`) with the given MAC and MTU, and the `[[pod.others]]`; all are up
 - node: `vethpod` and `vethnbr`, the other ends of the pod's and the neighbour's interface (`veth-NAME` for
-  others); `up0`, an uplink with the node's default routes; forwarding is on; 192.0.2.1 and 2001:db8::1 live
+  others); `up0`, an uplink with the node's default routes; forwarding is on; 192.0.2.1 and 2001:db8::1 are
   on `lo` and stand for the outside world
 - neighbour: `eth0`, up: another pod of the same node
 """
@@ -38,7 +38,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How one namespace is configured: sysctls (paths below /proc/sys/net) first, then commands."""
+    """The configuration of one namespace: sysctls (paths below /proc/sys/net) first, then commands."""
 
     sysctls: Mapping[str, int] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as DHCP option 121 tells it; the gateway 0.0.0.0 means on-link (RFC 3442)."""
+    """A route as in DHCP option 121; the gateway 0.0.0.0 means on-link (RFC 3442)."""
 
     destination: str
     gateway: str
@@ -54,7 +54,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class GuestNetwork:
-    """What a VM in such a pod must end with, IPv4."""
+    """The IPv4 configuration that a VM in such a pod must get."""
 
     address: str
     """With the prefix length that the routing table supports, which need not be the pod address's."""
@@ -63,21 +63,21 @@ class GuestNetwork:
     routes: tuple[Route, ...] = ()
     """All but the default route and the connected one."""
     reaches: Mapping[str, str] = field(default_factory=dict)
-    """Addresses that must answer to the guest, by what they stand for."""
+    """Addresses that must answer the guest, by the name of what they stand for."""
     silent: tuple[str, ...] = ()
     """Those of `reaches` that route but hold no address: they cannot be pinged themselves."""
     by_classless_route: tuple[str, ...] = ()
-    """Those of `reaches` that a client which knows no option 121 cannot reach."""
+    """Those of `reaches` that a client without option 121 cannot reach."""
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """Permanent neighbours of the pod, address to MAC."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuestNetwork6:
-    """What a VM in such a pod must end with, IPv6."""
+    """The IPv6 configuration that a VM in such a pod must get."""
 
     address: str
-    """Always a /128: a prefix is on the link because the advertisement says so, if at all."""
+    """Always a /128: a prefix is on-link only by the advertisement."""
     router: str
     """The link-local address that the VM's default route leads through."""
     mtu: int
@@ -89,8 +89,7 @@ class GuestNetwork6:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One CNI's pod. `guest` is None where the pod has no IPv4 address to hand out, `guest6` where nothing is said of
-    IPv6."""
+    """One CNI's pod. `guest` is None where the pod has no IPv4 address to serve, `guest6` where IPv6 is not tested."""
 
     name: str
     source: str
@@ -116,7 +115,7 @@ def load_shape(name: str) -> Shape:
     """Read `tests/shapes/NAME.toml`.
 
     Raises:
-        ValueError: a key that this reader does not know.
+        ValueError: an unknown key.
     """
     path = SHAPES_DIRECTORY / f"{name}.toml"
     table = _Table(tomllib.loads(path.read_text()), path.name)
@@ -150,7 +149,7 @@ def shape_names() -> list[str]:
 
 
 class _Table:
-    """A TOML table of which every key must be asked for."""
+    """A TOML table whose keys must all be read."""
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
         self._values = dict(values)

@@ -1,8 +1,8 @@
-"""Everything that can be seen of a namespace's network, in a form that two moments can be compared in.
+"""Snapshots of the complete network state of a namespace, for comparison.
 
-Taken apart and put back must mean equal: the same addresses in the same order, the same routes in every
-table, rules, permanent neighbours, sysctls, offloads. Left out is only what time alone changes (counters,
-ages, the seconds a finite lifetime has left) and the indexes and random MACs of what no longer exists.
+A pod that is set up and torn down must have an equal snapshot: the same addresses in the same order, the same routes in
+every table, rules, permanent neighbours, sysctls, offloads. Left out are only values that change with time (counters,
+ages, remaining lifetimes) and the indexes and random MACs of devices that do not exist any more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Snapshot:
 
 
 def take_snapshot(namespace: Namespace) -> Snapshot:
-    """Look at everything there is now."""
+    """Take a snapshot of the present state."""
     sections = {
         "ip -d addr": _lines(namespace.ip_json("-d addr show"), indent=1),
         "ip -4 route show table all": _lines(namespace.ip_json("-4 -d route show table all")),
@@ -71,10 +71,10 @@ def take_snapshot(namespace: Namespace) -> Snapshot:
 
 
 def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 2) -> None:
-    """Fail with a readable diff unless the namespace looks as it did.
+    """Fail with a diff unless the namespace's state equals the snapshot.
 
-    The kernel finishes some things on its own a little later (carrier, duplicate address detection),
-    therefore a difference must last for `within` seconds to be one.
+    The kernel completes some changes a little later (carrier, duplicate-address detection), so only a difference that
+    lasts for `within` seconds counts.
     """
     __tracebackhide__ = True
     deadline = time.monotonic() + within

@@ -1,4 +1,4 @@
-"""Frames on one interface, recorded in the background and dissected by scapy afterwards."""
+"""Records the frames on one interface in the background; scapy dissects them afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AUXDATA = struct.Struct("=IIIHHHH")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as the interface saw it."""
+    """One recorded frame."""
 
     time: float
     """time.monotonic() when it was read."""
@@ -64,10 +64,10 @@ class Frame:
 
 
 class Sniffer:
-    """Record every frame of an interface, both directions, from the moment it is made until it is closed.
+    """Records every frame of an interface, in both directions, from its construction until it is closed.
 
-    A packet socket sees frames before a bridge or netfilter does. Use as a context manager; `frames` may be
-    read at any time.
+    A packet socket receives frames before bridge and netfilter. Use as a context manager; `frames` may be read at any
+    time.
     """
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
@@ -101,7 +101,7 @@ class Sniffer:
         os.close(self._stopping)
 
     def wait_for(self, wanted: Callable[[Frame], bool], timeout: float = 3) -> Frame:
-        """The first recorded frame that is wanted, waiting for it if need be.
+        """Wait for a frame that matches, and return the first.
 
         Raises:
             AssertionError: none came; the message lists what did.
@@ -136,7 +136,7 @@ class Sniffer:
                 data, ancillary, _, address = self._socket.recvmsg(65536, 256, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except OSError:  # the interface went down or away: what it saw before stays recorded
+            except OSError:  # the interface went down or was removed; keep the frames before
                 return
             self.frames.append(Frame(time.monotonic(), address[2] == 4, _vlan(ancillary), data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from netsetup.bindings import bridge, masquerade
+from netsetup.bindings import keeper, masquerade
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.vm_network import VMNetwork
@@ -13,7 +13,7 @@ from netsetup.model.vm_network import VMNetwork
 
 def bridged(pod: PodInterface, *, mtu: int = 1450, mac: str = "", **more: Any) -> VMNetwork:
     """The VM has the pod's addresses, and unless said otherwise its MAC."""
-    guest = bridge.guest_of(pod, mac or pod.link.mac, "pod")
+    guest = keeper.guest_of(pod, mac or pod.link.mac, "pod")
     return VMNetwork("default", "bridge", pod, "tap0", guest, mtu, "k6t-eth0", **more)
 
 

@@ -1,4 +1,4 @@
-"""The benches produce their figures. No time is judged here."""
+"""The benchmarks produce their figures. No times are asserted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods made by real CNI plugins, as a container runtime makes and removes them around the program."""
+"""Pods that real CNI plugins add and delete, as a container runtime does before and after the program."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.checks import assert_lease, pings
 from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd, Networkd, Udhcpc
 from lab.cni import CniPod, Plugin
+from lab.doctor import examine
 from lab.masqueraded import write_manifest
 from lab.reach import seen_by, serving
 from lab.shape import OUTSIDE, GuestNetwork, Route
@@ -33,7 +34,7 @@ SETTINGS = ((4, "arp_ignore"), (4, "forwarding"), (6, "disable_ipv6"), (6, "acce
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Plugins, and what a guest behind them must end with."""
+    """A chain of plugins, and the network that a guest behind them must get."""
 
     plugins: tuple[Plugin, ...]
     guest: GuestNetwork
@@ -65,11 +66,12 @@ CHAINS = {
 }
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 @pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
 @pytest.mark.parametrize("name", CHAINS)
-def test_set_up_lease_traffic_teardown_and_del(name: str, client: type[Client]) -> None:
+def test_set_up_lease_traffic_teardown_and_del(name: str, client: type[Client], binding: str) -> None:
     guest = CHAINS[name].guest
-    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent:
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod, binding=binding) as agent:
         neighbour = pod.add_neighbour()
         before = take_snapshot(pod.pod)
         (network,) = agent.prestart()["networks"]
@@ -91,10 +93,11 @@ def test_set_up_lease_traffic_teardown_and_del(name: str, client: type[Client]) 
         assert ADDRESS not in pod.reserved()
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 @pytest.mark.parametrize("name", ["bridge", "ptp"])
-def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
+def test_the_container_is_killed_and_its_network_deleted(name: str, binding: str) -> None:
     """The runtime calls DEL while everything is set up; teardown then takes away what is left, and that is all ours."""
-    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent:
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.delete()
         assert pod.reserved() == []
@@ -112,9 +115,10 @@ def test_the_container_is_killed_and_its_network_deleted(name: str) -> None:
         assert "nothing was set up" in again.stderr
 
 
-def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace(binding: str) -> None:
     """As after a failed ADD further down a chain: the old record is of an interface that is no more."""
-    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent:
+    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.delete()
         agent.teardown()
@@ -124,20 +128,21 @@ def test_a_pod_is_deleted_and_made_anew_in_the_same_namespace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "client"),
-    [("bridge", client) for client in CLIENTS] + [("ptp", Dhclient)],
+    ("name", "client", "binding"),
+    [("bridge", client, "bridge") for client in CLIENTS]
+    + [("ptp", Dhclient, "bridge"), ("bridge", Udhcpc, "fwd"), ("ptp", Dhclient, "fwd")],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_pod_that_is_made_anew_behind_our_back(
-    name: str, client: type[Client], monkeypatch: pytest.MonkeyPatch
+    name: str, client: type[Client], binding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DEL and ADD without a word to us: the hook, run again, takes in the new interface, and the guest is told.
+    """DEL and ADD while the pod is set up: the hook, run again, sets up the new interface, and the guest gets a NAK.
 
-    Its old address is not let through any more, so nobody but the server hears its ARP for the server. "Within two
-    seconds" is counted from the NAK, and leaves out how long a client sulks by itself.
+    Isolation drops frames with its old address, so only the server receives its ARP for the server. "Within two
+    seconds" is counted from the NAK, without the time that the client itself waits after a NAK.
     """
     monkeypatch.setattr(Dhcpcd, "probing", False)
-    with CniPod(CHAINS[name].plugins) as pod, Agent(pod) as agent, client(pod.guest) as running:
+    with CniPod(CHAINS[name].plugins) as pod, Agent(pod, binding=binding) as agent, client(pod.guest) as running:
         mac = agent.prestart()["networks"][0]["mac"]
         agent.serve(lease_seconds=20, t1_seconds=2, t2_seconds=18)
         assert running.acquire().addresses == (CHAINS[name].address,)
@@ -162,7 +167,7 @@ def test_a_pod_that_is_made_anew_behind_our_back(
 
 
 def test_a_masqueraded_pod_that_is_made_anew(tmp_path: Path) -> None:
-    """The VM's own network stays what it is, so the VM need not be told; it leaves by the new address."""
+    """The VM's own network is unchanged, so the VM's lease is, too; its packets leave with the new address."""
     with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent, Udhcpc(pod.guest) as running:
         manifest = write_manifest(tmp_path, interface={"macAddress": pod.mac})
         agent.prestart("--vmi", manifest)
@@ -181,8 +186,9 @@ def test_a_masqueraded_pod_that_is_made_anew(tmp_path: Path) -> None:
         assert pings(pod.pod, OUTSIDE)
 
 
-def test_a_pod_that_is_made_anew_is_not_put_back_as_the_old_one() -> None:
-    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod) as agent:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_pod_that_is_made_anew_is_not_put_back_as_the_old_one(binding: str) -> None:
+    with CniPod(CHAINS["bridge"].plugins) as pod, Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.delete()
         pod.add()
@@ -192,19 +198,82 @@ def test_a_pod_that_is_made_anew_is_not_put_back_as_the_old_one() -> None:
         assert of_nic(pod) == anew
 
 
+MACVLAN = {"type": "macvlan", "master": "up0", "ipam": {**IPAM, **DEFAULTS}}
+
+
 def test_macvlan_is_refused_with_what_to_use_instead() -> None:
-    plugin = {"type": "macvlan", "master": "up0", "ipam": {**IPAM, **DEFAULTS}}
-    with CniPod([plugin]) as pod, Agent(pod) as agent:
+    """And what is named works: the guest gets its lease, and the pod is put back."""
+    with CniPod([MACVLAN]) as pod:
         before = take_snapshot(pod.pod)
-        refused = agent.run("prestart")
-        assert refused.returncode == 2
-        assert "eth0: a macvlan device lets no second MAC through; use macvtap or masquerade" in refused.stderr
-        assert_restored(pod.pod, before)
+        with Agent(pod) as agent:
+            refused = agent.run("prestart")
+            assert refused.returncode == 2
+            message = "eth0: a macvlan device lets no second MAC through; use the fwd or masquerade binding\n"
+            assert message in refused.stderr
+            assert_restored(pod.pod, before)
+        pod.node.ip("addr add 10.244.1.1/24 dev up1", "addr add fd00:10:244:1::1/64 dev up1 nodad")
+        for binding in ("fwd", "masquerade"):
+            with Agent(pod, binding=binding) as agent, Udhcpc(pod.guest) as client:
+                pod.guest.ip(f"link set eth0 address {agent.prestart()['networks'][0]['mac']}")
+                client.acquire()
+                assert pings(pod.guest, GATEWAY), binding
+                agent.teardown()
+                assert_restored(pod.pod, before)
         pod.delete()
 
 
+@pytest.mark.parametrize("client", [Udhcpc, Dhclient, Networkd], ids=lambda client: client.name)
+def test_fwd_on_macvlan(client: type[Client]) -> None:
+    """Node behind the lower device, and another pod on it, over both families and with all that a guest resolves."""
+    with CniPod([MACVLAN]) as pod, Agent(pod, binding="fwd") as agent:
+        pod.node.ip(f"addr add {GATEWAY}/24 dev up1", "addr add fd00:10:244:1::1/64 dev up1 nodad")
+        neighbour = pod.add_neighbour()
+        before = take_snapshot(pod.pod)
+        assert "ALLMULTI" not in pod.pod.link("eth0")["flags"]
+        agent.prestart()
+        assert "ALLMULTI" in pod.pod.link("eth0")["flags"]
+        with client(pod.guest) as running:
+            assert_lease(running, running.acquire(), GuestNetwork(f"{ADDRESS}/24", 1500, GATEWAY))
+            pod.guest.ip(f"addr replace {ADDRESS6} dev eth0 nodad")
+            for target in (GATEWAY, NEIGHBOUR, "fd00:10:244:1::1", "fd00:10:244:1::3"):
+                assert pings(pod.guest, target), target
+            # None of them knows the guest's MAC any more: its answer to their multicast is all that helps.
+            for other in (pod.node, neighbour):
+                other.ip("neigh flush all")
+                for own in (ADDRESS, ADDRESS6.partition("/")[0]):
+                    assert pings(other, own), (other.role, own)
+            assert examine(agent).wrong == {}
+        assert agent.run("prestart", "--dry-run", check=True).stdout.startswith("nothing to do\n")
+        agent.teardown()
+        assert_restored(pod.pod, before)
+        assert pings(pod.pod, NEIGHBOUR)
+
+
+def test_a_macvlan_pod_that_is_made_anew(tmp_path: Path) -> None:
+    """With the MAC it had, the VM goes on; with another one it cannot, and that is said."""
+    mac = "02:00:00:00:00:31"
+    fixed = [MACVLAN, {"type": "tuning", "mac": mac}]
+    with CniPod(fixed) as pod, Agent(pod, binding="fwd") as agent:
+        assert agent.prestart()["networks"][0]["mac"] == mac
+        pod.delete()
+        pod.add()
+        (network,) = agent.prestart()["networks"]
+        assert (network["mac"], set(network["addresses"])) == (mac, {"10.244.1.3/24", "fd00:10:244:1::3/64"})
+        agent.teardown()
+    with CniPod([MACVLAN]) as pod, Agent(pod, binding="fwd") as agent:
+        agent.prestart()
+        pod.delete()
+        pod.add()
+        anew = of_nic(pod)
+        refused = agent.run("prestart")
+        assert refused.returncode == 2
+        assert f"a macvlan device lets no MAC through but its own {pod.pod.link('eth0')['address']}" in refused.stderr
+        agent.teardown()
+        assert of_nic(pod) == anew
+
+
 def of_nic(pod: CniPod) -> list[object]:
-    """All that the pod interface has: itself, addresses, routes and settings."""
+    """The part of the snapshot about the pod interface: link, addresses, routes and settings."""
     pod.pod.settle()
     commands = ("-d addr show dev eth0", "-4 route show table all dev eth0", "-6 route show table all dev eth0")
     settings = [f"ipv{family}/conf/eth0/{name}" for family, name in SETTINGS]
@@ -212,7 +281,7 @@ def of_nic(pod: CniPod) -> list[object]:
 
 
 def is_connected(pod: CniPod) -> bool:
-    """Whether a port of the node leads to the guest's, as portmap says."""
+    """Whether a port of the node is forwarded to the guest's, as portmap is configured."""
     with pod.guest.entered():
         server = socket.create_server((ADDRESS, PORT["containerPort"]))
     with server, pod.node.entered(), socket.create_connection((GATEWAY, PORT["hostPort"]), timeout=3) as client:

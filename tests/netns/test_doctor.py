@@ -1,8 +1,9 @@
-"""`virt-launcher doctor`: a healthy pod has no finding, and each fault is named where it is, and nowhere else."""
+"""`virt-launcher doctor`: a healthy pod has no finding, and each fault is reported at its hop and at no other."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent, binding_field
 from lab.checks import pings
 from lab.clients import Dhcpcd, Udhcpc
 from lab.doctor import BEYOND_THE_NIC, HOPS, examine, hops_of
-from lab.masqueraded import write_manifest
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
 from lab.shape import load_shape, shape_names
+from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
 from scapy.layers.dhcp import DHCP
 from scapy.layers.l2 import ARP
 
 from netsetup.apply import prepare_pod_network_interfaces
+from netsetup.bindings.registry import BUILT_IN
 from netsetup.model.request import NetworkRequest
 
 pytestmark = pytest.mark.root
@@ -36,10 +38,11 @@ OTHER_MAC = "52:54:00:00:00:99"
 SHAPES = [name for name in shape_names() if load_shape(name).interface == "eth0"]
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str) -> None:
+def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str, binding: str) -> None:
     pod = make_pod(shape)
-    with Agent(pod) as agent, Udhcpc(pod.guest) as client:
+    with Agent(pod, binding=binding) as agent, Udhcpc(pod.guest) as client:
         agent.prestart()
         if pod.shape.guest:
             client.acquire()
@@ -48,11 +51,11 @@ def test_a_healthy_pod_has_no_finding(make_pod: MakePod, shape: str) -> None:
         address6 = give_ipv6(pod, agent)
         report = examine(agent)
     report.assert_names({})
-    assert report.hops == hops_of(ipv4=bool(pod.shape.guest) or not address6, ipv6=bool(address6))
+    assert report.hops == hops_of(ipv4=bool(pod.shape.guest) or not address6, ipv6=bool(address6), binding=binding)
 
 
 def give_ipv6(pod: Pod, agent: Agent) -> str:
-    """The guest gets the IPv6 address that the VM is served, if it is served one, by hand."""
+    """Set the VM's IPv6 address in the guest by hand, if it is served one."""
     address: str = agent.status()["networks"][0]["address6"]
     if address:
         pod.guest.ip(f"addr add {address} dev eth0 nodad")
@@ -61,7 +64,7 @@ def give_ipv6(pod: Pod, agent: Agent) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is done to a pod whose guest has its lease, and what is then said."""
+    """A fault injected into a pod whose guest has its lease, and the expected findings."""
 
     inject: Callable[[Pod], object]
     wrong: Mapping[str, str]
@@ -87,7 +90,7 @@ def filter_bridged(pod: Pod) -> None:
 
 
 def make_tap_anew(pod: Pod) -> None:
-    """As a VM does that makes its own device: of the same name, and not the one that the server listens on."""
+    """Replace the tap by a new one of the same name, as a VM does that makes its own; the server has the old one."""
     pod.pod.ip("link del tap0")
     pod.plug_guest(pod.mac)
     pod.pod.ip("link set tap0 mtu 1450 master k6t-eth0 up")
@@ -97,7 +100,7 @@ def make_tap_anew(pod: Pod) -> None:
 
 
 def start_dnsmasq(pod: Pod) -> None:
-    """A DHCP server on the node, one that pings for three seconds before it offers an address."""
+    """Start a DHCP server on the node, which pings for three seconds before it offers an address."""
     ready = pod.node.configuration / "dnsmasq.log"
     ready.parent.mkdir(parents=True, exist_ok=True)
     pod.node.popen(
@@ -221,6 +224,95 @@ def test_a_fault_is_named_and_nothing_else(make_pod: MakePod, fault: Fault) -> N
         examine(agent).assert_names(fault.wrong, fault.unseen)
 
 
+def make_bare_tap_anew(pod: Pod) -> None:
+    """Nobody but the VM has to do with it: it is up, and nothing knows of it."""
+    pod.pod.ip("link del tap0")
+    pod.plug_guest(pod.mac)
+    pod.pod.ip("link set tap0 mtu 1450 up")
+    pod.pod.write_sysctl("ipv6/conf/tap0/disable_ipv6", 1)
+    pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0", "route add default via 10.244.1.1")
+
+
+def take_frames_away(pod: Pod) -> None:
+    chain = 'add chain netdev thief c { type filter hook ingress device "tap0" priority -10; policy drop; }'
+    pod.pod.run(["nft", f"add table netdev thief; {chain}"])
+
+
+FWD_FAULTS = {
+    **{
+        name: FAULTS[name]
+        for name in (
+            "guest port of another MTU",
+            "pod NIC of a smaller MTU",
+            "node's end of a smaller MTU",
+            "node's end of a smaller MTU, silent gateway",
+            "foreign DHCP server",
+            "pod NIC down",
+            "duplicate address",
+            "route to the pod lost",
+            "route to the pod lost, permanent neighbour",
+            "gateway gone",
+            "no carrier at the guest",
+            "no carrier at the node",
+            "bridge down",
+            "address not kept",
+            "address back on the pod NIC",
+            "pod answers ARP",
+        )
+    },
+    "guest port down": Fault(in_pod("link set tap0 down"), {"guest port": "tap0 is down"}, {"guest"}),
+    "netdev table gone": Fault(
+        nft("delete table netdev virt-launcher"), {"nftables table": "netdev family is gone: no frame is forwarded"}
+    ),
+    "bridge table gone": Fault(nft("delete table bridge virt-launcher"), {"nftables table": "our table is gone"}),
+    "table changed": Fault(
+        nft("delete table netdev virt-launcher", 'add table netdev virt-launcher { comment "0" ; }'),
+        {"nftables table": "not the one of this set-up"},
+    ),
+    "rules flushed": Fault(
+        nft("flush chain netdev virt-launcher tap0-ipv4"), {"nftables table": "rules of our table were changed"}
+    ),
+    "frames taken away": Fault(
+        take_frames_away, {"nftables table": r"(?s)in on tap0 does not leave by eth0 → something else takes frames"}
+    ),
+    "multicast filtered": Fault(
+        in_pod("link set eth0 allmulticast off"),
+        {"pod NIC": "eth0 filters multicast, .* → run `virt-launcher prestart`"},
+    ),
+    "pod NIC with another MAC": Fault(
+        in_pod(f"link set eth0 address {OTHER_MAC}"), {"pod NIC": f"eth0 has MAC {OTHER_MAC}, not aa:"}
+    ),
+    "keeper gone": Fault(in_pod("link del k6t-eth0"), {"bridge": "^k6t-eth0 is gone"}),
+    "guest port gone": Fault(
+        in_pod("link del tap0"), {"guest port": "^tap0 is gone", "nftables table": "a device that they name"}, {"guest"}
+    ),
+    "guest port made anew": Fault(
+        make_bare_tap_anew,
+        {"DHCP server": "does not serve tap0 as it is now", "nftables table": "a device that they name was made anew"},
+    ),
+    "pod NIC gone": Fault(
+        in_pod("link set eth0 down", "link set eth0 name gone"),
+        {"pod NIC": "eth0 has left"},
+        {"bridge", "guest port", *BEYOND_THE_NIC},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FWD_FAULTS.values(), ids=FWD_FAULTS.keys())
+def test_a_fault_with_fwd(make_pod: MakePod, fault: Fault) -> None:
+    """Named, and nothing else; and what `prestart` can put right, it does."""
+    pod = make_pod(fault.shape)
+    with Agent(pod, binding="fwd") as agent, Udhcpc(pod.guest) as client:
+        agent.prestart()
+        client.acquire()
+        give_ipv6(pod, agent)
+        fault.inject(pod)
+        examine(agent).assert_names(fault.wrong, fault.unseen)
+        if all("virt-launcher prestart" in advice.partition(" → ")[2] for advice in fault.wrong.values()):
+            agent.prestart()
+            examine(agent).assert_names({})
+
+
 EDITS = {
     "chain flushed": "flush chain bridge virt-launcher tap0-ipv4",
     "last chain flushed": "flush chain bridge virt-launcher output",
@@ -267,7 +359,7 @@ def test_a_dead_server_and_one_that_hangs(pod: Pod, agent: Agent, number: signal
 
 
 def wait_for_signal(pid: int) -> None:
-    """Until the process sleeps no longer: it is stopped, a zombie or gone."""
+    """Wait until the process is stopped, a zombie or gone."""
     deadline = time.monotonic() + 3
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         while "State:\tS" in Path("/proc", str(pid), "status").read_text():
@@ -313,7 +405,7 @@ def test_a_guest_that_lost_its_address(pod: Pod, agent: Agent) -> None:
 
 
 def test_a_node_that_cannot_find_a_silent_guest_is_not_blamed(make_pod: MakePod) -> None:
-    """Where nobody asks for the gateway by ARP, nothing has told the node the VM's MAC."""
+    """Where no ARP for the gateway is sent, the node has not learnt the VM's MAC."""
     pod = make_pod("aws")
     with Agent(pod) as agent:
         agent.prestart()
@@ -325,12 +417,12 @@ def test_a_pod_that_is_not_set_up(pod: Pod, agent: Agent) -> None:
     examine(agent).assert_names({"record": "nothing is set up .* → run `virt-launcher prestart`"})
 
 
-@pytest.mark.parametrize("binding", ["bridge", "masquerade"])
-def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, tmp_path: Path, binding: str) -> None:
+@pytest.mark.parametrize("binding", BUILT_IN)
+def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, binding: str) -> None:
     """What is recorded and what is left is still told, and teardown takes it away."""
     pod = make_pod("calico")
-    with Agent(pod) as agent:
-        agent.prestart(*(["--vmi", write_manifest(tmp_path)] if binding == "masquerade" else []))
+    with Agent(pod, binding=binding) as agent:
+        agent.prestart()
         pod.pod.ip("link del eth0")
         status = agent.status()
         (network,) = status["networks"]
@@ -338,7 +430,8 @@ def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, tmp
         assert status["refused"] == "eth0: the interface has left this network namespace"
         assert status["dhcp"]["pid"]
         text = agent.run("status", check=True).stdout
-        assert f"network default, {binding}: eth0 (gone) ─ k6t-eth0 ─ tap0" in text
+        way = "eth0 (gone) ─ tap0" if binding == "fwd" else "eth0 (gone) ─ k6t-eth0 ─ tap0"
+        assert f"network default, {binding}: {way}\n" in text
         assert "`teardown` removes what is left" in text
         assert examine(agent).wrong["pod NIC"].startswith("eth0 has left this network namespace → ")
         assert agent.run("prestart").returncode == 2
@@ -361,7 +454,7 @@ def test_the_text_has_a_line_for_each_hop(pod: Pod, agent: Agent) -> None:
 
 
 def test_what_the_node_sends_back_is_nobody_elses(pod: Pod, agent: Agent) -> None:
-    """A node's bridge whose port reflects (hairpin) returns our own questions to the pod, and to the guest."""
+    """A node's bridge port in hairpin mode returns our own requests to the pod, and to the guest."""
     agent.prestart()
     pod.node.ip("link set vethpod type bridge_slave hairpin on")
     with Udhcpc(pod.guest) as client:
@@ -371,7 +464,7 @@ def test_what_the_node_sends_back_is_nobody_elses(pod: Pod, agent: Agent) -> Non
 
 @pytest.mark.parametrize("seconds", [0.3, 3])
 def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Agent, seconds: float) -> None:
-    """Whether the questions come while dhcpcd looks for another holder of its address, or when it defends it."""
+    """Requests arrive while dhcpcd probes for another host with its address, and while it defends the address."""
     agent.prestart()
     with Dhcpcd(pod.guest) as client:
         client.start()
@@ -384,7 +477,7 @@ def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Ag
 
 
 def test_a_guest_that_may_send_as_others(pod: Pod, agent: Agent) -> None:
-    """A nested machine's MAC beside the guest's own is no fault."""
+    """A nested VM's MAC beside the guest's own is no fault."""
     agent.prestart("--no-isolation")
     with Udhcpc(pod.guest) as client:
         client.acquire()
@@ -397,8 +490,9 @@ def test_a_guest_that_may_send_as_others(pod: Pod, agent: Agent) -> None:
         assert process.returncode == 0, process.communicate()[0]
 
 
-def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path) -> None:
-    """Each has its hops, and what both share is said once."""
+@pytest.mark.parametrize(("first", "second"), [("bridge", "bridge"), ("bridge", "fwd"), ("fwd", "fwd")])
+def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path, first: str, second: str) -> None:
+    """Each has its hops, and what both share is said once; and all is put back."""
     pod = make_pod("flannel")
     pod.node.ip("link add br1 type bridge", "addr add 10.50.0.1/24 dev br1", "link set br1 up")
     pod.pod.ip(
@@ -407,20 +501,31 @@ def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path) -> None:
         "link set net1 up",
     )
     pod.node.ip("link set vethnet1 master br1", "link set vethnet1 up")
-    with Namespace("guest") as second, Agent(pod) as agent:
-        second.ip(f"link add eth0 address 0e:50:00:00:00:03 type veth peer name tap1 netns {pod.pod.name}")
-        (tmp_path / "vmi.yaml").write_text(TWO_NETWORKS)
+    with Namespace("guest") as another, Agent(pod) as agent:
+        another.ip(f"link add eth0 address 0e:50:00:00:00:03 type veth peer name tap1 netns {pod.pod.name}")
+        pod.pod.ip("link set tap1 up", "link set tap1 down")
+        before = take_snapshot(pod.pod)
+        fields = (json.dumps(binding_field(name))[1:-1] for name in (first, second))
+        (tmp_path / "vmi.yaml").write_text(TWO_NETWORKS % tuple(fields))
         agent.prestart("--vmi", tmp_path / "vmi.yaml")
-        with Udhcpc(pod.guest) as client, Udhcpc(second) as other:
+        with Udhcpc(pod.guest) as client, Udhcpc(another) as other:
             client.acquire()
             other.acquire()
+            assert pings(another, "10.50.0.1")
             report = examine(agent)
             report.assert_names({})
-            assert sorted(report.hops) == sorted([*HOPS, *(hop for hop in HOPS if hop != "nftables table")])
+            hops = [hop for name in (first, second) for hop in hops_of(ipv6=False, binding=name)]
+            if second == "bridge":
+                hops.remove("nftables table")  # of which there is as much to say for one as for the other
+            assert sorted(report.hops) == sorted(hops)
+            again = agent.run("prestart", "--dry-run", "--vmi", tmp_path / "vmi.yaml", check=True)
+            assert again.stdout.startswith("nothing to do\n")
             os.kill(agent.prestart("--vmi", tmp_path / "vmi.yaml")["dhcp"]["pid"], signal.SIGKILL)
-            second.ip("addr flush dev eth0")
+            another.ip("addr flush dev eth0")
             pod.pod.ip("link set tap1 mtu 1400")
             examine(agent).assert_names({"DHCP server": "no DHCP server lives", "guest port": "tap1"}, {"guest"})
+        agent.teardown()
+        assert_restored(pod.pod, before)
 
 
 TWO_NETWORKS = """
@@ -432,8 +537,8 @@ spec:
     memory: {guest: 64Mi}
     devices:
       interfaces:
-      - {name: default, bridge: {}}
-      - {name: other, bridge: {}}
+      - {name: default, %s}
+      - {name: other, %s}
   networks:
   - {name: default, pod: {}}
   - {name: other, multus: {networkName: other}}
@@ -441,7 +546,7 @@ spec:
 
 
 def masqueraded(pod: Pod, agent: Agent) -> None:
-    """A VM's network of its own behind the pod's address, its guest with an address set by hand, and no server."""
+    """A pod in the masquerade binding, its guest with an address set by hand and without a server."""
     mac = "02:5a:00:00:00:05"
     with pod.pod.entered():
         request = NetworkRequest(binding="masquerade", mac=mac)
@@ -451,7 +556,7 @@ def masqueraded(pod: Pod, agent: Agent) -> None:
 
 @pytest.mark.parametrize("shape", ["flannel", "calico", "aws"])
 def test_masquerade(make_pod: MakePod, shape: str) -> None:
-    """The node is asked by the pod, with the pod's own MAC, and knows nothing of the VM."""
+    """The pod sends the requests to the node, with its own MAC; nothing identifies the VM."""
     pod = make_pod(shape)
     with Agent(pod) as agent, Sniffer(pod.node, "vethpod") as node:
         masqueraded(pod, agent)
@@ -505,8 +610,9 @@ def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None
 
 
 def test_nobody_is_disturbed(pod: Pod, agent: Agent) -> None:
-    """The node sees no MAC but the VM's. The guest is asked by nobody who claims another host's address, and no probe
-    for its own address comes to it with another MAC, which would make a client decline its lease (RFC 5227 §2.1.1)."""
+    """The node receives frames with the VM's MAC only. The guest receives no request that claims another host's
+    address, and no probe for its own address from another MAC, for which a client would decline its lease (RFC 5227
+    §2.1.1)."""
     agent.prestart()
     with Udhcpc(pod.guest) as client:
         client.acquire()

@@ -1,4 +1,4 @@
-"""`virt-launcher doctor` and IPv6: each fault is named where it is, and nowhere else; nobody is disturbed."""
+"""`virt-launcher doctor` and IPv6: each fault is reported at its hop only; node and guest are undisturbed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEASE = "fd00:10:244:3::100,fd00:10:244:3::110,64,120"
 
 
 def built(make_pod: MakePod, shape: str) -> Pod:
-    """A pod whose gateway answers, as one on a node that has been up for a while does."""
+    """A pod whose gateway answers, as on a node that has been up for a while."""
     pod = make_pod(shape, resolv_conf=f"{RESOLV_CONF}nameserver fd00:10:96::a\n")
     deadline = time.monotonic() + 5
     while not pings(pod.pod, "2001:db8::1"):
@@ -39,7 +39,7 @@ def built(make_pod: MakePod, shape: str) -> Pod:
 
 
 def configure(pod: Pod) -> None:
-    """The guest gets the addresses of both families by hand, and no route: none is needed on the link."""
+    """Set the guest's addresses of both families by hand, without a route: none is needed on the link."""
     guest, guest6 = pod.shape.guest, pod.shape.guest6
     assert guest6
     pod.guest.ip("link set eth0 up", f"addr add {guest6.address} dev eth0 nodad")
@@ -49,7 +49,7 @@ def configure(pod: Pod) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is done to a pod whose guest has its addresses, and what is then said."""
+    """A fault injected into a pod whose guest has its addresses, and the expected findings."""
 
     shape: str
     inject: Callable[[Pod], object]
@@ -68,7 +68,7 @@ def filter_ipv6(pod: Pod) -> None:
 
 
 def run_dnsmasq(namespace: Namespace, interface: str, *options: str) -> None:
-    """A DHCPv6 server, or a router that advertises itself; returns when it listens."""
+    """Start a DHCPv6 server, or a router that advertises itself; returns when its sockets are open."""
     log = namespace.configuration / "dnsmasq.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", f"--interface={interface}"]
@@ -166,7 +166,7 @@ def test_the_gateways_own_advertisements_are_no_fault(make_pod: MakePod) -> None
 
 
 def test_a_gateway_that_never_answered(make_pod: MakePod) -> None:
-    """It cannot be advertised, and that is its own fault; when it is back, it is heard, and advertised at once."""
+    """It cannot be advertised, and the finding is at the gateway; when it answers again, it is advertised at once."""
     pod = make_pod(BRIDGED)
     pod.node.ip("addr del fd00:10:244:3::1/64 dev switch0")
     with Agent(pod) as agent:
@@ -295,7 +295,7 @@ def test_a_fault_with_masquerade(
 
 @pytest.mark.parametrize("shape", [BRIDGED, PROXIED])
 def test_nobody_is_disturbed(make_pod: MakePod, shape: str) -> None:
-    """The node sees no MAC and address but the VM's. The guest is asked by its gateway, or by nobody it knows."""
+    """The node receives the VM's MAC and addresses only; the guest those of its gateway or an unused address."""
     pod = built(make_pod, shape)
     with Agent(pod) as agent:
         agent.prestart()
@@ -324,7 +324,7 @@ def link_local_of(mac: str) -> str:
 
 
 def test_a_guest_that_looks_for_another_holder_is_not_turned_away(make_pod: MakePod) -> None:
-    """Also where the node's bridge sends all that the pod asks back to it."""
+    """Also where the node's bridge port in hairpin mode returns the pod's requests."""
     with ExitStack() as stack:
         pod = make_pod(BRIDGED, duplicate_address_detection=True)
         agent = stack.enter_context(Agent(pod))

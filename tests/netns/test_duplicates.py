@@ -1,7 +1,7 @@
-"""Detection of duplicate addresses: only the guest that holds its address answers for it, the pod never does.
+"""Duplicate-address detection: only the guest that has its address answers for it, the pod never does.
 
-The pod has a second NIC in the very same network, with addresses of its own, which the kernel would let answer for all
-that the pod has.
+The pod has a second interface in the same network, with addresses of its own, on which the kernel would answer for all
+addresses of the pod.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.clients import Dhcpcd
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
@@ -26,8 +26,8 @@ SECOND_MAC = "0a:58:0a:f4:02:09"
 FREE, TAKEN = 0, 1
 
 
-@pytest.fixture
-def pod(make_pod: MakePod) -> Iterator[Pod]:
+@pytest.fixture(params=DIRECT)
+def pod(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[Pod]:
     """A dual-stack pod with `net1` that has been set up; guest and neighbour detect IPv6 duplicates."""
     pod = make_pod("ovn-kubernetes")
     for namespace in (pod.guest, pod.neighbour):
@@ -39,7 +39,7 @@ def pod(make_pod: MakePod) -> Iterator[Pod]:
         f"addr add {SECOND6}/64 dev net1 nodad",
     )
     pod.node.ip("link set veth-net1 master switch0", "link set veth-net1 up")
-    with Agent(pod) as agent:
+    with Agent(pod, binding=request.param) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         yield pod
@@ -59,7 +59,7 @@ def test_the_network_finds_the_address_free_until_the_guest_has_it(pod: Pod) -> 
 
 
 def test_the_guest_finds_its_address_free(pod: Pod) -> None:
-    """Asked before it is used (RFC 5227 §2.1.1), announced (§2.3), and asked again by somebody who has it."""
+    """Probed before it is used (RFC 5227 §2.1.1), announced (§2.3), and probed again by another host that has it."""
     with Sniffer(pod.guest, "eth0") as sniffer:
         assert probe(pod.guest, ADDRESS) == FREE
         pod.guest.run(["busybox", "arping", "-U", "-c", "1", "-I", "eth0", "-s", ADDRESS, ADDRESS], check=False)
@@ -85,7 +85,7 @@ def test_ipv6_detection_of_the_guest_succeeds(pod: Pod) -> None:
 
 
 def test_ipv6_detection_in_the_network_finds_the_guest_alone(pod: Pod) -> None:
-    """Another host that takes the guest's address finds it free before the guest has it, and taken afterwards."""
+    """Another host that probes the guest's address finds it free before the guest has it, and taken afterwards."""
     pod.neighbour.ip(f"addr add {ADDRESS6}/64 dev eth0")
     pod.neighbour.settle()
     assert duplicates(pod.neighbour) == []
@@ -104,13 +104,13 @@ def test_ipv6_detection_in_the_network_finds_the_guest_alone(pod: Pod) -> None:
 
 
 def probe(namespace: Namespace, address: str, interface: str = "eth0") -> int:
-    """`arping -D`: FREE when nobody answers, TAKEN when somebody does."""
+    """`arping -D`: FREE without an answer, TAKEN with one."""
     command = ["busybox", "arping", "-D", "-c", "2", "-w", "1", "-I", interface, address]
     return namespace.run(command, check=False).returncode
 
 
 def duplicates(namespace: Namespace) -> list[str]:
-    """The IPv6 addresses of which the kernel has found another holder."""
+    """The IPv6 addresses for which the kernel has detected a duplicate."""
     links = namespace.ip_json("-6 addr show dadfailed")
     return [address["local"] for link in links for address in link["addr_info"] if address]
 

@@ -1,19 +1,18 @@
-"""Pods on kernels and in namespaces without IPv6: that is no error, and IPv4 is what it always is."""
+"""Pods on kernels and in namespaces without IPv6: no error, and IPv4 works as usual."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from lab.agent import Agent
-from lab.masqueraded import write_manifest
 from lab.pod import MakePod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
 
 import netsetup.kernel.rtnetlink
+from netsetup.bindings.registry import BUILT_IN
 from netsetup.kernel.rtnetlink import Netlink
 
 pytestmark = pytest.mark.root
@@ -24,16 +23,15 @@ BOOTED_WITHOUT = ["sh", "-c", 'mount -t tmpfs none /proc/sys/net/ipv6 && exec "$
 
 
 @pytest.mark.parametrize("prefix", [[], BOOTED_WITHOUT], ids=["disable_ipv6", "ipv6.disable"])
-@pytest.mark.parametrize("binding", ["bridge", "masquerade"])
-def test_without_ipv6(make_pod: MakePod, tmp_path: Path, binding: str, prefix: Sequence[str]) -> None:
+@pytest.mark.parametrize("binding", BUILT_IN)
+def test_without_ipv6(make_pod: MakePod, binding: str, prefix: Sequence[str]) -> None:
     """The namespace has it switched off; with `ipv6.disable` there are no settings of IPv6 either."""
     pod = make_pod("ipv6-disabled")
     before = take_snapshot(pod.pod)
-    manifest = ["--vmi", write_manifest(tmp_path)] if binding == "masquerade" else []
     address = "10.0.2.2" if binding == "masquerade" else pod.shape.guest.address.partition("/")[0]
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         for _ in range(2):
-            done = agent.run("prestart", "--output", "json", *manifest, prefix=prefix, check=True)
+            done = agent.run("prestart", "--output", "json", prefix=prefix, check=True)
         assert done.stderr == ""
         network = json.loads(done.stdout)["networks"][0]
         pod.guest.ip("link set eth0 up")
@@ -47,7 +45,7 @@ def test_without_ipv6(make_pod: MakePod, tmp_path: Path, binding: str, prefix: S
 
 
 def test_routes_on_a_kernel_without_ipv6(make_pod: MakePod, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It answers a question for the routes of IPv6 with those of IPv4: none may be seen twice."""
+    """Such a kernel answers a dump of IPv6 routes with the IPv4 routes: none may be counted twice."""
     monkeypatch.setattr(netsetup.kernel.rtnetlink, "AF_INET6", AF_DECNET)
     with make_pod("ipv6-disabled").pod.entered(), Netlink() as netlink:
         routes = netlink.routes()

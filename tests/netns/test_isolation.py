@@ -1,4 +1,4 @@
-"""A guest that lies about who it is: what it sends with other addresses than its own reaches nobody, and is counted."""
+"""Isolation: frames that the guest sends with other addresses than its own are dropped and counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
 from lab.sniffer import Frame, Sniffer
@@ -186,13 +186,13 @@ MARK = bytes(ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=4242, dport=4242) 
 
 
 class Wire:
-    """Guest, node and agent: send from the one, look at the other."""
+    """Sends frames from the guest or the node and records them at the other."""
 
     def __init__(self, pod: Pod, agent: Agent, guest: RawClient, sniffer: Sniffer) -> None:
         self.pod, self._agent, self._guest, self._sniffer = pod, agent, guest, sniffer
 
     def crosses(self, packet: Packet) -> bool:
-        """Whether the node receives the frame; a mark that is sent after it tells when it would have come."""
+        """Whether the node receives the frame; a marker frame sent after it ends the wait."""
         data = bytes(packet)
         self._sniffer.frames.clear()
         self._guest.send(data)
@@ -203,7 +203,7 @@ class Wire:
     def dropped(self) -> dict[str, int]:
         printed = self._agent.run("status", "--output", "json", check=True).stdout
         counts: dict[str, int] = json.loads(printed)["networks"][0]["dropped"]
-        return counts
+        return {cause: counts[cause] for cause in CAUSES}
 
     def status_text(self) -> str:
         return self._agent.run("status", check=True).stdout
@@ -214,11 +214,11 @@ def same(frame: Frame, data: bytes) -> bool:
     return frame.data[-20:] == data[-20:] and frame.source == data[6:12].hex(":")
 
 
-@pytest.fixture
-def wire(make_pod: MakePod) -> Iterator[Wire]:
+@pytest.fixture(params=DIRECT)
+def wire(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[Wire]:
     pod = make_pod("ovn-kubernetes")
     assert pod.mac == MAC
-    with Agent(pod) as agent:
+    with Agent(pod, binding=request.param) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         with RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
@@ -242,11 +242,16 @@ def test_the_truth_passes(wire: Wire) -> None:
     assert not any(wire.dropped().values())
 
 
-def test_it_can_be_switched_off_and_on(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_it_can_be_switched_off_and_on(make_pod: MakePod, binding: str) -> None:
     pod = make_pod("ovn-kubernetes")
     _, packet = FORBIDDEN["another IPv4 source"]
     pod.guest.ip("link set eth0 up")
-    with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+    with (
+        Agent(pod, binding=binding) as agent,
+        RawClient(pod.guest) as guest,
+        Sniffer(pod.node, "vethpod") as sniffer,
+    ):
         wire = Wire(pod, agent, guest, sniffer)
         agent.prestart("--no-isolation")
         assert wire.crosses(packet)
@@ -281,11 +286,16 @@ def test_the_manifest_can_switch_it_off(make_pod: MakePod, tmp_path: Path) -> No
         assert "metadata.annotations.virt-launcher.io/isolation" in done.stderr
 
 
-def test_a_layer_2_guest_is_held_to_its_mac_alone(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_layer_2_guest_is_held_to_its_mac_alone(make_pod: MakePod, binding: str) -> None:
     pod = make_pod("layer2")
     ether = Ether(src=pod.mac, dst=BROADCAST)
     pod.guest.ip("link set eth0 up")
-    with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
+    with (
+        Agent(pod, binding=binding) as agent,
+        RawClient(pod.guest) as guest,
+        Sniffer(pod.node, "vethpod") as sniffer,
+    ):
         agent.prestart()
         for packet, passes in (
             (ether / IP(src="203.0.113.5", dst=OUTSIDE) / UDP(sport=7, dport=7) / Raw(bytes(30)), True),

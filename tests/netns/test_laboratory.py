@@ -1,4 +1,4 @@
-"""The laboratory itself: what its eyes must see, and that it leaves nothing behind."""
+"""Tests of the laboratory: its observations are complete, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_closed_namespace_leaves_nothing() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs: an orphan's zombie may wait a while for whoever is PID 1."""
+    """Whether a process runs: an orphan may stay a zombie until PID 1 reaps it."""
     status = Path("/proc", str(pid), "status")
     return status.exists() and "State:\tZ" not in status.read_text()
 

@@ -1,4 +1,4 @@
-"""Which MAC the VM has: spec before saved before derived from a stable id before the pod's; and it is said which."""
+"""The VM's MAC: the manifest's, else the recorded one, else one derived from a stable id, else the pod's."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_the_saved_one_outlives_a_restart(agent: Agent, tmp_path: Path) -> None:
 
 
 def test_the_saved_one_comes_before_a_derived_one(agent: Agent, tmp_path: Path) -> None:
-    """The running VM has it; the manifest's id came later."""
+    """The running VM has it; the manifest got its id later."""
     agent.prestart("--vmi", manifest(tmp_path, mac="02:00:00:00:00:42"))
     agent.prestart("--vmi", manifest(tmp_path, uuid=UUID))
     assert source(agent) == ("02:00:00:00:00:42", "spec")
 
 
 def test_the_bridge_never_learns_it_at_the_pods_port(pod: Pod, agent: Agent) -> None:
-    """A frame with the VM's MAC comes in from the node, as from a bridge that sends the guest's broadcasts back."""
+    """A frame with the VM's MAC arrives from the node, as from a bridge that returns the guest's broadcasts."""
     agent.prestart()
     pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
     assert pings(pod.node, "10.244.1.3")

@@ -1,4 +1,4 @@
-"""Who reaches whom when the VM is masqueraded, as traffic. MQ, NP and F are scenarios of KubeVirt's own tests."""
+"""Reachability in the masquerade binding, tested with traffic. MQ, NP and F are scenarios of KubeVirt's own tests."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ PASSTHROUGH = "127.0.0.6"
 
 
 class World:
-    """A masqueraded pod and short questions about it."""
+    """A pod in the masquerade binding, with short tests of reachability."""
 
     def __init__(self, vm: Masqueraded) -> None:
         self.vm = vm
         self.pod, self.node, self.guest, self.inside = vm.pod, vm.node, vm.guest, vm.inside
 
     def server(self, protocol: str, port: int, version: int, where: Namespace | None = None) -> Any:
-        """A server in the guest, or elsewhere."""
+        """A server in the guest, or in another namespace."""
         return serving(where or self.guest, protocol, port, ANY[version])
 
     def from_outside(self, server: Server, version: int) -> str:
-        """The address under which the guest sees a client of the outside world, empty if it does not."""
+        """The address that the guest sees of a client in the outside world; empty if it is not reached."""
         return seen_by(server, self.node, self.vm.address(version), source=OUTSIDE[version])
 
     def is_forwarded(self, protocol: str, port: int, version: int) -> bool:
-        """Whether a client outside reaches this port of the guest, and as itself."""
+        """Whether a client outside reaches this port of the guest, with its own address."""
         with self.server(protocol, port, version) as server:
             seen = self.from_outside(server, version)
         assert seen in ("", OUTSIDE[version]), "the client's address is kept"
@@ -143,7 +143,7 @@ def test_what_is_not_forwarded_is_the_pods_own(make_world: Any) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_mq07_ranges(make_world: Any, version: int) -> None:
-    """MQ06 has no counterpart: there is no gate that would leave ranges out."""
+    """MQ06 has no counterpart: there is no feature gate for ranges."""
     ranges = [{"start": 80, "end": 81, "protocol": "TCP"}, {"start": 443, "end": 444}]
     world = make_world(interface={"portRanges": ranges})
     reached = {port for port in (79, 80, 81, 82, 442, 443, 444, 445) if world.is_forwarded("tcp", port, version)}
@@ -175,7 +175,7 @@ def test_the_ports_of_a_later_run_hold(make_world: Any) -> None:
 
 
 def test_mq09_istio_without_ports(make_world: Any) -> None:
-    """From outside only SSH, which no proxy takes; inside all but the proxy's own ports."""
+    """From outside only SSH, which the proxy does not accept; inside all but the proxy's own ports."""
     world = make_world(metadata=ISTIO)
     assert world.ways("tcp", 22, 4) == DIRECT_ALONE
     assert world.ways("tcp", 80, 4) == PROXIED
@@ -189,7 +189,7 @@ def test_mq09_istio_without_ports(make_world: Any) -> None:
 
 
 def test_mq09_the_proxy_reaches_the_guest_by_the_pods_address(make_world: Any) -> None:
-    """It connects to where the client wanted to, from a loopback address of its own; that is translated."""
+    """It connects to the client's original destination, from a loopback address, which is translated."""
     world = make_world(metadata=ISTIO)
     with world.server("tcp", 80, 4) as server:
         assert seen_by(server, world.inside, world.vm.address(4), source=PASSTHROUGH) == world.vm.gateway4
@@ -286,7 +286,7 @@ def test_mtu_sized_packets_pass_and_larger_ones_are_reported(make_world: Any) ->
 
 
 def test_the_guest_does_not_get_at_the_pods_loopback_address(make_world: Any) -> None:
-    """route_localnet, which in-pod clients need, would open it: so would a guest's route to 127.0.0.1."""
+    """route_localnet, which in-pod clients need, would open it, and so would a guest's route to 127.0.0.1."""
     world = make_world()
     world.guest.ip("addr del 127.0.0.1/8 dev lo", "route add 127.0.0.1 via 10.0.2.1")
     world.guest.write_sysctl("ipv4/conf/all/route_localnet", 1)
@@ -296,7 +296,7 @@ def test_the_guest_does_not_get_at_the_pods_loopback_address(make_world: Any) ->
 
 
 def test_the_vms_network_is_not_reached_past_the_ports(make_world: Any) -> None:
-    """A neighbour that routes the VM's network to the pod meets nothing, neither guest nor gateway."""
+    """A neighbour that routes the VM's network to the pod reaches neither guest nor router."""
     world = make_world(interface={"ports": [{"port": 80}]})
     world.node.ip(
         f"route add 10.0.2.0/24 via {world.vm.address(4)}", f"route add fd10:0:2::/120 via {world.vm.address(6)}"
@@ -322,7 +322,7 @@ def test_the_pod_becomes_nobody_elses_router(make_world: Any) -> None:
 
 
 def test_the_guest_leaves_by_the_pod_network_alone(make_pod: MakePod, make_world: Any) -> None:
-    """Another NIC of the pod carries nothing of the guest's, neither translated nor as it is."""
+    """The guest's packets do not leave by another interface of the pod, translated or not."""
     world = make_world()
     world.inside.ip(
         "link add net1 type veth peer name net1 netns " + world.pod.neighbour.name,
@@ -347,7 +347,7 @@ def test_no_redirect_tells_the_guest_about_itself(make_world: Any) -> None:
 
 
 def test_the_vms_packets_take_the_pods_own_routes(make_pod: MakePod) -> None:
-    """Policy routing by the pod's address, and a main table that leads elsewhere."""
+    """Policy routing by the pod's address, and a main table with another default route."""
     pod = make_pod("spiderpool")
     pod.pod.ip("route replace default via 10.7.0.1 dev net1")
     with Masqueraded(pod) as vm:
@@ -520,7 +520,7 @@ def test_another_network_or_binding_needs_a_teardown(make_world: Any) -> None:
 
 
 def test_a_pod_without_an_address_cannot_be_masqueraded(make_pod: MakePod) -> None:
-    with pytest.raises(AssertionError, match=r"eth0: has no address to masquerade behind; use the bridge binding"):
+    with pytest.raises(AssertionError, match=r"no address to masquerade behind; use the bridge or fwd binding"):
         Masqueraded(make_pod("layer2"))
 
 

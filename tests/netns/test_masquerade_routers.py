@@ -1,4 +1,4 @@
-"""Routes that the pod has learnt from a router outlive forwarding, whatever the kernel's means to switch it on."""
+"""Routes that the pod has learnt from a router survive the enabling of forwarding, by either setting of the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREFIX = "fd00:77::"
 
 
 def advertise(node: Namespace, lifetime: int = 1800) -> None:
-    """One router advertisement with a prefix for autoconfiguration, from the node's bridge."""
+    """Send one router advertisement with a prefix for autoconfiguration, from the node's bridge."""
     link = node.link(BRIDGE)
     addresses = node.ip_json(f"addr show dev {BRIDGE}")[0]["addr_info"]
     link_local = next(a["local"] for a in addresses if (a["family"], a["scope"]) == ("inet6", "link"))
@@ -41,7 +41,7 @@ def advertise(node: Namespace, lifetime: int = 1800) -> None:
 
 
 def learnt(pod: Pod) -> set[str]:
-    """The destinations of the routes that advertisements have brought the pod."""
+    """The destinations of the routes that the pod has learnt from advertisements."""
     return {route["dst"] for route in pod.pod.ip_json("-6 route show proto ra")}
 
 
@@ -65,7 +65,7 @@ def advised(make_pod: MakePod) -> Pod:
 @pytest.mark.parametrize("way", ["masquerade", "masquerade before 6.17"])
 @pytest.mark.parametrize("others", [False, True], ids=["", "beside a router"])
 def test_learnt_routes_stay_and_are_refreshed(advised: Pod, way: str, others: bool, tmp_path: Path) -> None:
-    """`others`: another interface of the pod forwards already, which putting back must not cost the routes either."""
+    """`others`: another interface of the pod forwards already; the restore must not lose the routes then, either."""
     pod = advised
     if others:
         pod.pod.ip("link add net1 type veth peer name net2", "link set net1 up", "link set net2 up")
@@ -92,5 +92,5 @@ def test_learnt_routes_stay_and_are_refreshed(advised: Pod, way: str, others: bo
 
 
 def _expiry(pod: Pod) -> int:
-    """Seconds for which the default route still holds."""
+    """Remaining lifetime of the default route in seconds."""
     return max(int(r.get("expires", 0)) for r in pod.pod.ip_json("-6 route show default proto ra"))

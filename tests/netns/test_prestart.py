@@ -1,4 +1,4 @@
-"""`virt-launcher prestart`: what it leaves in the pod, what it prints, and that it can be run again."""
+"""`virt-launcher prestart`: the state that it sets up, its output, and that it can be run again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.checks import pings
 from lab.clients import Dhclient
 from lab.pod import MakePod, Pod
@@ -138,6 +138,7 @@ def test_text_output_is_the_libvirt_element(agent: Agent) -> None:
     assert completed.stderr == ""
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_dhcp_answers_the_moment_prestart_returns(pod: Pod, agent: Agent) -> None:
     pod.guest.ip("link set eth0 up")
     agent.prestart()
@@ -172,6 +173,7 @@ def test_the_server_has_given_its_rights_away(agent: Agent) -> None:
         assert int(status[capabilities][0], 16) == 0, capabilities
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_a_dry_run_prints_the_plan_and_changes_nothing(pod: Pod, agent: Agent) -> None:
     before = take_snapshot(pod.pod)
     dry = agent.run("prestart", "--dry-run", check=True).stdout
@@ -188,8 +190,10 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(pod: Pod, agent: Agent) -
     assert done["networks"] == planned["networks"]
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_run_again_it_changes_nothing_and_prints_the_same(pod: Pod, agent: Agent) -> None:
     first = agent.prestart()
+    pod.await_carrier()
     before = take_snapshot(pod.pod)
     assert agent.run("prestart", "--dry-run", check=True).stdout.startswith("nothing to do\n")
     again = agent.prestart()
@@ -197,6 +201,7 @@ def test_run_again_it_changes_nothing_and_prints_the_same(pod: Pod, agent: Agent
     assert (again["networks"], again["dhcp"]) == (first["networks"], first["dhcp"])
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_run_again_it_brings_a_dead_server_back(pod: Pod, agent: Agent) -> None:
     first = agent.prestart()["dhcp"]["pid"]
     os.kill(first, signal.SIGKILL)
@@ -231,11 +236,13 @@ def test_without_a_tap_it_makes_its_own(make_pod: MakePod) -> None:
     assert_restored(pod.pod, before)
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_the_pod_still_reaches_its_own_address(pod: Pod, agent: Agent) -> None:
     agent.prestart()
     assert pod.pod.run(["ping", "-q", "-c", "1", "-W", "1", "10.244.1.3"], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 def test_the_pod_answers_no_duplicate_address_probe(pod: Pod, agent: Agent) -> None:
     agent.prestart()
     pod.guest.ip("link set eth0 up")
@@ -244,8 +251,11 @@ def test_the_pod_answers_no_duplicate_address_probe(pod: Pod, agent: Agent) -> N
         assert node.who_has("10.244.1.3", timeout=0.2) is None
 
 
+@pytest.mark.parametrize("binding", DIRECT)
 @pytest.mark.parametrize("shape", ["calico", "kindnet", "ovn-kubernetes"])
-def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod: MakePod, shape: str) -> None:
+def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(
+    make_pod: MakePod, shape: str, binding: str
+) -> None:
     pod = make_pod(shape)
     (address,) = [
         address["local"]
@@ -255,7 +265,7 @@ def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod
     ]
     with RawClient(pod.node, "vethpod") as node:
         assert node.who_has6(address) == pod.mac
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         with RawClient(pod.guest) as guest, RawClient(pod.node, "vethpod") as node:
@@ -263,13 +273,14 @@ def test_the_pod_answers_no_neighbour_solicitation_for_its_ipv6_address(make_pod
             assert node.who_has6(address, timeout=0.2) is None
 
 
-def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod, binding: str) -> None:
     """The kernel answers ARP for any address it holds, on whichever interface it is asked."""
     pod = make_pod("ovn-udn")
     own = pod.pod.link("eth0")["address"]
     with RawClient(pod.node, "veth-eth0") as node:
         assert node.who_has("203.203.2.5") == own
-        with Agent(pod) as agent:
+        with Agent(pod, binding=binding) as agent:
             agent.prestart()
             assert node.who_has("203.203.2.5", timeout=0.2) is None
             assert node.who_has("10.244.1.6") == own, "its own address it still answers for"
@@ -277,12 +288,13 @@ def test_a_second_nic_does_not_answer_for_the_guests_address(make_pod: MakePod) 
         assert node.who_has("203.203.2.5") == own
 
 
-def test_the_vms_interface_need_not_be_eth0(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_the_vms_interface_need_not_be_eth0(make_pod: MakePod, binding: str) -> None:
     """OVN-Kubernetes' primary user-defined network: the manifest's status names it, and eth0 stays the kubelet's."""
     pod = make_pod("ovn-udn")
     look = ("addr show dev eth0", "-4 route show table all dev eth0", "-6 route show table all dev eth0")
     before = [pod.pod.ip_json(command) for command in look]
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         (network,) = agent.prestart()["networks"]
         assert (network["pod_interface"], network["bridge"]) == ("ovn-udn1", "k6t-ovn-udn1")
         assert (network["guest_port"], network["addresses"]) == ("tap0", ["203.203.2.5/24"])
@@ -291,7 +303,7 @@ def test_the_vms_interface_need_not_be_eth0(make_pod: MakePod) -> None:
 
 
 def test_the_bridge_itself_hears_nothing(pod: Pod, agent: Agent) -> None:
-    """What is broadcast, or sent to the bridge's own MAC, never gets to the pod's stack, from either side."""
+    """Broadcasts, and frames to the bridge's own MAC, never reach the pod's stack, from either side."""
     agent.prestart()
     bridge = pod.pod.link(BRIDGE)["address"]
     pod.guest.ip("link set eth0 up")
@@ -310,9 +322,10 @@ def test_the_bridge_itself_hears_nothing(pod: Pod, agent: Agent) -> None:
     assert [str(frame) for frame in heard.frames if not frame.outgoing] == []
 
 
-def test_a_layer2_nic_is_bridged_and_not_served(make_pod: MakePod) -> None:
+@pytest.mark.parametrize("binding", DIRECT)
+def test_a_layer2_nic_is_bridged_and_not_served(make_pod: MakePod, binding: str) -> None:
     pod = make_pod("layer2")
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         printed = agent.prestart()
         assert printed["dhcp"] == {"pid": None}
         assert printed["networks"][0]["addresses"] == []
@@ -363,7 +376,7 @@ def wait_until_gone(pod: Pod, pid: int) -> None:
 def test_the_primary_family_is_named_first(
     make_pod: MakePod, monkeypatch: pytest.MonkeyPatch, primary: str, first: int
 ) -> None:
-    """Kubernetes tells it by MY_POD_IP, in a dual-stack cluster whose first family is either."""
+    """It is the family of MY_POD_IP (Kubernetes' downward API), in dual-stack clusters of either order."""
     monkeypatch.setenv("MY_POD_IP", primary)
     with Agent(make_pod("ovn-kubernetes")) as agent:
         addresses = agent.prestart()["networks"][0]["addresses"]

@@ -1,4 +1,4 @@
-"""`virt-launcher probe`: the lease that the VM would get, asked for without its noticing, and every way to be wrong."""
+"""`virt-launcher probe`: the lease that the VM would get, without a frame to the VM, and every kind of difference."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ INFINITE = 0xFFFFFFFF
 
 
 def probe(agent: Agent, *words: str | Path) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the one network of what was printed."""
+    """Run `probe --output json`; returns the exit code and the only network of the output."""
     done = agent.run("probe", "--output", "json", *words)
     (network,) = json.loads(done.stdout)["networks"]
     return done.returncode, network
 
 
 def serve(pod: Pod, config: dict[str, object], changes: dict[str, object]) -> None:
-    """Let the running server serve this configuration with these fields changed; None takes one away."""
+    """Reconfigure the running server with these fields changed; None removes one."""
     with pod.pod.entered():
         server = connect()
     assert isinstance(server, ServerConnection)
@@ -62,8 +62,8 @@ def serve(pod: Pod, config: dict[str, object], changes: dict[str, object]) -> No
 
 
 def await_router6(pod: Pod) -> None:
-    """Until the pod has reached its IPv6 router, as any pod has long before its VM: a new bridge of the lab's
-    node loses the first multicast, and so the question for the router's MAC."""
+    """Wait until the pod reaches its IPv6 router, as any pod does long before its VM: a new bridge of the lab's
+    node drops the first multicast, and with it the solicitation for the router's MAC."""
     for route in pod.pod.ip_json("-6 route show default"):
         if "gateway" in route:
             pod.pod.run(["ping", "-6", "-c", "1", "-W", "2", "-I", route["dev"], route["gateway"]], check=False)
@@ -199,7 +199,7 @@ def test_a_dead_server_is_named(pod: Pod, agent: Agent) -> None:
     time.sleep(0.05)
     code, network = probe(agent)
     assert (code, network["offer"]) == (1, None)
-    assert network["problems"][0].startswith("no DHCP server lives in this network namespace")
+    assert network["problems"][0].startswith("no DHCP server runs in this network namespace")
 
 
 def test_names_are_compared_with_the_manifest(pod: Pod, agent: Agent, tmp_path: Path) -> None:

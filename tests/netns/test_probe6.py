@@ -1,4 +1,4 @@
-"""`virt-launcher probe` over IPv6: what the VM would get, and every way to be wrong."""
+"""`virt-launcher probe` over IPv6: the lease and advertisement that the VM would get, and every kind of difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be done is refused in one line that names the object and what to do, and the pod stays as it was."""
+"""Refusals: one line with the object and what to do, and an unchanged pod."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_stands_in_the_way_is_named(pod: Pod, agent: Agent, commands: list[
 
 
 def test_what_kubevirts_own_launcher_has_left_is_named(pod: Pod, agent: Agent) -> None:
-    """Its bridge binding renames the pod's NIC and puts a device in its place that holds the address (KV#10564)."""
+    """Its bridge binding renames the pod interface and adds a device of that name with the address (KV#10564)."""
     pod.pod.ip(
         "link set eth0 down",
         "link set eth0 name eth0-nic",
@@ -96,7 +96,7 @@ def test_without_net_admin_the_capability_is_named(pod: Pod, agent: Agent) -> No
 
 
 def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None:
-    """Seen only when the server's sockets are opened, after everything has been set up: all of it is undone."""
+    """Detected only when the server's sockets are opened, after the set-up: all of it is undone."""
     drop = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
     assert_refused(agent, 1, r"CAP_NET_RAW", prefix=drop)
 
@@ -110,7 +110,7 @@ def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
 
 
 def test_a_read_only_proc_sys_is_named(pod: Pod, agent: Agent) -> None:
-    """As in a container that is not privileged; found out before there is anything to undo."""
+    """As in an unprivileged container; detected before the first change."""
     script = ["sh", "-c", 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"]
     with LinkMonitor(pod.pod) as monitor:
         assert_refused(agent, 1, r"sysctl .*: not permitted; .*writable /proc/sys", prefix=script)
@@ -181,7 +181,7 @@ def test_an_interrupted_setup_can_be_taken_down(pod: Pod, agent: Agent) -> None:
 def assert_refused(
     agent: Agent, code: int, message: str, *arguments: str | Path, prefix: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Refused with this exit code and one line; the pod, its processes and the state directory are as before."""
+    """Assert a refusal with this exit code and one line; pod, processes and state directory are as before."""
     __tracebackhide__ = True
     pod = agent.pod.pod
     before, processes, state = take_snapshot(pod), pod.processes(), listing(agent)
@@ -191,7 +191,7 @@ def assert_refused(
     *warnings, line = completed.stderr.splitlines()
     assert re.search(message, line), completed.stderr
     assert line.startswith("virt-launcher: error: "), completed.stderr
-    # a failure in the midst may be announced before it is undone; bad input is one line and no more
+    # a failure during the set-up may be logged before it is undone; for bad input there is one line only
     assert all(warning.startswith("virt-launcher: warning: ") for warning in warnings), completed.stderr
     assert code == 1 or warnings == []
     assert_restored(pod, before)
@@ -201,5 +201,5 @@ def assert_refused(
 
 
 def listing(agent: Agent) -> list[str]:
-    """What is in the state directory."""
+    """The files in the state directory."""
     return sorted(str(path) for path in agent.state_directory.parent.rglob("*"))

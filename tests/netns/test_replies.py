@@ -1,4 +1,4 @@
-"""Every kind of DHCP message over the wire to the server that prestart started, its replies dissected by scapy."""
+"""Every kind of DHCP message to the server that prestart started; scapy dissects the replies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client(pod: Pod, agent: Agent) -> Iterator[RawClient]:
 
 
 def judge(reply: Reply | None, message_type: int) -> Reply:
-    """What is true of every reply."""
+    """Assert what must be true of every reply."""
     assert reply
     assert reply.message_type == message_type
     assert reply.checksums_are_valid()
@@ -97,7 +97,7 @@ def test_init_reboot(client: RawClient, address: str, verdict: int) -> None:
 
 
 def test_renewing_by_the_routers_mac(client: RawClient, pod: Pod) -> None:
-    """The server-id is the router's address, so a client asks ARP for it and gets the node's MAC."""
+    """The server identifier is the router's address, so the client's ARP resolves it to the node's MAC."""
     router = pod.node.link("cni0")["address"]
     with Sniffer(pod.node, "vethpod") as node:
         ack = judge(client.renew(ADDRESS, destination=SERVER, destination_mac=router), ACK)

@@ -1,4 +1,4 @@
-"""The server dies, the launcher dies, the guest notices nothing."""
+"""Kills of the server and of the launcher, which do not affect the guest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KILLS = 1000
 
 
 def in_namespace(pod: Pod, action: Callable[[], object]) -> None:
-    """Run `action` in a thread that is in the pod, as the launcher's are; its exception is ours."""
+    """Run `action` in a thread that is in the pod's namespace, as the launcher's are; re-raises its exception."""
     raised: list[BaseException] = []
 
     def enter_and_run() -> None:
@@ -44,7 +44,7 @@ def in_namespace(pod: Pod, action: Callable[[], object]) -> None:
 
 
 def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
-    """Under `run` a killed server is replaced at once, and each of the next offers the same."""
+    """Under `run` a killed server is replaced at once, and each new one offers the same lease."""
     waits: list[float] = []
     pod.guest.ip("link set eth0 up")
 
@@ -77,7 +77,7 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
 
 
 def test_a_new_launcher_finds_the_pod_as_the_old_one_left_it(pod: Pod, agent: Agent) -> None:
-    """The container is restarted: the namespace lives on with bridge and port, the guest keeps its address."""
+    """The container is restarted: namespace, bridge and guest port remain, and the guest keeps its address."""
     first = agent.prestart()
     with Udhcpc(pod.guest) as guest:
         lease = guest.acquire()

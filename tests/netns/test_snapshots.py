@@ -1,4 +1,4 @@
-"""What discovery reads in the pod of every CNI and what the VM is told, next to the files in `tests/snapshots`.
+"""Compares what discovery reads in each CNI's pod, and what the VM gets, with the files in `tests/snapshots`.
 
 `pytest tests/netns/test_snapshots.py --update-snapshots` writes them anew; the difference is to be read before it is
 committed.

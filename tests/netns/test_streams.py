@@ -1,4 +1,4 @@
-"""What the command line writes to its streams, and that it lets go of the caller's when it has returned."""
+"""The command line's output, and that no stream of the caller stays open after it has returned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS = {"debug", "info", "warning", "error"}
 
 
 def records(text: str) -> list[dict[str, Any]]:
-    """Lines of JSON, all of which must say when and how serious."""
+    """The JSON log lines, each of which must have a time and a level."""
     parsed = [json.loads(line) for line in text.splitlines()]
     assert all(record["time"].endswith("Z") and record["level"] in LEVELS for record in parsed)
     return parsed
@@ -92,7 +92,7 @@ def test_the_callers_pipes_and_folder_are_free_when_it_returns(pod: Pod, agent: 
 
 
 def assert_ends(stream: IO[bytes]) -> None:
-    """All can be read up to the end now, because nobody has the other end open."""
+    """Assert that the pipe is at its end, because no process has the other end open."""
     with stream:
         while True:
             ready, _, _ = select.select([stream], [], [], 1)

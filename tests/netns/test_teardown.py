@@ -1,4 +1,4 @@
-"""`virt-launcher teardown`: the pod is exactly what it was, whatever CNI made it."""
+"""`virt-launcher teardown`: the pod is restored exactly, for every CNI's shape."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.shape import shape_names
 from lab.snapshot import assert_restored, take_snapshot
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.parametrize("binding", DIRECT)]
 
 
 @pytest.mark.parametrize("name", shape_names())
-def test_every_shape_is_put_back_exactly(make_pod: MakePod, name: str) -> None:
+def test_every_shape_is_put_back_exactly(make_pod: MakePod, name: str, binding: str) -> None:
     pod = make_pod(name)
     before = take_snapshot(pod.pod)
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         assert before.difference(take_snapshot(pod.pod))
         agent.teardown()
@@ -31,32 +31,32 @@ def test_every_shape_is_put_back_exactly(make_pod: MakePod, name: str) -> None:
         assert not agent.state_directory.exists()
 
 
-def test_addresses_and_routes_are_equal_as_printed(make_pod: MakePod) -> None:
+def test_addresses_and_routes_are_equal_as_printed(make_pod: MakePod, binding: str) -> None:
     """The promise word for word: `ip -d -j addr` and `ip -j route show table all` but for counters and lifetimes."""
     pod = make_pod("ovn-kubernetes")
     before = printed(pod.pod)
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         agent.teardown()
     assert printed(pod.pod) == before
 
 
 @pytest.mark.parametrize("name", ["flannel", "ipv6-addresses", "calico"])
-def test_with_duplicate_address_detection(make_pod: MakePod, name: str) -> None:
+def test_with_duplicate_address_detection(make_pod: MakePod, name: str, binding: str) -> None:
     """The addresses come back usable at once: not tentative, not detected anew, and with the flags they had."""
     pod = make_pod(name, duplicate_address_detection=True)
     before = take_snapshot(pod.pod)
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         agent.teardown()
     assert_restored(pod.pod, before, within=0)
 
 
-def test_an_address_whose_detection_is_not_over_comes_back_usable(make_pod: MakePod) -> None:
+def test_an_address_whose_detection_is_not_over_comes_back_usable(make_pod: MakePod, binding: str) -> None:
     pod = make_pod("flannel", duplicate_address_detection=True)
     pod.pod.ip("addr add fd00:23::9/64 dev eth0")
     assert global6(pod)["tentative"]
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         assert "fd00:23::9/64" in agent.prestart()["networks"][0]["addresses"]
         agent.teardown()
     assert {"tentative", "dadfailed"}.isdisjoint(global6(pod))
@@ -70,7 +70,7 @@ def global6(pod: Pod) -> dict[str, object]:
 
 
 def test_a_temporary_address_is_made_anew_by_the_kernel(pod: Pod, agent: Agent) -> None:
-    """RFC 8981: nobody else can make one. The VM gets the lasting one, and all else is put back exactly."""
+    """RFC 8981: only the kernel can make one. The VM gets the lasting address, and all else is restored exactly."""
     pod.pod.write_sysctl("ipv6/conf/eth0/use_tempaddr", 2)
     pod.pod.ip("addr add fd00:23::9/64 dev eth0 mngtmpaddr nodad")
     before, kinds = lasting(pod), kinds_of_addresses(pod)
@@ -87,7 +87,7 @@ def kinds_of_addresses(pod: Pod) -> list[str]:
 
 
 def lasting(pod: Pod) -> dict[str, tuple[str, ...]]:
-    """All that is seen of the pod but for what a temporary address brings with it, and the addresses themselves."""
+    """The pod's snapshot with placeholders for the temporary address and its multicast group, lines sorted."""
     (temporary,) = [a["local"] for a in pod.pod.ip_json("-6 addr show dev eth0")[0]["addr_info"] if a.get("temporary")]
     group = "33:33:ff:" + IPv6Address(temporary).packed[-3:].hex(":")
     sections = take_snapshot(pod.pod).sections
@@ -115,11 +115,11 @@ def test_an_adopted_guest_port_is_put_back(pod: Pod, agent: Agent) -> None:
     assert_restored(pod.pod, before)
 
 
-def test_a_tap_with_an_owner_is_adopted_and_put_back(make_pod: MakePod) -> None:
+def test_a_tap_with_an_owner_is_adopted_and_put_back(make_pod: MakePod, binding: str) -> None:
     pod = make_pod(guest_port=False)
     pod.pod.ip("tuntap add dev tap0 mode tap user 65534", "link set tap0 up", "link set tap0 down")
     before = take_snapshot(pod.pod)
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         agent.teardown()
     assert_restored(pod.pod, before)

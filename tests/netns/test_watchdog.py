@@ -1,4 +1,4 @@
-"""The watchdog of the DHCP server when something gets in its way, and what it starts a server with."""
+"""The DHCP server's watchdog: failing restarts, and the configuration of a restarted server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ print(0)
 
 
 def run_in(agent: Agent, program: str) -> tuple[int, list[str]]:
-    """The process id that the program printed, and what it logged."""
+    """The pid that the program printed, and its log."""
     done = agent.pod.pod.run([sys.executable, "-c", PROLOGUE + program, agent.state_directory])
     return int(done.stdout), done.stderr.splitlines()
 

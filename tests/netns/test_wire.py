@@ -1,9 +1,9 @@
-"""What the node sees while a VM is set up, configured by DHCP and taken down: nothing but the VM."""
+"""Frames that the node receives while a VM is set up, configured by DHCP and torn down: only the VM's."""
 
 from __future__ import annotations
 
 import pytest
-from lab.agent import Agent
+from lab.agent import DIRECT, Agent
 from lab.checks import pings
 from lab.clients import Udhcpc
 from lab.monitor import LinkMonitor
@@ -12,20 +12,24 @@ from lab.rawclient import RawClient
 from lab.sniffer import Frame, Sniffer
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
-from scapy.layers.l2 import ARP
+from scapy.layers.l2 import ARP, Ether
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.parametrize("binding", DIRECT)]
 
-# a bridge of the node between: what it sends itself must not be taken for the pod's
+# the node's bridge is on the path: its own frames must not be counted as the pod's
 SHAPES = ["flannel", "calico", "aws", "ptp", "ovn-kubernetes"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str) -> None:
+def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str, binding: str) -> None:
     pod = make_pod(shape)
     network = pod.shape.guest
     assert network
-    with LinkMonitor(pod.node) as monitor, Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
+    with (
+        LinkMonitor(pod.node) as monitor,
+        Sniffer(pod.node, "vethpod") as sniffer,
+        Agent(pod, binding=binding) as agent,
+    ):
         agent.prestart()
         with Udhcpc(pod.guest) as client:
             client.acquire()
@@ -44,11 +48,11 @@ def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str) ->
 
 
 @pytest.mark.parametrize("shape", ["flannel", "calico", "ipv6-addresses"])
-def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None:
+def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str, binding: str) -> None:
     """With DAD on: moving addresses must not announce them, neither there nor back."""
     pod = make_pod(shape, duplicate_address_detection=True)
     gateway_routes = [r for r in pod.pod.ip_json("-6 route show default") if "gateway" in r]
-    with Sniffer(pod.node, "vethpod") as sniffer, Agent(pod) as agent:
+    with Sniffer(pod.node, "vethpod") as sniffer, Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         pod.guest.settle()
@@ -56,7 +60,7 @@ def test_no_ipv6_of_the_pods_own_is_heard(make_pod: MakePod, shape: str) -> None
     sent = [frame for frame in sniffer.frames if not frame.outgoing]
     assert {frame.source for frame in sent} <= {pod.mac}, listing(sent, pod)
     own = {a["local"] for link in pod.guest.ip_json("-6 addr show") for a in link["addr_info"]} | {"::"}
-    # Before the address moves, the pod asks for its gateway's MAC, as it may at any time.
+    # Before the address moves, the pod resolves its gateway's MAC, as it may at any time.
     packets = [frame.packet() for frame in sent if IPv6 in frame.packet() and ICMPv6ND_NS not in frame.packet()]
     assert {packet[IPv6].src for packet in packets} <= own
     asked = [frame.packet() for frame in sent if ICMPv6ND_NS in frame.packet()]
@@ -73,14 +77,14 @@ def test_dhcp_of_the_network_does_not_reach_the_guest(pod: Pod, agent: Agent) ->
         offer[34:38] = b"\0\x43\0\x44"  # a foreign server's OFFER
         node.send(bytes(offer))
         assert pings(pod.node, "192.0.2.1")
-        node.send(bytes.fromhex("ffffffffffff") + bytes.fromhex("020000000009") + b"\x88\xb5" + bytes(50))
-        sniffer.wait_for(lambda frame: frame.data[12:14] == b"\x88\xb5")
+        node.send(bytes(Ether(src="02:00:00:00:00:09", dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.244.1.9")))
+        sniffer.wait_for(lambda frame: frame.source == "02:00:00:00:00:09")
         received = [frame for frame in sniffer.frames if not frame.outgoing]
     assert [str(frame) for frame in received if frame.is_dhcp()] == []
 
 
 def test_a_frame_with_the_vms_mac_from_the_node_does_not_deafen_the_guest(pod: Pod, agent: Agent) -> None:
-    """A node whose bridge port reflects (hairpin) must not teach the pod's bridge that the VM is out there."""
+    """From a node's bridge port in hairpin mode the pod's bridge must not learn the VM's MAC at the pod interface."""
     agent.prestart()
     pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
     assert pings(pod.node, "10.244.1.3")
@@ -90,12 +94,12 @@ def test_a_frame_with_the_vms_mac_from_the_node_does_not_deafen_the_guest(pod: P
     assert pod.node.run(command, check=False).returncode == 0
 
 
-def test_nobody_in_the_pod_answers_arp_for_the_guests_neighbours(make_pod: MakePod) -> None:
+def test_nobody_in_the_pod_answers_arp_for_the_guests_neighbours(make_pod: MakePod, binding: str) -> None:
     """But for the permanent neighbours of the pod: those answer with the MAC the CNI gave them."""
     pod = make_pod("aws")
     network = pod.shape.guest
     assert network
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         with RawClient(pod.guest) as guest:
@@ -114,5 +118,5 @@ def test_arp_of_the_guest_passes_unchanged(pod: Pod, agent: Agent) -> None:
 
 
 def listing(frames: list[Frame], pod: Pod) -> str:
-    """The frames of others, for a failure's message."""
+    """Frames of other hosts, as text for a failure's message."""
     return "\n".join(f"{frame.source} {frame}" for frame in frames if frame.source != pod.mac)

@@ -8,13 +8,8 @@ import pytest
 from lab.vmnetworks import bridged
 
 from dhcp.config import parse_configs
-from launcher.dhcpconfig.ipv4 import (
-    NoServerAddress,
-    client_config,
-    domain_of,
-    free_server_address,
-    search_list,
-)
+from launcher.dhcpconfig.client import client_config, domain_of, search_list
+from launcher.dhcpconfig.ipv4 import NoServerAddress, free_server_address
 from launcher.request import SetupRequest
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
 from netsetup.model.kernel import AF_INET, IFF_UP, SCOPE_LINK, TABLE_MAIN, Address, Link, Neighbour, NextHop, Route

@@ -12,7 +12,7 @@ from dhcp.config import ConfigError, parse_configs
 from dhcp.v4.lease import prepare_lease
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
-from launcher.dhcpconfig.ipv4 import client_config
+from launcher.dhcpconfig.client import client_config
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.demo import cpio
-from launcher.demo.guest_image import GuestError, _in_loading_order, build_guest, kernel_arguments, parse_reports
+from launcher.demo.guest_image import GuestError, _in_load_order, build_guest, kernel_arguments, parse_reports
 
 
 def test_archive_unpacks_as_it_was_made(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_modules_come_after_what_they_need(tmp_path: Path) -> None:
         "virtio": module("virtio", ""),
         "unneeded": module("unneeded", ""),
     }
-    order = [name for name, _ in _in_loading_order(["virtio-net", "virtio", "built_in"], paths)]
+    order = [name for name, _ in _in_load_order(["virtio-net", "virtio", "built_in"], paths)]
     assert order == ["failover", "net_failover", "virtio", "virtio_net"]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.machine.disk_images import DiskImage, check_kernel, find_images
-from launcher.vmi.model import Disk, Firmware, KernelBoot, ManifestError, VirtualMachineInstance
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.model import Disk, Firmware, KernelBoot, VirtualMachineInstance
 
 UUID = "3f2a6b52-7a07-4f64-9d6c-0e5f7b1c2d3e"
 VMI = VirtualMachineInstance("testvm", "default", 128 << 20, Firmware(UUID), disks=(Disk("root"),))

@@ -38,4 +38,6 @@ def test_directory_that_is_too_long_for_sockets() -> None:
 
 
 def test_directory_that_cannot_be_made() -> None:
-    assert failure(Path("/proc/virt-launcher")).startswith("libvirt's directory /proc/virt-launcher cannot be made: ")
+    assert failure(Path("/proc/virt-launcher")).startswith(
+        "libvirt's directory /proc/virt-launcher cannot be created: "
+    )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from netsetup.bindings.bridge import derived_mac
 from netsetup.bindings.devices import bridge_name
+from netsetup.bindings.keeper import derived_mac
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import (
     AF_INET,

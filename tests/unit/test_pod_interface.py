@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
 
-from netsetup.admission import pod_interface, require_bridge_port
+from netsetup.admission import pod_interface
+from netsetup.bindings.registry import BUILT_IN
 from netsetup.errors import UnsupportedInterface
 from netsetup.kernel.rtnl_messages import ifinfmsg, link_of
-from netsetup.model.kernel import IFF_UP, Link, Namespace
+from netsetup.model.kernel import AF_INET, AF_INET6, IFF_UP, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.pod_interface import Resolver
+from netsetup.model.request import NetworkRequest
+from netsetup.model.vm_network import VMNetwork
+from netsetup.plan import admit
 
 CARRIER = 0x10000  # IFF_LOWER_UP
 ETH0 = Link(2, "eth0", "veth", "0a:58:0a:f4:01:05", 1450, IFF_UP | CARRIER, 0, "", 0, None)
+ADDRESS = Address(AF_INET, "10.244.1.5", 24, label="eth0")
+LINK_LOCAL = Address(AF_INET6, "fe80::858:aff:fef4:105", 64, scope=SCOPE_LINK)
 
 
 def eth0(**changes: object) -> Link:
@@ -25,9 +32,12 @@ def eth0(**changes: object) -> Link:
 @pytest.mark.parametrize(
     ("links", "message"),
     [
-        ((eth0(kind="macvlan"),), "eth0: a macvlan device lets no second MAC through; use macvtap or masquerade"),
-        ((eth0(kind="ipvlan"),), "eth0: a ipvlan device lets no second MAC through; use masquerade"),
-        ((eth0(kind="ipvtap"),), "eth0: a ipvtap device lets no second MAC through; use masquerade"),
+        (
+            (eth0(kind="macvlan"),),
+            "eth0: a macvlan device lets no second MAC through; use the fwd or masquerade binding$",
+        ),
+        ((eth0(kind="ipvlan"),), "eth0: a ipvlan device lets no second MAC through; use the masquerade binding$"),
+        ((eth0(kind="ipvtap"),), "eth0: a ipvtap device lets no second MAC through; use the masquerade binding$"),
         (
             (eth0(master=7), Link(7, "red", "vrf", "0a:00:00:00:00:07", 65575, IFF_UP, 0, "", 0, None)),
             "eth0: a port of the vrf device red; release it$",
@@ -44,14 +54,45 @@ def eth0(**changes: object) -> Link:
 )
 def test_what_cannot_be_bridged_is_refused_with_what_to_use_instead(links: tuple[Link, ...], message: str) -> None:
     with pytest.raises(UnsupportedInterface, match=f"^{message}"):
-        require_bridge_port(Namespace(links=links), links[0])
+        admitted(links, "bridge")
 
 
-@pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
-def test_it_need_not_become_a_port(kind: str) -> None:
-    """In the masquerade binding the pod keeps its interface."""
-    found = pod_interface(Namespace(links=(eth0(kind=kind),)), "eth0", Resolver())
-    assert found.name == "eth0"
+def admitted(links: tuple[Link, ...], binding: str, *addresses: Address, mac: str | None = None) -> VMNetwork:
+    observed = Namespace(links=links, addresses=tuple((2, address) for address in addresses or (ADDRESS,)))
+    return admit(observed, NetworkRequest(binding=binding, mac=mac), Resolver())
+
+
+@pytest.mark.parametrize("with_address", [True, False])
+@pytest.mark.parametrize("kind", ["veth", "macvlan", "ipvlan", "ipvtap"])
+@pytest.mark.parametrize("binding", BUILT_IN)
+def test_what_is_named_instead_would_work(binding: str, kind: str, with_address: bool) -> None:
+    """Whatever a refusal recommends is admitted; what is not recommended is not."""
+    links, address = (eth0(kind=kind),), ADDRESS if with_address else LINK_LOCAL
+    try:
+        admitted(links, binding, address)
+    except UnsupportedInterface as refusal:
+        advice = re.search(r"; use the ([\w ]+) binding$", str(refusal))
+        for other in set(BUILT_IN) - {binding}:
+            if advice and other in advice[1].split(" or "):
+                admitted(links, other, address)
+            else:
+                with pytest.raises(UnsupportedInterface):
+                    admitted(links, other, address)
+    else:
+        assert binding == "masquerade" or kind in ("veth", "macvlan")
+
+
+@pytest.mark.parametrize(("kind", "named"), [("macvlan", "macvlan"), ("", "hardware")])
+def test_a_vm_behind_what_filters_macs_has_the_pods(kind: str, named: str) -> None:
+    link, other = eth0(kind=kind), "52:54:00:00:00:01"
+    assert admitted((link,), "fwd", mac=link.mac).mac == link.mac
+    message = (
+        f"eth0: a {named} device lets no MAC through but its own {link.mac}, and the VM's is {other}; give the VM that "
+        "one \\(no macAddress, and the annotation virt-launcher.io/mac: pod\\), or use the .*masquerade binding$"
+    )
+    with pytest.raises(UnsupportedInterface, match=message):
+        admitted((link,), "fwd", mac=other)
+    assert admitted((eth0(),), "fwd", mac=other).mac == other
 
 
 def test_fallback_tunnels_beside_it_do_not_matter() -> None:

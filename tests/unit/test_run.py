@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from launcher.container import run
-from launcher.vmi import model
-from launcher.vmi.model import ManifestError, load_vmi
+from launcher.vmi import load
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.load import load_vmi
 
 MANIFEST = """
 apiVersion: kubevirt.io/v1
@@ -58,6 +59,6 @@ def test_a_defect_shows_itself(manifest: Path, monkeypatch: pytest.MonkeyPatch) 
     def fail(_path: str) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(model, "load_vmi", fail)
+    monkeypatch.setattr(load, "load_vmi", fail)
     with pytest.raises(ZeroDivisionError):
         run._load_vmi(str(manifest), lambda: None)

@@ -1,8 +1,8 @@
-"""Runs one machine whose tap devices are in place, as the launcher does, without the launcher's network.
+"""Runs one VM on existing tap devices, as the launcher does, without setting up a network.
 
     launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--connect URI] [--bare]
 
-Prints how the machine ended and exits with its code. SIGTERM stops it. `--bare` runs it without the supervisor.
+Prints how the VM ended and exits with that exit code. SIGTERM shuts it down. `--bare` runs it without the init process.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from launcher.machine.domain_xml import interface_xml
+    from launcher.interface_xml import interface_xml
     from launcher.manager import LibvirtDomainManager
-    from launcher.vmi.model import VirtualMachineInstance, load_vmi
+    from launcher.request import SetupRequest
+    from launcher.vmi.load import load_vmi
+    from netsetup.bindings.binding import InterfaceElement
 
     @dataclass
     class Attached:
@@ -40,23 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     @dataclass
     class AllAttached:
-        networks: list[Attached]
+        networks: dict[str, Attached]
 
-    def attach(vmi: VirtualMachineInstance, _state_dir: Path) -> AllAttached:
-        networks = []
-        for interface, tap in zip(vmi.interfaces, arguments.taps, strict=True):
-            port, mac, mtu = tap.split("=")
-            text = interface_xml(
-                interface.name,
-                port,
-                mac,
-                int(mtu),
-                model=interface.model,
-                boot_order=interface.boot_order,
-                acpi_index=interface.acpi_index,
-                pci_address=interface.pci_address,
-            )
-            networks.append(Attached(text))
+    def attach(request: SetupRequest, _state_dir: Path) -> AllAttached:
+        networks = {}
+        for interface, argument in zip(request.interfaces.values(), arguments.taps, strict=True):
+            tap, mac, mtu = argument.split("=")
+            element = InterfaceElement("ethernet", (("target", (("dev", tap), ("managed", "no"))),))
+            networks[interface.name] = Attached(interface_xml(interface, element, mac, int(mtu)))
         return AllAttached(networks)
 
     stopping = False

@@ -57,5 +57,5 @@ def test_tap_that_is_not_there(boot: Boot, segment: Segment) -> None:
     segment.ip("link add tap0 type bridge")
     machine = boot()
     assert machine.await_end(10) == 1
-    assert "libvirt cannot start the machine: " in machine.errors()
+    assert "libvirt cannot start the domain: " in machine.errors()
     assert machine.errors().count("\n") == 1

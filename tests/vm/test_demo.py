@@ -118,13 +118,13 @@ def test_in_words_with_cni_plugins(temporary: Path) -> None:
     status, output, errors = Demo(temporary, Agent.program(), "demo").end()
     assert (status, errors) == (0, "")
     assert re.findall(r"^  ([a-zA-Z].*?)  +[\d.]+ m?s   ", output, re.MULTILINE) == STEPS
-    assert "joined by the CNI plugins bridge and host-local" in output
+    assert "connected by the CNI plugins bridge and host-local" in output
     shown = dict(re.findall(r"^ {20,}(\w+) +(.*)$", output, re.MULTILINE))
     assert shown == {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in GUEST.items()}
     assert "10.244.77.1: ok" in output
     assert "10.244.77.2: ok" in output
     assert "as before, to the last attribute" in output
-    assert output.endswith("\n\nEverything was seen.\n")
+    assert output.endswith("\n\nEvery step worked.\n")
 
 
 def test_as_data_without_cni_plugins(temporary: Path) -> None:
@@ -150,7 +150,7 @@ def test_stopped_in_its_midst(temporary: Path, number: signal.Signals) -> None:
     began = time.monotonic()
     status, output, errors = demo.end()
     assert status == 128 + number, errors
-    assert "Everything was seen" not in output
+    assert "Every step worked" not in output
     assert "Traceback" not in errors
     assert time.monotonic() - began < 20
 

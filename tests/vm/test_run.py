@@ -142,7 +142,7 @@ def test_the_log_tells_each_milestone(living: Entrypoint) -> None:
     assert living.event("accelerator")["name"] in ("kvm", "tcg")
     assert living.event("started")["ms"] > 0
     said = " ".join(living.messages("info"))
-    assert f"eth0: 10.244.1.3/24 for the VM, MAC {living.pod.mac}, MTU 1450" in said
+    assert f"network default: eth0 (10.244.1.3/24), bridge binding, VM's MAC {living.pod.mac}, MTU 1450" in said
     assert str(living.state_dir / "console.log") in said
     assert living.result() == ""
 
@@ -157,7 +157,7 @@ def test_a_killed_dhcp_server_is_replaced(living: Entrypoint) -> None:
     assert_lease_line(living.await_report("lease", leases + 1, seconds=10), living.pod, hostname="named")
     replacement = living.dhcp_server()
     assert replacement not in (None, server)
-    assert f"the DHCP server (pid {server}) has died; starting another" in living.messages("warning")
+    assert f"the DHCP server (pid {server}) has exited; starting another" in living.messages("warning")
 
 
 def test_nothing_waits_to_be_reaped(living: Entrypoint) -> None:
@@ -240,7 +240,7 @@ def test_sigterm_during_the_hook(pod: Pod, directory: Path, guest: GuestImage) -
     machine = Entrypoint(pod, directory, vmi(guest), program=(sys.executable, "-c", TERMINATED_IN_HOOK))
     assert machine.await_end(5) == 0
     assert machine.messages("info")[-2:] == [
-        "asked to stop before the machine was started",
+        "received a signal to stop before the VM was started",
         "the pod's network is as it was",
     ]
     machine.assert_pod_restored()

@@ -1,4 +1,4 @@
-"""A real VM with addresses of both families, in either binding, run as a container would run it."""
+"""A real VM with addresses of both families, in every binding, run as a container would run it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,17 @@ class Binding:
     """Whether ports alone are forwarded, those of the manifest."""
 
 
+BRIDGE = Binding(
+    {"bridge": {}},
+    addresses=("10.244.2.5/24", "fd00:10:244:3::5/128"),
+    routers=("10.244.2.1", "fe80::fc:1"),
+    gateways=NODE,
+    on_link6="fd00:10:244:3::/64",
+    forwards=False,
+)
 BINDINGS = {
-    "bridge": Binding(
-        {"bridge": {}},
-        addresses=("10.244.2.5/24", "fd00:10:244:3::5/128"),
-        routers=("10.244.2.1", "fe80::fc:1"),
-        gateways=NODE,
-        on_link6="fd00:10:244:3::/64",
-        forwards=False,
-    ),
+    "bridge": BRIDGE,
+    "fwd": replace(BRIDGE, interface={"binding": {"name": "fwd"}}),
     "masquerade": Binding(
         {"masquerade": {}, "ports": [{"port": OPEN}]},
         addresses=("10.0.2.2/24", "fd10:0:2::2/128"),

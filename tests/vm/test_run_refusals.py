@@ -137,10 +137,10 @@ def test_qemu_is_not_installed(pod: Pod, directory: Path, guest: GuestImage) -> 
     for name in ("nft", "ip"):
         (programs / name).symlink_to(f"/usr/sbin/{name}")
     machine = Entrypoint(pod, directory, manifest(guest, kernel_arguments()), environment={"PATH": str(programs)})
-    assert_refused(machine, 1, r"libvirt cannot start the machine: .*qemu-system-x86")
+    assert_refused(machine, 1, r"libvirt cannot start the domain: .*qemu-system-x86")
 
 
 def test_emulator_that_cannot_do_what_is_asked(pod: Pod, directory: Path, guest: GuestImage) -> None:
     """A processor model that QEMU does not have: libvirt's own words, one line."""
     described = manifest(guest, kernel_arguments(), cpu={"model": "Nonsense"})
-    assert_refused(Entrypoint(pod, directory, described), 1, r"libvirt cannot start the machine: .*Nonsense")
+    assert_refused(Entrypoint(pod, directory, described), 1, r"libvirt cannot start the domain: .*Nonsense")

@@ -1,4 +1,4 @@
-"""Real DHCP clients, run in a guest's namespace as inside a VM: one class each, all with the same verbs."""
+"""Real DHCP clients, run in a guest's namespace as inside a VM: one class each, all with the same methods."""
 
 from lab.clients.base import Client, Observed
 from lab.clients.dhclient import Dhclient

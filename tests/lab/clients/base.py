@@ -1,4 +1,4 @@
-"""What all clients have in common: private files, start, stop, and what they made of their lease."""
+"""Base of the DHCP clients: private files, start, stop, and observation of the configured lease."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _CLEAN_ENVIRONMENT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a client made of its lease, as the kernel and its own files show it."""
+    """The network configuration that a client made from its lease, as the kernel and its files show it."""
 
     addresses: tuple[str, ...]
     """IPv4 addresses of the NIC with prefix length."""
     routes: frozenset[tuple[str, str]]
-    """IPv4 routes as (destination, gateway), as option 121 would tell them: on-link is 0.0.0.0."""
+    """IPv4 routes as (destination, gateway), as in option 121: on-link is 0.0.0.0."""
     mtu: int
-    """What packets may have: the lower of the link's MTU and the default route's."""
+    """The largest packet: the lower of the link's MTU and the default route's."""
     nameservers: tuple[str, ...]
     search: tuple[str, ...]
     lease: str
     """The client's own record of the lease."""
     seconds: float
-    """From the start of the client to this state."""
+    """Seconds from the start of the client to this state."""
 
     @property
     def router(self) -> str | None:
@@ -51,7 +51,7 @@ class Observed:
 
 
 class Client(ABC):
-    """One run of a DHCP client on the guest's NIC; a context manager that ends it."""
+    """One run of a DHCP client on the guest's NIC; a context manager that stops it."""
 
     name: ClassVar[str]
     classless_routes: ClassVar[bool] = True
@@ -59,11 +59,11 @@ class Client(ABC):
     search_list: ClassVar[bool] = True
     """Whether it applies option 119."""
     probes: ClassVar[bool] = False
-    """Whether it looks for another holder of the address before using it (RFC 5227)."""
+    """Whether it probes for another host with the address before using it (RFC 5227)."""
     patience: ClassVar[float] = 5
     """Seconds within which it has its lease when the server answers at once."""
     clock: ClassVar[bool] = True
-    """Whether it renews after the T1 that it is told (option 58)."""
+    """Whether it renews after T1 of option 58."""
     sulks: ClassVar[float] = 0
     """Seconds for which it does nothing after a NAK."""
 
@@ -87,30 +87,30 @@ class Client(ABC):
         self.close()
 
     def close(self) -> None:
-        """Stop the client and forget its files. May be called twice."""
+        """Stop the client and remove its files. May be called twice."""
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # To be told by each client
+    # Defined by each client
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
-        """The program in the foreground; it is started with /etc and /run its own."""
+        """The command line of the program in the foreground; it has its own /etc and /run."""
 
     @abstractmethod
     def is_bound(self) -> bool:
-        """Whether the client itself says that it has applied a lease."""
+        """Whether the client reports that it has applied a lease."""
 
     @abstractmethod
     def lease(self) -> str:
         """The client's own record of its lease."""
 
     def prepare(self) -> str:
-        """Write what configuration it needs; returns shell commands to run before it, with its files mounted."""
+        """Write its configuration; returns shell commands to run before it, with its files mounted."""
         return ""
 
     def renew(self) -> None:
-        """Ask for a renewal now.
+        """Make it renew now.
 
         Raises:
             NotImplementedError: this client renews by its own clock only.
@@ -120,7 +120,7 @@ class Client(ABC):
     # The same for all
 
     def start(self) -> None:
-        """Start the client; what an earlier start remembered on its disk is still there."""
+        """Start the client; the files of an earlier start are still on its disk."""
         self.guest.ip(f"link set {self.nic} up")
         script = _PRIVATE_FILES + self.prepare() + '\nshift\nexec "$@"'
         with self.log_path.open("a") as log:
@@ -133,7 +133,7 @@ class Client(ABC):
             )
 
     def acquire(self, timeout: float | None = None) -> Observed:
-        """Start the client unless it runs, wait until it has applied a lease, and look.
+        """Start the client unless it runs, wait until it has applied a lease, and observe the result.
 
         Raises:
             AssertionError: it did not within `timeout` (by default the client's own patience); the message
@@ -155,7 +155,7 @@ class Client(ABC):
             time.sleep(0.01)
 
     def observe(self) -> Observed:
-        """The state of NIC and files now."""
+        """The present state of NIC and files."""
         routes = self.guest.ip_json(f"-4 route show dev {self.nic}")
         nameservers, search = self.resolver()
         limits = [self.guest.link(self.nic)["mtu"]]
@@ -194,7 +194,7 @@ class Client(ABC):
         return tuple(nameservers), tuple(search)
 
     def stop(self) -> None:
-        """End the client by SIGTERM, as an operating system shutting down does."""
+        """Stop the client by SIGTERM, as an operating system that shuts down does."""
         if self._process is None:
             return
         self._process.terminate()
@@ -206,7 +206,7 @@ class Client(ABC):
         self._process = None
 
     def kill(self) -> None:
-        """End it without a word to the server; what it remembers stays on its disk."""
+        """Kill it, without a message to the server; its files stay on its disk."""
         self.process.kill()
         self.process.wait()
         self._process = None
@@ -228,7 +228,7 @@ class Client(ABC):
         return self.directory / "log"
 
     def log(self) -> str:
-        """All it printed, of all its starts."""
+        """The output of all its starts."""
         return self.log_path.read_text(errors="replace")
 
     def inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:

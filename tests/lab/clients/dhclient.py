@@ -1,4 +1,4 @@
-"""ISC dhclient as Debian configures it: Debian and Ubuntu of old, RHEL up to 7."""
+"""ISC dhclient as Debian configures it: older Debian and Ubuntu, RHEL up to 7."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.clients.base import Client
 
 
 class Dhclient(Client):
-    """It renews by its own clock only. Started again it asks for the address of its lease file (INIT-REBOOT)."""
+    """Renews by its own timers only. Started again it requests the address of its lease file (INIT-REBOOT)."""
 
     name = "dhclient"
     patience = 8
@@ -26,7 +26,7 @@ class Dhclient(Client):
         return self._lease.read_text()
 
     def remember(self, lease: str) -> None:
-        """Start with this lease file, as a VM does whose disk has been in another pod."""
+        """Write this lease file, as on a VM's disk that was in another pod."""
         self._lease.write_text(lease)
 
     @property

@@ -1,4 +1,4 @@
-"""dhcpcd: Alpine, Cirros of today, Raspberry Pi OS. Probes for duplicates before it uses an address."""
+"""dhcpcd: Alpine, newer Cirros, Raspberry Pi OS. Probes for duplicates before it uses an address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ esac
 
 
 class Dhcpcd(Client):
-    """Takes about six seconds, its probes; `probing=False` is what cloud-init starts it with."""
+    """Takes about six seconds for its probes; `probing=False` is how cloud-init starts it."""
 
     name = "dhcpcd"
     probes = True

@@ -1,4 +1,4 @@
-"""The clients once more, as they come up with IPv6: what images have by default, and no word about this network."""
+"""The clients with IPv6, as images configure them by default."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RDNSSD = Path(__file__).parents[3] / ".cache" / "rdnssd"
 
 @dataclass(frozen=True, slots=True)
 class Observed6:
-    """What a guest's NIC has of IPv6, as the kernel and the client's own files show it."""
+    """The IPv6 configuration of a guest's NIC, as the kernel and the client's files show it."""
 
     addresses: tuple[str, ...]
     """Global ones with prefix length."""
@@ -31,7 +31,7 @@ class Observed6:
     """Prefixes that are reached without a gateway, but for the addresses themselves and link-local ones."""
     mtu: int
     nameservers: tuple[str, ...]
-    """Of both families; one that both the advertisement and DHCPv6 name may be there twice."""
+    """Of both families; one that both the advertisement and DHCPv6 give may be listed twice."""
     search: tuple[str, ...]
 
     @property
@@ -40,14 +40,14 @@ class Observed6:
 
 
 class Client6(Client):
-    """What the IPv6 of a client is looked at with."""
+    """Observation of a client's IPv6 configuration."""
 
     manages_addresses: ClassVar[bool] = True
-    """Whether it speaks DHCPv6; the kernel alone takes no more than the advertisement."""
+    """Whether it has a DHCPv6 client; the kernel alone processes advertisements only."""
     manages_resolver: ClassVar[bool] = True
 
     def is_bound6(self) -> bool:
-        """Whether all that this client can get has come."""
+        """Whether it has all that this client can get."""
         observed = self.observe6()
         wanted = [bool(observed.routers), not observed.tentative]
         if self.manages_addresses:
@@ -57,7 +57,7 @@ class Client6(Client):
         return all(wanted)
 
     def acquire6(self) -> Observed6:
-        """Start the client unless it runs, wait until it has all it can have, and look.
+        """Start the client unless it runs, wait until it has all that it can get, and observe the result.
 
         Raises:
             AssertionError: it did not within its patience; the message holds what there is, and its log.
@@ -72,7 +72,7 @@ class Client6(Client):
         return self.observe6()
 
     def observe6(self) -> Observed6:
-        """The state of NIC and files now."""
+        """The present state of NIC and files."""
         links = self.guest.ip_json(f"-6 addr show dev {self.nic} scope global")
         found = [address for link in links for address in link["addr_info"] if address]
         routes = self.guest.ip_json(f"-6 route show dev {self.nic}")
@@ -108,7 +108,7 @@ class Networkd6(Client6, Networkd):
 
 
 class NetworkManager6(Client6, NetworkManager):
-    """A connection that nobody has configured: both families `auto`."""
+    """A connection with default settings: both families `auto`."""
 
     def prepare(self) -> str:
         script = super().prepare()
@@ -118,7 +118,7 @@ class NetworkManager6(Client6, NetworkManager):
 
 
 class Dhcpcd6(Client6, Dhcpcd):
-    """It takes router advertisements itself, instead of the kernel."""
+    """Processes router advertisements itself, instead of the kernel."""
 
     patience = 15
 
@@ -127,7 +127,7 @@ class Dhcpcd6(Client6, Dhcpcd):
 
 
 class KernelOnly(Client6):
-    """No program at all: default route and MTU are all that the kernel takes."""
+    """No client program: the kernel takes default route and MTU from advertisements."""
 
     name = "kernel"
     manages_addresses = False
@@ -145,7 +145,7 @@ class KernelOnly(Client6):
 
 
 class Rdnssd(KernelOnly):
-    """The kernel, and a program that writes down the resolvers of advertisements which come while it runs."""
+    """The kernel, and rdnssd, which writes the resolvers of advertisements that arrive while it runs."""
 
     name = "rdnssd"
     manages_resolver = True
@@ -163,10 +163,10 @@ class Rdnssd(KernelOnly):
 
 
 class Dhclient6(Client6):
-    """ISC dhclient, which leaves the advertisement to the kernel.
+    """ISC dhclient, which leaves advertisements to the kernel.
 
-    It binds its socket to the interface's link-local address, and ends when that is still being checked for
-    duplicates: whoever starts it must wait for that, as Debian's ifupdown does. So must who starts dibbler.
+    It binds its socket to the interface's link-local address, and exits while that is still tentative: start it after
+    duplicate-address detection, as Debian's ifupdown does. The same is true of dibbler.
     """
 
     name = "dhclient -6"
@@ -190,7 +190,7 @@ class Dhclient6(Client6):
 
 
 class WideDhcpv6(Client6):
-    """The KAME client, which asks for an address when it is told to; it does not touch resolv.conf by itself."""
+    """The KAME client, which requests an address only if configured to, and does not write resolv.conf."""
 
     name = "wide-dhcpv6"
     manages_resolver = False
@@ -216,7 +216,7 @@ class WideDhcpv6(Client6):
 
 
 class Dibbler(Client6):
-    """With the configuration that its Debian package brings, which asks for resolvers and not for a search list."""
+    """dibbler with its Debian package's configuration, which requests resolvers but no search list."""
 
     name = "dibbler"
     search_list = False

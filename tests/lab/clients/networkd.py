@@ -20,7 +20,7 @@ UseDomains=yes
 
 
 class Networkd(Client):
-    """Writes no resolv.conf itself: what it tells the resolver is in the state file of the link."""
+    """Writes no resolv.conf itself: the link's resolvers are in its state file."""
 
     name = "systemd-networkd"
     patience = 10
@@ -31,7 +31,7 @@ class Networkd(Client):
         (configuration / "10-guest.network").write_text(_NETWORK.format(nic=self.nic))
         for part in ("links", "leases", "lldp"):
             (self.directory / "run" / "systemd" / "netif" / part).mkdir(parents=True, exist_ok=True)
-        # a read-only /sys means to it that there is no udev whose word on the link it must wait for
+        # with a read-only /sys it does not wait for udev to initialise the link
         return """
             chmod -R a+rX "$1/run"
             chown -R systemd-network: /run/systemd/netif

@@ -1,4 +1,4 @@
-"""BusyBox udhcpc with Debian's script: tiny images, initramfs, Cirros of old."""
+"""BusyBox udhcpc with Debian's script: tiny images, initramfs, older Cirros."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ASKED = ("search", "mtu", "staticroutes")
 
 
 class Udhcpc(Client):
-    """It renews after half the lease, fifteen seconds at the least. Its script applies neither option 121 nor 119; the
-    lease record is what the script was told."""
+    """Renews after half the lease, at least fifteen seconds. Its script applies neither option 121 nor 119; the lease
+    is observed as the script's environment."""
 
     name = "udhcpc"
     classless_routes = False
@@ -29,7 +29,7 @@ class Udhcpc(Client):
     clock = False
     sulks = 3
     asked: Sequence[str] = ()
-    """Options that it asks for beside those of every run, by name or number."""
+    """Options that it requests besides its usual ones, by name or number."""
 
     def prepare(self) -> str:
         script = self.directory / "script"
@@ -53,7 +53,7 @@ class Udhcpc(Client):
         self.process.send_signal(signal.SIGUSR1)
 
     def release(self) -> None:
-        """Give the lease back."""
+        """Release the lease (DHCPRELEASE)."""
         self.process.send_signal(signal.SIGUSR2)
 
     @property

@@ -1,0 +1,56 @@
+"""What one VM gets by DHCP: a recorded network → the server's configuration. Pure.
+
+The JSON shape is the DHCP server's own (`dhcp.config`); only addresses, routes and names are decided here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from launcher.dhcpconfig.ipv4 import ipv4_fields, neighbours4
+from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
+
+if TYPE_CHECKING:
+    from netsetup.model.vm_network import VMNetwork
+
+
+def client_config(network: VMNetwork) -> dict[str, object] | None:
+    """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
+
+    Made of the record alone. Raises NoServerAddress.
+    """
+    ipv6 = ipv6_fields(network)
+    address4, options = network.guest.address4, network.options
+    if address4 is None and not ipv6:
+        return None
+    search = search_list(network.pod.resolver.search, options.subdomain)
+    config: dict[str, object] = {
+        "interface": network.guest_port,
+        "client_mac": network.mac,
+        **(ipv4_fields(network, address4) if address4 else {}),
+        "search": list(search),
+        "domain": domain_of(search),
+        "hostname": options.hostname,
+        "mtu": network.mtu,
+        "neighbours": {**neighbours4(network), **neighbours6(network)},
+        "ntp": list(options.ntp),
+        "tftp_server": options.tftp_server,
+        "boot_file": options.boot_file,
+        "options": {str(number): text for number, text in options.private},
+        **ipv6,
+    }
+    return {key: value for key, value in config.items() if value}
+
+
+def search_list(names: tuple[str, ...], subdomain: str) -> tuple[str, ...]:
+    """The pod's search list, headed by the subdomain's own entry where the VM has one, as Kubernetes does it."""
+    service = domain_of(names)
+    if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
+        return names
+    return (f"{subdomain}.{service}", *names)
+
+
+def domain_of(search: tuple[str, ...]) -> str:
+    """The one domain of option 15: the longest name of a Kubernetes service domain, else the first of the list."""
+    services = [name for name in search if ".svc." in name]
+    return max(services, key=len) if services else next(iter(search), "")

@@ -1,0 +1,82 @@
+"""One request: command line and library set a manifest's pod up alike, in whatever order it lists its networks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from lab.agent import Agent
+from lab.pod import Pod
+
+pytestmark = pytest.mark.root
+
+UUID = "5d307ca9-b3ef-428c-8861-06e72d69f223"
+
+# `LibvirtDomainManager` alone, as docs/library.md shows it; the networks as it gives them to libvirt.
+BY_MANAGER = """
+import json, sys
+from launcher.manager import LibvirtDomainManager
+from launcher.vmi.load import (load_vmi)
+
+manager = LibvirtDomainManager(load_vmi(sys.argv[1]), state_dir=sys.argv[2])
+networks = manager.pre_start_hook().networks
+print(json.dumps({name: network.interface_xml for name, network in networks.items()}))
+"""
+
+
+def manifest(folder: Path, *interfaces: dict[str, Any], **domain: Any) -> Path:
+    """A manifest whose first interface, by the order of `spec.networks`, is on the pod network."""
+    names = sorted(interface["name"] for interface in interfaces)
+    networks: list[dict[str, Any]] = [{"name": names[0], "pod": {}}]
+    networks += [{"name": name, "multus": {"networkName": name}} for name in names[1:]]
+    vmi = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "vm", "annotations": {"virt-launcher.io/isolation": "off"}},
+        "spec": {
+            "domain": {"memory": {"guest": "64Mi"}, "devices": {"interfaces": list(interfaces)}, **domain},
+            "networks": networks,
+        },
+    }
+    file = folder / "vmi.json"
+    file.write_text(json.dumps(vmi))
+    return file
+
+
+def test_the_manager_alone_sets_up_what_the_command_line_does(pod: Pod, agent: Agent, tmp_path: Path) -> None:
+    """With isolation off, and a MAC that is derived from the firmware's UUID."""
+    file = manifest(tmp_path, {"name": "default", "bridge": {}}, firmware={"uuid": UUID})
+    by_command = agent.prestart("--vmi", file)["networks"][0]["interface_xml"]
+    status = agent.status()["networks"]
+    agent.teardown()
+    done = pod.pod.run([sys.executable, "-c", BY_MANAGER, file, agent.state_directory])
+    assert json.loads(done.stdout) == {"default": by_command}
+    assert agent.status()["networks"] == status
+    assert (status[0]["isolated"], status[0]["mac_source"]) == (False, "derived")
+    agent.teardown()
+
+
+def test_networks_keep_their_own_when_the_manifest_names_them_in_another_order(pod: Pod, tmp_path: Path) -> None:
+    """Model and boot order belong to a network, not to a place in a list."""
+    pod.pod.ip("link add net1 type veth peer name far1", "link set far1 up", "link set net1 up")
+    a = {"name": "a", "bridge": {}, "model": "virtio", "bootOrder": 2}
+    b = {"name": "b", "bridge": {}, "model": "e1000e", "bootOrder": 1}
+    with Agent(pod) as agent:
+        first = agent.prestart("--vmi", manifest(tmp_path, a, b))["networks"]
+        second = agent.prestart("--vmi", manifest(tmp_path, b, a))["networks"]
+        assert [network["name"] for network in first] == ["a", "b"]
+        assert [network["name"] for network in second] == ["b", "a"], "in the order of the manifest"
+        assert sorted(second, key=lambda network: str(network["name"])) == first
+        for network in second:
+            element = ElementTree.fromstring(network["interface_xml"])
+            shown = {tag: element.find(tag).attrib for tag in ("model", "boot", "alias", "target")}  # type: ignore[union-attr]
+            wanted = a if network["name"] == "a" else b
+            assert shown["model"]["type"] == wanted["model"]
+            assert shown["boot"]["order"] == str(wanted["bootOrder"])
+            assert shown["alias"]["name"] == f"ua-{network['name']}"
+            assert shown["target"]["dev"] == network["guest_port"]
+        agent.teardown()

@@ -1,0 +1,162 @@
+"""The seam between the hook and its bindings: nothing outside `netsetup/bindings/` asks which binding a network has."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from dhcp.io import sockets
+from netsetup.bindings.registry import BUILT_IN, GROUP, MEMBERS
+from netsetup.nft.ruleset import OUR_MARK
+
+ROOT = Path(__file__).parent.parent.parent
+NAMES = set(BUILT_IN)
+BEHIND_THE_SEAM = ("netsetup/bindings", "netsetup/nft/nat.py")
+STAND_INS = {"private", "is_private"}
+"""What only some bindings have: to ask for it is to ask which binding it is."""
+LOOKUPS = {"get", "pop", "setdefault", "index", "count", "startswith", "endswith"}
+
+ALLOWED = {
+    ("launcher/demo/pod.py", "bridge"): "a field in the configuration of the CNI plugin of that name",
+    ("launcher/vmi/interfaces.py", "is_private"): "a member of the seam: which fields of a manifest are for a binding",
+    ("launcher/vmi/interfaces.py", "private"): "a variable: DHCP options of private use",
+    ("netsetup/apply.py", "is_private"): "a member of the seam: whether there is one such network at most",
+    ("netsetup/migration.py", "masquerade"): "records of version 2 have a field of that name, and none for the binding",
+    ("netsetup/migration.py", "private"): "likewise",
+}
+
+
+def outside() -> Iterator[str]:
+    for package in ("dhcp", "launcher", "netsetup"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = str(path.relative_to(ROOT))
+            if not name.startswith(BEHIND_THE_SEAM):
+                yield name
+
+
+def named(node: ast.AST | None) -> Iterator[tuple[str, int]]:
+    """Names of bindings among the constants of an expression, with the line."""
+    for part in ast.walk(node) if node else ():
+        if isinstance(part, ast.Constant) and part.value in NAMES:
+            yield str(part.value), part.lineno
+
+
+def stand_ins(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Stand-ins for a name that a condition looks at, be they attributes or variables; calls have conditions of
+    their own."""
+    if isinstance(node, ast.Call):
+        return
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    if name in STAND_INS:
+        yield name, node.lineno  # type: ignore[attr-defined]
+    for part in ast.iter_child_nodes(node):
+        yield from stand_ins(part)
+
+
+def decisions(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Where a binding's name, or a stand-in for it, decides something."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare():
+                yield from named(node)
+                yield from stand_ins(node)
+            case ast.MatchValue(value):
+                yield from named(value)
+            case ast.Dict(keys):
+                for key in keys:
+                    yield from named(key)
+            case ast.Subscript(slice=key):
+                yield from named(key)
+            case ast.Call(func=ast.Attribute(attr=method), args=arguments) if method in LOOKUPS:
+                for argument in arguments:
+                    yield from named(argument)
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
+                yield from stand_ins(test)
+            case ast.BoolOp(values=values):
+                for value in values:
+                    yield from stand_ins(value)
+            case ast.comprehension(ifs=tests):
+                for test in tests:
+                    yield from stand_ins(test)
+
+
+@pytest.mark.parametrize("path", list(outside()))
+def test_nobody_asks_which_binding_it_is(path: str) -> None:
+    found = {name for name, _ in decisions(ast.parse((ROOT / path).read_text()))}
+    assert found == {name for file, name in ALLOWED if file == path}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if network.binding == 'fwd': pass",
+        "x = name in ('bridge', 'other')",
+        "match name:\n case 'masquerade': pass",
+        "match name:\n case 'a' | 'bridge': pass",
+        "x = {'bridge': 1}[name]",
+        "x = table['fwd']",
+        "x = table.get('fwd')",
+        "x = network.private is None",
+        "x = 1 if network.private else 2",
+        "x = [n for n in networks if n.private]",
+        "x = network.private or other",
+        "x = not network.private and 1",
+    ],
+)
+def test_the_test_sees_it(code: str) -> None:
+    assert list(decisions(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code", ["x = f'use the {name} or the bridge binding'", "x = call(private=network.private)", "x = a.kind == b.kind"]
+)
+def test_the_test_does_not_see_ghosts(code: str) -> None:
+    assert not list(decisions(ast.parse(code)))
+
+
+def test_the_package_registers_its_own_as_others_do() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options.entry_points"][GROUP].strip().splitlines()
+    assert {name.strip(): module.strip() for name, module in (line.split("=") for line in lines)} == BUILT_IN
+
+
+@pytest.mark.parametrize("module", BUILT_IN.values())
+def test_a_binding_has_all_members(module: str) -> None:
+    binding = import_module(module)
+    assert [member for member in MEMBERS if not hasattr(binding, member)] == []
+
+
+def test_the_types_of_members_are_those_of_the_protocol(tmp_path: Path) -> None:
+    """Of the package's own, and of the one from outside; a module can be an implementation for mypy, too."""
+    names = {**BUILT_IN, "outside": "outside"}
+    imports = [f"import {module} as {name}" for name, module in names.items()]
+    lines = ["from netsetup.bindings.binding import Binding", *imports, f"every: list[Binding] = [{', '.join(names)}]"]
+    file = tmp_path / "check.py"
+    file.write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", ROOT / "setup.cfg", "--strict", file],
+        cwd=ROOT,
+        env={"MYPYPATH": f"{ROOT}:{ROOT / 'tests/outside_binding'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_has_every_member_and_every_binding() -> None:
+    page = (ROOT / "docs/bindings.md").read_text()
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == MEMBERS
+    assert re.findall(r"`(\w+)`", page.partition("\n| | ")[2].partition("\n")[0]) == list(BUILT_IN)
+
+
+def test_our_sockets_have_the_mark_that_our_tables_let_out() -> None:
+    assert sockets.OUR_MARK == OUR_MARK
