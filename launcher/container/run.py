@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from launcher.container.init import supervise
 from launcher.exit_codes import exit_code_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from launcher.container.dhcp_watchdog import DHCPWatchdog
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
@@ -115,14 +116,14 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
 
     It takes a fifth of the time to QEMU's start. Raises ManifestError.
     """
-    import pickle
-
     from launcher.vmi.errors import ManifestError
 
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            import pickle
+
             from launcher.vmi.load import load_vmi
 
             loaded: VirtualMachineInstance | ManifestError
@@ -136,6 +137,8 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
         finally:
             os._exit(1)
     os.close(write)
+    import pickle
+
     with open(read, "rb") as pipe:
         meanwhile()
         content = pipe.read()
