@@ -88,6 +88,9 @@ class Process:
             raise BenchError(f"ended with {code}: {self.last_words()}")
         return (ended - self.started_ns) / 1e6
 
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
     def last_words(self) -> str:
         """The end of what it has printed."""
         return " / ".join(self._log.read_text(errors="replace").splitlines()[-3:])
@@ -114,10 +117,10 @@ class Laboratory:
     """A pod and a guest for one measurement; a context manager that removes them and the processes in them.
 
     With `pod_interface` the pod has an eth0 with address and routes, as a CNI sets it up; without it there is only the
-    link to the guest, and `tap0` has an address.
+    link to the guest, and `tap0` has an address. Without `guest_link` there is no `tap0`, as before a VM's start.
     """
 
-    def __init__(self, tools: Tools, *, pod_interface: bool) -> None:
+    def __init__(self, tools: Tools, *, pod_interface: bool, guest_link: bool = True) -> None:
         self.tools = tools
         self.pod, self.guest, self.node = (f"{_PREFIX}-{os.getpid()}-{role}" for role in ("pod", "guest", "node"))
         self._stack = contextlib.ExitStack()
@@ -129,13 +132,9 @@ class Laboratory:
                 self._stack.callback(_remove, name)
             _batch(self.guest, "link set lo up")
             _quiet(self.guest)
-            _batch(
-                self.pod,
-                "link set lo up",
-                f"link add {PORT} mtu {MTU} type veth peer name {GUEST_NIC} mtu {MTU} address {MAC} netns {self.guest}",
-                f"link set {PORT} up",
-            )
-            _batch(self.guest, f"link set {GUEST_NIC} up")
+            _batch(self.pod, "link set lo up")
+            if guest_link:
+                self._plug_guest()
             if pod_interface:
                 self._plug_pod()
             else:
@@ -143,6 +142,14 @@ class Laboratory:
         except BaseException:
             self._stack.close()
             raise
+
+    def _plug_guest(self) -> None:
+        _batch(
+            self.pod,
+            f"link add {PORT} mtu {MTU} type veth peer name {GUEST_NIC} mtu {MTU} address {MAC} netns {self.guest}",
+            f"link set {PORT} up",
+        )
+        _batch(self.guest, f"link set {GUEST_NIC} up")
 
     def _plug_pod(self) -> None:
         configuration = Path("/etc/netns", self.pod)

@@ -213,11 +213,12 @@ def _open_log(folder: str) -> int:
 
 def _remove_if_unused(folder: str) -> None:
     """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays."""
-    from netsetup.record import FILE
+    from netsetup.record import FILE, UNFINISHED
 
     if os.path.exists(f"{folder}/{FILE}"):
         return
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{folder}/{DHCP_LOG}")
+    for name in (DHCP_LOG, UNFINISHED):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")
     with contextlib.suppress(OSError):
         os.rmdir(folder)

@@ -24,6 +24,8 @@ log = logging.getLogger("netsetup")
 
 VERSION: Final = 3
 FILE: Final = "network.json"
+UNFINISHED: Final = f"{FILE}.new"
+"""A record that is being written."""
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -62,7 +64,7 @@ def save(folder: str, record: Record) -> None:
     """
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        new = f"{folder}/{FILE}.new"
+        new = f"{folder}/{UNFINISHED}"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(_encode(record))
@@ -124,8 +126,9 @@ def is_saved(folder: str, record: Record) -> bool:
 
 def forget(folder: str) -> None:
     """Remove the record; no error if it is gone."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{folder}/{FILE}")
+    for name in (FILE, UNFINISHED):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")
 
 
 def _encode(record: Record) -> bytes:

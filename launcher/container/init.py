@@ -8,11 +8,12 @@ libvirt, waiting for all children would also reap those that libvirt waits for i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
+
+from dhcp.lean.libc import prctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +140,5 @@ def _children() -> list[int]:
 
 
 def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    if prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(f"prctl({option}, {value}) is refused")

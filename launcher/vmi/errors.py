@@ -16,3 +16,6 @@ class ManifestError(ValueError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+    def __reduce__(self) -> "tuple[type[ManifestError], tuple[str, str]]":
+        return type(self), (self.path, self.reason)

@@ -151,6 +151,12 @@ def throughput(_pod: Pod) -> None:
     assert "--seconds" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def start(_pod: Pod) -> None:
+    """What it can do; tests/netns/test_bench.py measures beside its own tree."""
+    command = [BIN / "python", ROOT / "bench/start.py", "--help"]
+    assert "--beside" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def scale(_pod: Pod) -> None:
     command = [BIN / "python", ROOT / "bench/scale.py", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -202,6 +208,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     ".venv/bin/python bench/run.py": bench,
     ".venv/bin/python bench/scale.py": scale,
     ".venv/bin/python bench/throughput.py": throughput,
+    ".venv/bin/python bench/start.py --beside bac6f5a": start,
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,

@@ -76,6 +76,15 @@ def test_a_record_of_a_later_version_is_refused_by_name(pod: Pod, tmp_path: Path
         assert agent.run("teardown").returncode == 0
 
 
+def test_an_unfinished_record_is_removed(pod: Pod) -> None:
+    """Of a set-up that was killed while it wrote the record, before it changed anything."""
+    with Agent(pod) as agent:
+        agent.state_directory.mkdir()
+        (agent.state_directory / "network.json.new").write_text("{")
+        assert agent.run("teardown").returncode == 0
+        assert not agent.state_directory.exists()
+
+
 def test_another_pods_record_is_never_believed(make_pod: MakePod, tmp_path: Path) -> None:
     other, pod = make_pod("calico"), make_pod("flannel")
     assert run_in(other.pod, set_up, tmp_path) == SUCCEEDED

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.root
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def bench(*words: str | Path, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+def bench(*words: str | Path, program: str = "bench/run.py", timeout: float = 180) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "bench/run.py", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout
+        [sys.executable, program, *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout
     )
 
 
@@ -53,3 +53,29 @@ def test_an_unknown_server_is_named() -> None:
     assert done.returncode == 2
     assert "'windows'" in done.stderr
     assert "dnsmasq" in done.stderr
+
+
+@pytest.mark.vm
+def test_cold_starts_are_shown_beside_those_of_another_tree() -> None:
+    done = bench("--beside", ".", "--rounds", "1", program="bench/start.py")
+    assert done.returncode == 0, done.stderr
+    title, _, other, ours, ratio = (
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()
+    )
+    assert title[1:] == ["bare Python, ms", "`prestart`: exec to first OFFER, ms", "`run`: exec to QEMU's, ms"]
+    assert [other[0], ours[0], ratio[0]] == [".", "this tree", "this tree ÷ ."]
+    for bare, prestart, run in (other[1:], ours[1:]):
+        assert 0 < milliseconds(bare) < milliseconds(prestart)
+        assert milliseconds(bare) < milliseconds(run)
+
+
+def milliseconds(cell: str) -> float:
+    return float(cell.split("**")[1])
+
+
+def test_an_unknown_commit_is_named() -> None:
+    done = bench("--beside", "nowhere", program="bench/start.py")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "bench: nowhere: neither a commit of this repository nor a folder with a .venv\n",
+    )
