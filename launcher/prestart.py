@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from netsetup.model.vm_network import VMNetwork
 
 DHCP_LOG = "dhcp.log"
-LOCK = "prestart"
-"""Lock under which network and server are set up or torn down together; the lock of `netsetup` covers the network."""
 
 
 class Network(Frozen):
@@ -91,7 +89,7 @@ def setup_pod_network(
         if not dry_run and not _has_current_server():
             spawned = spawn()
 
-        from launcher.serve import serve, server_configs
+        from launcher.serve import LOCK, serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.kernel.lock import NamespaceLock
 
@@ -136,6 +134,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
 
     Raises NetworkSetupError; its subclass NotRestored lists what is not restored.
     """
+    from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
     from netsetup.kernel.lock import NamespaceLock
 

@@ -82,9 +82,16 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
 
 def _connect() -> tuple[ServerConnection | None, str]:
     try:
-        return connect(), "no DHCP server runs in this network namespace; `virt-launcher prestart` starts one"
+        server = connect()
     except ServerError as error:
         return None, str(error)
+    if server is None:
+        return None, "no DHCP server runs in this network namespace; `virt-launcher prestart` starts one"
+    if not server.is_current:
+        server.release()
+        problem = f"DHCP server (pid {server.pid}): does not answer, or is of another release"
+        return None, f"{problem}; `virt-launcher prestart` replaces it"
+    return server, ""
 
 
 def _probe4(server: ServerConnection, name: str, config: dict[str, Any]) -> Probed:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("launcher")
 
+LOCK = "prestart"
+"""The `NamespaceLock` under which network and server are set up, or removed, together; that of `netsetup.apply` is for
+the network alone."""
+
 
 def server_configs(record: Record) -> list[dict[str, object]]:
     """The configuration (`dhcp.config`) of every network that is served. Raises NoServerAddress."""
@@ -24,9 +28,10 @@ def server_configs(record: Record) -> list[dict[str, object]]:
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
     """Make the DHCP server of the current network namespace serve the record; its pid, or None when none is needed.
 
-    A running server is reconfigured. One with another version of the control protocol, or one that does not answer, is
-    replaced without losing a frame of the guest. `spawn` starts a server; `spawned` is one started ahead. Without a
-    network to serve, servers are stopped. Raises ServerError, NoServerAddress and `dhcp.config.ConfigError`.
+    A running server is reconfigured. One with another version of the control protocol is replaced without losing a
+    frame of the guest; one that does not answer is killed and replaced. `spawn` starts a server; `spawned` is one
+    started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError,
+    NoServerAddress and `dhcp.config.ConfigError`.
     """
     configs = server_configs(record)
     running = connect()

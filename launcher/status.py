@@ -64,7 +64,7 @@ class Status(Frozen):
     refused: str = ""
     """Why `prestart` would do nothing; empty when it could do what is pending."""
     dhcp: dict[str, Any] | None = None
-    """The server's own report; None when no server runs."""
+    """The server's own report, with its `problem` where `prestart` would replace it; None when no server runs."""
 
 
 def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
@@ -129,11 +129,17 @@ def _status_of(
 
 
 def _server_status() -> dict[str, Any] | None:
+    pid = 0
     try:
         server = connect()
-        return {"pid": server.pid, **server.status()} if server else None
-    except ServerError:
-        return None
+        if server is None:
+            return None
+        pid = server.pid
+        report = server.status()
+        problem = "" if server.is_current else f"DHCP server (pid {pid}): is of another release"
+        return {**report, "pid": pid, "problem": problem}
+    except ServerError as error:
+        return {"pid": pid, "problem": str(error)}
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -165,6 +171,8 @@ def lines(status: Status) -> Iterator[str]:
         yield "DHCP: no server"
         return
     yield f"DHCP: server {status.dhcp['pid']}"
+    if status.dhcp["problem"]:
+        yield f"  {status.dhcp['problem']}: `prestart` replaces it"
     for port in status.dhcp.get("ports", ()):
         answered = ", ".join(f"{count} {name}" for name, count in port["answered"].items()) or "nothing yet"
         ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"

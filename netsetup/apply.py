@@ -227,6 +227,8 @@ def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
             problem = f"set up with MAC {network.mac}, not {request.mac}"
         elif request.mtu and min(request.mtu, network.pod.mtu) != network.mtu:
             problem = f"set up with MTU {network.mtu}, not {request.mtu}"
+        elif request.queues != network.queues:
+            problem = f"set up with {network.queues} queues, not {request.queues}"
         elif (request.pod_interface, request.guest_port) != devices:
             problem = f"it joins {' and '.join(devices)}"
         if problem:

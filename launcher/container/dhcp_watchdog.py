@@ -9,13 +9,14 @@ import select
 import threading
 
 from dhcp.process import ServerError, ServerProcess
-from launcher.serve import serve
+from launcher.serve import LOCK, serve
 from netsetup.errors import NetworkSetupError
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record
 
 log = logging.getLogger("launcher")
 
-RETRY_SECONDS = 0.2
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 2.0
 
 
 class DHCPWatchdog:
@@ -44,9 +45,13 @@ class DHCPWatchdog:
     def _watch(self) -> None:
         while self._wait_for_exit():
             log.warning("the DHCP server (pid %d) has exited; starting another", self.pid)
-            while not self._restart():
-                if select.select([self._stop_read], [], [], RETRY_SECONDS)[0]:
+            reported, delay = "", RETRY_SECONDS
+            while problem := self._restart():
+                if problem != reported:  # once for each reason
+                    log.error("%s", problem)
+                if select.select([self._stop_read], [], [], delay)[0]:
                     return
+                reported, delay = problem, min(2 * delay, LONGEST_RETRY_SECONDS)
 
     def _wait_for_exit(self) -> bool:
         """True when the server has exited, False when `stop` was called."""
@@ -67,7 +72,8 @@ class DHCPWatchdog:
             os.waitpid(self.pid, os.WNOHANG)
         return True
 
-    def _restart(self) -> bool:
+    def _restart(self) -> str:
+        """Have a server serve what is recorded now; why there is none, empty when there is one."""
         started: list[ServerProcess] = []
 
         def spawn() -> ServerProcess:
@@ -75,18 +81,16 @@ class DHCPWatchdog:
             return started[-1]
 
         try:
-            # Another hook may have run meanwhile; the record is what it left.
-            record = read_record(self._state_dir)
-            pid = serve(record, spawn) if record else None
-            if pid is None:
-                log.warning("no network on record needs a DHCP server; waiting for a hook to set the pod up")
-                return False
-        except (ServerError, NetworkSetupError, OSError) as error:
-            log.error("the DHCP server does not start: %s", error)
+            with NamespaceLock(LOCK):  # not while a hook sets the pod up, or a teardown puts it back
+                record = read_record(self._state_dir)
+                pid = serve(record, spawn) if record else None
+        except (ServerError, NetworkSetupError, ValueError, OSError) as error:
             for server in started:
                 with contextlib.suppress(ServerError):
                     server.stop()
-            return False
+            return f"the DHCP server does not start: {error}"
+        if pid is None:
+            return "no recorded network needs a DHCP server; waiting for a hook to set the pod up"
         self.pid = pid
         self.restarts += 1
-        return True
+        return ""

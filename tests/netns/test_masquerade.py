@@ -341,7 +341,7 @@ def test_no_redirect_tells_the_guest_about_itself(make_world: Any) -> None:
         for version in (4, 6):
             for port in range(5000, 5010):
                 assert world.is_reached_by_itself("tcp", port, version)
-        packets = [frame.packet() for frame in sniffer.frames]
+    packets = [frame.packet() for frame in sniffer.frames]
     assert packets
     assert not [p for p in packets if (ICMP in p and p[ICMP].type == 5) or ICMPv6ND_Redirect in p]
 

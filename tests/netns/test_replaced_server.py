@@ -48,6 +48,9 @@ def test_a_server_of_another_release_is_replaced_while_the_guest_asks(pod: Pod, 
     configs = agent.prestart("--dry-run")["configs"]
     os.kill(first["dhcp"]["pid"], signal.SIGKILL)
     other = start_other_release(pod, tmp_path, configs)
+    assert "of another release" in agent.run("status").stdout
+    probed = agent.run("probe")
+    assert (probed.returncode, "of another release" in probed.stdout) == (1, True)
     pod.guest.ip("link set eth0 up")
     answers: list[str | None] = []
     done = threading.Event()
@@ -75,6 +78,7 @@ def test_a_server_of_another_release_is_replaced_while_the_guest_asks(pod: Pod, 
 def test_a_server_that_does_not_answer_is_replaced_in_time(pod: Pod, agent: Agent) -> None:
     stopped = agent.prestart()["dhcp"]["pid"]
     os.kill(stopped, signal.SIGSTOP)
+    assert "no answer in time: `prestart` replaces it" in agent.run("status").stdout
     began = time.monotonic()
     replaced = agent.prestart()["dhcp"]["pid"]
     assert time.monotonic() - began < 10

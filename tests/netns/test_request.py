@@ -60,6 +60,19 @@ def test_the_manager_alone_sets_up_what_the_command_line_does(pod: Pod, agent: A
     agent.teardown()
 
 
+def test_another_number_of_queues_is_refused(agent: Agent, tmp_path: Path) -> None:
+    """The tap has as many as it was made with, and the domain must not ask for others."""
+    default = {"name": "default", "bridge": {}}
+    agent.prestart("--vmi", manifest(tmp_path, default))
+    several = manifest(tmp_path, default, cpu={"cores": 2})
+    vmi = json.loads(several.read_text())
+    vmi["spec"]["domain"]["devices"]["networkInterfaceMultiqueue"] = True
+    several.write_text(json.dumps(vmi))
+    done = agent.run("prestart", "--vmi", several)
+    assert done.returncode == 2
+    assert "network default: set up with 1 queues, not 2; run teardown first" in done.stderr
+
+
 def test_networks_keep_their_own_when_the_manifest_names_them_in_another_order(pod: Pod, tmp_path: Path) -> None:
     """Model and boot order belong to a network, not to a place in a list."""
     pod.pod.ip("link add net1 type veth peer name far1", "link set far1 up", "link set net1 up")

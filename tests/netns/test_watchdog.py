@@ -97,6 +97,23 @@ def test_trying_again_can_be_stopped(pod: Pod, agent: Agent) -> None:
     assert pod.pod.processes() == []
 
 
+def test_a_pod_that_is_torn_down_meanwhile_gets_no_server(pod: Pod, agent: Agent) -> None:
+    """The server goes first, before the pod is put back: that is no reason to start another."""
+    first = agent.prestart()
+    torn_down = f"""
+watchdog = DHCPWatchdog({first["dhcp"]["pid"]}, sys.argv[1], os.open(os.devnull, os.O_WRONLY), "text")
+watchdog.start()
+subprocess.run({agent.command("teardown")!r}, check=True)
+time.sleep(1.5)
+assert watchdog.restarts == 0
+print(0)
+watchdog.stop()
+"""
+    _, logged = run_in(agent, torn_down)
+    assert pod.pod.processes() == []
+    assert [line for line in logged if "needs a DHCP server" in line] == [logged[-1]], "once, not at every try"
+
+
 def test_a_killed_server_is_replaced_with_what_is_recorded_now(pod: Pod, agent: Agent) -> None:
     """Reconfigured by a hook after the watchdog was started, as a running launcher's server may be."""
     first = agent.prestart()
