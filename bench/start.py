@@ -30,6 +30,7 @@ if __name__ == "__main__":  # Python would look for modules beside this file, wh
 
 from bench import laboratory  # noqa: E402
 from bench.laboratory import BenchError, Laboratory, Process, Tools  # noqa: E402
+from bench.results import origin  # noqa: E402
 from bench.samples import Samples, Spread  # noqa: E402
 
 CLONES = REPOSITORY / ".cache/beside"
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     try:
-        trees = [tree_of(options.beside), Tree("this tree", REPOSITORY)]
+        trees = [tree_of(options.beside), Tree(f"this tree, {origin(REPOSITORY, []).commit}", REPOSITORY)]
         figures = (PRESTART,) if options.only == "prestart" else (RUN,) if options.only == "run" else (PRESTART, RUN)
         samples = measure(trees, figures, options.rounds)
     except BenchError as error:
