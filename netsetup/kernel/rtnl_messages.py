@@ -21,7 +21,7 @@ from netsetup.model.kernel import (
 )
 
 make_lazy("pyroute2")  # of which the message classes alone are wanted: 23 ms instead of 100
-# These names are all that the message classes want of it; it imports multiprocessing and platform, 7 ms.
+# These names are all that the message classes want of it; it imports multiprocessing and platform, 5 ms.
 make_lazy("pyroute2.config", AF_BRIDGE=socket.AF_BRIDGE, data_plugins_pkgs=[], data_plugins_path=[])
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
