@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 
-class _Loader(yaml.SafeLoader):
+class _Constructor(yaml.constructor.SafeConstructor):
     """YAML as the Kubernetes tools read it.
 
     A MAC address such as 52:54:00:12:34:56 is a number to base 60 and a date is an object in YAML 1.1; here
@@ -34,16 +35,28 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Loader(_Constructor, yaml.SafeLoader):
+    """PyYAML's own parser, whose error messages are reported."""
+
+
+class _FastLoader(_Constructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml's parser, where PyYAML was built with it: a tenth of the time."""
+
+
+LIBYAML_DEPTH = 3000
+"""Levels of nesting; libyaml has no limit of its own, and 20,000 overflow the stack."""
+
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+|0o?[0-7]+)$")
 _FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 _RETYPED = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _RETYPED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _DECIMAL, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FRACTION, list("-+.0123456789"))
+for _loader in (_Loader, _FastLoader):
+    _loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _RETYPED]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    _loader.add_implicit_resolver("tag:yaml.org,2002:int", _DECIMAL, list("-+0123456789"))
+    _loader.add_implicit_resolver("tag:yaml.org,2002:float", _FRACTION, list("-+.0123456789"))
 
 _LOCATION = re.compile(r"(?P<reason>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$")
@@ -65,7 +78,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
 def decode_manifest(text: str, file: str = "manifest") -> Manifest:
     """Decode the manifest in `text`; `file` is its name in errors. Raises ManifestError."""
     try:
-        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
+        documents = _documents(text)
     except yaml.YAMLError as error:
         raise ManifestError(file, _yaml_reason(error)) from None
     except RecursionError:
@@ -85,6 +98,24 @@ def decode_manifest(text: str, file: str = "manifest") -> Manifest:
         return msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
         raise _located(str(error)) from None
+
+
+def _documents(text: str) -> list[object]:
+    """The documents of a YAML text; raises what PyYAML's own parser raises."""
+    if _depth_limit(text) <= LIBYAML_DEPTH:
+        with contextlib.suppress(yaml.YAMLError, ValueError):
+            return _load(text, _FastLoader)
+    return _load(text, _Loader)
+
+
+def _load(text: str, loader: type[_Loader | _FastLoader]) -> list[object]:
+    return [document for document in yaml.load_all(text, loader) if document is not None]
+
+
+def _depth_limit(text: str) -> int:
+    """An upper bound of the levels of nesting: each takes a bracket or a column; a list may share its parent's."""
+    longest = max((len(line) for line in text.splitlines()), default=0)
+    return text.count("[") + text.count("{") + 2 * longest
 
 
 def _yaml_reason(error: yaml.YAMLError) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from launcher.vmi import reader
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import load_vmi
 from launcher.vmi.model import CPU, DEFAULT_INTERFACE, Disk, KernelBoot, Port, Timer
@@ -393,6 +395,33 @@ def test_not_yaml(tmp_path: Path, text: str, reason: str) -> None:
         load(tmp_path, text)
     assert refusal.value.path == str(tmp_path / "vmi.yaml")
     assert reason in refusal.value.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 52:54:00:12:34:56\nb: 010\nc: 0x1F\nd: 0o17\ne: 1e3\nf: .5\ng: 2001-12-14\nh: -7\ni: 1_000\nj: yes\nk: ~",
+        "a: &x {b: 1}\nc: {<<: *x, d: [2, 3]}\ne: *x",
+        "a: \"\\u00e9\\n\"\nb: |\n  two\n  lines\nc: >-\n  folded\n  text\nd: 'it''s'",
+        "- 1\n--- 2\n...\n--- {a: é}\n# nothing\n---\n",
+        "spec:\n  list:\n  - a: 1\n    b:\n    - - 2\n      - 3\n",
+        NETWORKED,
+        json.dumps({"a": [1, 2.5, None, True, {"b": "c"}]}),
+    ],
+)
+def test_both_parsers_read_the_same(text: str) -> None:
+    assert reader._load(text, reader._FastLoader) == reader._load(text, reader._Loader)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: 1\na: 2", "a:\n\t- 1", "a: b: c", "%YAML 3.0\n--- a", "a: *b", "&a b: @c"]
+)
+def test_reasons_are_those_of_one_parser(text: str) -> None:
+    with pytest.raises(yaml.YAMLError) as expected:
+        reader._load(text, reader._Loader)
+    with pytest.raises(yaml.YAMLError) as raised:
+        reader._documents(text)
+    assert str(raised.value) == str(expected.value)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
