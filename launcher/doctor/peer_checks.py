@@ -56,7 +56,7 @@ def _uses_the_other_alone(evidence: Evidence, family: Family) -> bool:
 
 
 def _has_another_mac(evidence: Evidence, family: Family) -> bool:
-    """Whether the guest sends with another MAC than the VM's. Nested guests behind the VM's own MAC do no harm."""
+    """Whether the guest sends with other MACs (as nested guests may) and never with the VM's."""
     report = evidence.report
     asked_as_another = bool(report.ignored.get("foreign-mac")) and not report.answered.get("OFFER")
     return not family.answers.vm_heard and (bool(family.answers.strangers) or asked_as_another)
@@ -86,7 +86,7 @@ def pod_network(evidence: Evidence, family: Family) -> Iterator[Check]:
     """Whether no other host has the address, or serves addresses or routes."""
     answers, address = family.answers, family.outer_address
     if not address:
-        yield ok(Hop.POD_NETWORK, "no address is ours to watch over, and DHCP is the network's own")
+        yield ok(Hop.POD_NETWORK, "the pod has no address to check here, and DHCP is the network's own")
         return
     if trouble := trouble_of(evidence.nic, evidence.network.pod.name):
         yield unseen(Hop.POD_NETWORK, trouble)
