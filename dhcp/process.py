@@ -98,14 +98,14 @@ class _Channel:
         return self._request({"op": "status"})
 
     def try_frame(self, interface: str, frame: bytes) -> dict[str, object]:
-        """What the server makes of a frame, as if the guest had sent it, and the guest notices nothing.
+        """The server's decision on a frame, without sending the reply.
 
         The shape is that of `dhcp.daemon.dry_run.try_frame`. Raises ServerError, also for a port that is not served.
         """
         return self._request({"op": "try", "interface": interface, "frame": frame.hex()})
 
     def release(self) -> None:
-        """Close this end; the server lives on once it has been configured."""
+        """Close this end; the server runs on once it has been configured."""
         self._socket.close()
 
 

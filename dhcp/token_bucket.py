@@ -1,4 +1,4 @@
-"""A token bucket: limits a rate, and lets so many through at once. Pure."""
+"""A token bucket: limits a rate, with a burst. Pure."""
 
 from __future__ import annotations
 

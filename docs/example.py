@@ -33,7 +33,7 @@ def make_pod() -> None:
 
 
 def ask_for_a_lease() -> str:
-    """What a DHCP client in the guest is told."""
+    """What a DHCP client in the guest receives."""
     show = "test $1 != bound || echo $ip/$mask via $router, MTU $mtu"
     with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as script:
         script.write(f"#!/bin/sh\n{show}\n")

@@ -27,8 +27,8 @@ HELP_WIDTH = 100
 
 
 def command() -> NoReturn:
-    """The program: `main`, without the 10 ms in which Python would take itself apart afterwards."""
-    gc.disable()  # hardly anything of what a start makes is garbage; `run`, which lives on, switches it on again
+    """The program: `main`, exiting without the interpreter's 10 ms of finalisation."""
+    gc.disable()  # hardly anything of what a start makes is garbage; `run`, which runs on, switches it on again
     status = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
@@ -56,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Of a width that can be told without importing anything."""
+    """A formatter of COLUMNS or HELP_WIDTH; querying the terminal would import shutil."""
     columns = os.environ.get("COLUMNS", "")
     return argparse.HelpFormatter(prog, width=(int(columns) if columns.isdecimal() else 0) or HELP_WIDTH)
 
@@ -76,7 +76,7 @@ class _Parsers:
         self.output = _Parser(add_help=False)
         self.output.add_argument("--output", choices=("text", "json"), default="text", help="form of the result")
         self.all = _Parser(
-            prog="virt-launcher", description="Hands a pod's network to the virtual machine that lives in it."
+            prog="virt-launcher", description="Hands a pod's network to the virtual machine that runs in it."
         )
         self._verbs = self.all.add_subparsers(metavar="VERB", required=True, prog="virt-launcher")
 
@@ -127,7 +127,7 @@ def _add_probe(to: _Parsers) -> None:
         _probe,
         to.pod,
         to.output,
-        help="ask for the VM's lease, unnoticed by it; exit code 1: it is not as configured",
+        help="request the VM's lease without sending the guest a frame; exit code 1: it is not as recorded",
     )
     probe.add_argument("--vmi", metavar="FILE", help="compare with this manifest (default: what prestart was given)")
 

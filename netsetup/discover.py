@@ -14,7 +14,7 @@ PROC_SYS = "/proc/sys"
 
 
 def observe(netlink: Netlink) -> Namespace:
-    """Everything the plan looks at, read at one go: links, addresses, routes, neighbours, rules, sysctls, our table.
+    """Everything the plan looks at, read in one pass: links, addresses, routes, neighbours, rules, sysctls, our table.
 
     Raises NotPermitted, KernelRefused and RulesetRefused.
     """

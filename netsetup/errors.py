@@ -11,7 +11,7 @@ class NetworkSetupError(Exception):
 
 
 class InvalidRequest(NetworkSetupError):
-    """What was asked for cannot be done with this pod; nothing has been changed."""
+    """The request cannot be met in this pod; nothing has been changed."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class KernelRefused(NetworkSetupError):
 
 
 class RulesetRefused(NetworkSetupError):
-    """nft did not take our table; the message is its own first line."""
+    """nft rejected our table; the message is its own first line."""
 
 
 class MissingFeature(NetworkSetupError):

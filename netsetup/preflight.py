@@ -116,7 +116,7 @@ def _require_setting(step: SetSysctl, key: str) -> None:
 def missing_features(families: Iterable[str]) -> tuple[str, ...]:
     """The features that this kernel lacks; `families` are those of the nftables tables that are needed.
 
-    Where nobody may make a namespace, of nftables alone.
+    Without permission to make a namespace, of nftables alone.
     """
     import subprocess
 

@@ -59,7 +59,7 @@ def boot_id() -> str:
 def save(folder: str, record: Record) -> None:
     """Write the record so that it is there whole or not at all, whenever the process is killed (write, rename).
 
-    It need not outlive a power failure, which the namespace does not outlive either: so nobody waits for the disk.
+    It need not outlive a power failure, which the namespace does not outlive either: so it is not synced to disk.
     Raises RecordError when the folder cannot be written.
     """
     try:
@@ -116,7 +116,7 @@ def find_record(folder: str, namespace_cookie: int, read_copy: Callable[[], str]
 
 
 def is_saved(folder: str, record: Record) -> bool:
-    """Whether the file says just this, in the present form."""
+    """Whether the file holds just this, in the present form."""
     try:
         with open(f"{folder}/{FILE}", "rb") as file:
             return file.read() == _encode(record)

@@ -21,7 +21,7 @@ def try_frame(port: GuestPort, frame: bytes) -> dict[str, object]:
     """Answer, reason, dropped options and frames, in hexadecimal digits, of a frame, as if the guest had sent it.
 
     The frame goes through the port's usual filter, run by the kernel, and through `handle`; it is neither counted nor
-    logged. `problem` says why the guest's own frames do not arrive, empty when they do.
+    logged. `problem` is the reason why the guest's own frames do not arrive, empty when they do.
     """
     decision = Decision("rejected by the kernel's filter", cause="filter")
     if filter_accepts(port.filter(), frame):

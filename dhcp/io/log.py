@@ -66,7 +66,7 @@ class Log:
             "interface": config.interface,
             "client": mac_text(mac),
             "expected": mac_text(config.client_mac),
-            "reason": "the guest asks with another MAC than the one it was given",
+            "reason": "the guest sends requests with another MAC than the one it was given",
         }
         self.warn(FOREIGN_MAC, fields)
 

@@ -42,7 +42,7 @@ class RASender:
         self._send_to_all_nodes(self._lease.advertisement)
 
     def limit(self, decision: Decision, now: float) -> Decision:
-        """The decision about a solicitation, or silence where the RFC, or the rate limit, wants none now."""
+        """The decision about a solicitation, or silence where the RFC, or the rate limit, forbids an answer now."""
         if decision.frames[0][0] & 1:  # to all nodes: not sooner than three seconds after the last one
             self._timers.hasten(now)
             return Decision(

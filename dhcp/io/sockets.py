@@ -37,7 +37,7 @@ RECEIVE_MICROSECONDS = 1000
 
 
 OUR_MARK = 0x766C6677
-"""On every frame that is sent by these sockets. Nftables may hold back what else the pod sends in the VM's name."""
+"""Set on every frame these sockets send; our tables may drop other frames of the pod with the VM's MAC."""
 
 
 class TransportError(OSError):

@@ -37,7 +37,7 @@ else:
         return tuple([getattr(item, name) for name in item.__slots__])
 
     class _DataclassFields:
-        """What dataclasses are known by, to `dataclasses` itself and to msgspec; made when it is asked for."""
+        """`__dataclass_fields__`, by which `dataclasses` and msgspec recognise a dataclass; made on first access."""
 
         def __get__(self, item, owner):
             from dataclasses import dataclass

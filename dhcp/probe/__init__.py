@@ -1,1 +1,1 @@
-"""Asks a DHCP server as a client would; the only room that has scapy."""
+"""Requests leases from a DHCP server as a client would; the only room that has scapy."""

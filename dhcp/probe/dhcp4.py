@@ -36,7 +36,7 @@ class NotAnOffer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A lease as a client understands it. Addresses are dotted quads, times seconds; empty or 0 is "not told"."""
+    """A lease as a client understands it. Addresses are dotted quads, times seconds; empty or 0 is "not sent"."""
 
     message: str
     """`offer` or `ack`."""
@@ -68,7 +68,7 @@ class Offer:
 
     @property
     def effective_routes(self) -> frozenset[tuple[str, str]]:
-        """Where packets go: a client that knows option 121 ignores option 3 beside it (RFC 3442)."""
+        """Where packets go: a client that supports option 121 ignores option 3 beside it (RFC 3442)."""
         return frozenset(self.routes or ([("0.0.0.0/0", self.router)] if self.router else []))
 
 
@@ -112,7 +112,7 @@ def decode_offer(frame: bytes, mac: str, xid: int) -> Offer:
     if (bootp.op, bootp.htype, bootp.hlen) != (2, 1, 6):
         raise NotAnOffer("not a reply to an Ethernet client")
     options, overloaded = decode_options(frame[BOOTP_AT : UDP_AT + packet[UDP].len])
-    kind = {b"\2": "offer", b"\5": "ack", b"\6": "nak"}.get(options.pop(53, b""), "of no known kind")
+    kind = {b"\2": "offer", b"\5": "ack", b"\6": "nak"}.get(options.pop(53, b""), "of unknown kind")
     if kind not in ("offer", "ack"):
         raise NotAnOffer(f"the answer is {kind}")
     header = {name: str(getattr(bootp, name)) for name in ("ciaddr", "yiaddr", "siaddr", "giaddr")}
@@ -248,13 +248,13 @@ def _offer(kind: str, header: dict[str, str], options: dict[int, bytes]) -> Offe
 def differences(offer: Offer, config: Mapping[str, Any], left_out: Collection[int] = ()) -> list[str]:
     """How an offer differs from a configuration in the server's JSON shape, a line each; empty when it does not.
 
-    Everything that it says is compared: the header, each option by its number, and the routes for what they do.
+    All of its content is compared: the header, each option by its number, and the routes for what they do.
     Options that are `left_out` for want of room may be missing, and of the search list (119) the last names.
     """
     found = []
-    for name, told in _expected_header(config).items():
-        if name in offer.header and offer.header[name] != told:
-            found.append(f"{name}: offered {_shown(offer.header[name])}, configured {_shown(told)}")
+    for name, configured in _expected_header(config).items():
+        if name in offer.header and offer.header[name] != configured:
+            found.append(f"{name}: offered {_shown(offer.header[name])}, configured {_shown(configured)}")
     expected = _expected_options(config)
     for code in sorted(expected.keys() | offer.options.keys()):
         name = _DECODED[code][0] if code in _DECODED else ""
@@ -269,7 +269,7 @@ def differences(offer: Offer, config: Mapping[str, Any], left_out: Collection[in
 def _expected_header(config: Mapping[str, Any]) -> dict[str, str]:
     """The boot file's name and server are repeated for boot ROMs that read no options, as far as they fit."""
     boot_file, next_server = config.get("boot_file", ""), ON_LINK
-    with contextlib.suppress(ValueError):  # of a name, which option 66 alone can tell
+    with contextlib.suppress(ValueError):  # of a name, which option 66 alone can carry
         next_server = str(ipaddress.IPv4Address(config.get("tftp_server", ""))) if boot_file else ON_LINK
     return {
         "ciaddr": ON_LINK,

@@ -61,7 +61,7 @@ class Lease6:
 
 @dataclass(frozen=True, slots=True)
 class Router6:
-    """What a router advertisement tells."""
+    """Content of a router advertisement."""
 
     address: str
     """The link-local address that packets are sent to."""
@@ -147,7 +147,7 @@ def decode_router(frame: bytes, mac: str) -> Router6:
     packet = _judged(frame, mac, ICMPv6ND_RA, "cksum")
     advertisement = packet[ICMPv6ND_RA]
     if packet[IPv6].hlim != 255 or not ipaddress.IPv6Address(packet[IPv6].src).is_link_local:
-        raise NotAnOffer("an advertisement that no client believes (RFC 4861 §6.1.2)")
+        raise NotAnOffer("an advertisement that no client accepts (RFC 4861 §6.1.2)")
     options = list(_layers(advertisement.payload))
     prefixes = [option for option in options if isinstance(option, ICMPv6NDOptPrefixInfo)]
     return Router6(

@@ -108,7 +108,7 @@ def _launch(
     if netns is not None:
         namespaces.enter(netns)
     machine = _Machine(vmi, disks, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
-    return machine.live()
+    return machine.run_vm()
 
 
 def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
@@ -183,7 +183,7 @@ class _Machine:
             vmi, state_dir=folder, disks=disks, uri=uri, setup=self._set_up, teardown=self._put_back
         )
 
-    def live(self) -> int:
+    def run_vm(self) -> int:
         """Set up the network, run the VM until it ends, tear down; returns the exit code for how the VM ended."""
         manager, termination = self._manager, _Termination()
         ending: Ending | None = None

@@ -24,7 +24,7 @@ class NoServerAddress(NetworkSetupError):
 def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
     """The fields that say what is served over IPv4. Raises NoServerAddress."""
     pod, own_router = network.pod, network.guest.router4
-    # Where the pod is the VM's router, the pod's routes are the router's own affair.
+    # Where the pod is the VM's router, the pod's routes stay with the router.
     routes = [] if own_router else inherited_routes4(pod)
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""

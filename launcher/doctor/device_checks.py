@@ -1,30 +1,30 @@
-"""From what was read and what was answered to a verdict for each hop between the VM and its node. Pure.
+"""The findings at each hop between the VM and its node, from the evidence. Pure.
 
-A fault that leaves nothing to be seen behind it is named once: what it hides is said not to have been looked at. The
-devices and the server are here, and in `reachability` whoever has to answer.
+A fault that prevents further checks is reported once; the hops behind it are reported as not looked at. Devices and
+server here; peers that must answer in `peer_checks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from launcher.doctor import peer_checks as reachability
-from launcher.doctor.drift import has_no_bridge, hop_of, out_of_place
+from launcher.doctor import peer_checks
+from launcher.doctor.drift import has_no_bridge, hop_of, pending_findings
 from launcher.doctor.findings import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.doctor.targets import Family, Side, gateways_of
 from netsetup.model.kernel import Link
 
 
 def judge(evidence: Evidence) -> Iterator[Check]:
-    """The verdicts on one network, hop by hop, and at each that answers one of every IP family."""
+    """The findings on one network, hop by hop; at hops that answer, one for each IP family."""
     for hop in (_pod_nic, _bridge_port, _bridge, _table, _guest_port, _server):
         yield from hop(evidence)
-    for answered in (reachability.guest, reachability.pod_network, reachability.gateway, reachability.node):
+    for answered in (peer_checks.guest, peer_checks.pod_network, peer_checks.gateway, peer_checks.node):
         for family in evidence.families:
             yield from answered(evidence, family)
 
 
-# --- what the kernel shows --------------------------------------------------------------------------------------------
+# --- what the kernel reports ------------------------------------------------------------------------------------------
 
 
 def _pod_nic(evidence: Evidence) -> Iterator[Check]:
@@ -33,12 +33,12 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
         advice = "the CNI has taken the interface away: run `virt-launcher teardown`, or recreate the pod"
         yield wrong(Hop.POD_NIC, f"{name} has left this network namespace", advice)
         return
-    found = list(out_of_place(evidence, Hop.POD_NIC))
+    found = list(pending_findings(evidence, Hop.POD_NIC))
     if nic.up and not nic.carrier:
         advice = "look at its other end on the node: the CNI's host-side interface is down or gone"
         found.append(wrong(Hop.POD_NIC, f"{name} has no carrier", advice))
     if nic.mtu < evidence.network.mtu:
-        finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} that the VM was told"
+        finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} configured for the VM"
         found.append(wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
     found += _lost(evidence, nic)
     well = f"{name} is up with a carrier, MTU {nic.mtu}, and {evidence.hops.pod_nic}"
@@ -46,7 +46,7 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
 
 
 def _lost(evidence: Evidence, nic: Link) -> Iterator[Check]:
-    """Where the pod is the router, its own way to the gateway is the VM's."""
+    """Where the pod is the router, the VM needs the pod's own route to the gateway."""
     if not evidence.network.guest.is_routed:
         return
     routes, neighbours = evidence.observed.routes_of(nic.index), evidence.observed.neighbours_of(nic.index)
@@ -70,7 +70,7 @@ def _bridge_port(evidence: Evidence) -> Iterator[Check]:
     if evidence.nic is None or evidence.bridge is None:
         yield unseen(Hop.BRIDGE_PORT, f"{name if evidence.nic is None else bridge} is gone")
         return
-    found = list(out_of_place(evidence, Hop.BRIDGE_PORT))
+    found = list(pending_findings(evidence, Hop.BRIDGE_PORT))
     yield from found or [ok(Hop.BRIDGE_PORT, evidence.hops.bridge_port)]
 
 
@@ -81,7 +81,7 @@ def _bridge(evidence: Evidence) -> Iterator[Check]:
     if evidence.nic is None:
         yield unseen(Hop.BRIDGE, f"{network.pod.name} is gone")
         return
-    found = list(out_of_place(evidence, Hop.BRIDGE))
+    found = list(pending_findings(evidence, Hop.BRIDGE))
     if bridge and not found:
         found += _bridge_mtu(evidence, bridge)
         found += [] if evidence.hops.table else _crossing(evidence, Hop.BRIDGE, _BRIDGED)
@@ -90,7 +90,7 @@ def _bridge(evidence: Evidence) -> Iterator[Check]:
 
 
 def _bridge_mtu(evidence: Evidence, bridge: Link) -> Iterator[Check]:
-    """A bridge takes the least MTU of its ports by itself: that is their fault and not its own."""
+    """A bridge takes the least MTU of its ports by itself: that is reported at the port."""
     ports = [link.mtu for link in (evidence.nic, evidence.port) if link and link.master == bridge.index]
     if bridge.mtu < min([evidence.network.mtu, *ports]):
         finding = f"{bridge.name} has MTU {bridge.mtu}, not {evidence.network.mtu}"
@@ -101,9 +101,9 @@ _BRIDGED = (
     "something else filters bridged frames in this namespace: look at `nft list ruleset`, at"
     " `bridge -d link` for the state of {}, and, with br_netfilter, at the iptables chain FORWARD"
 )
-_HANDED_ON = (
-    "something else takes frames away in this namespace: look at `nft list ruleset`, and at `tc filter show dev {}"
-    " ingress`"
+_FORWARDED = (
+    "something else drops or redirects frames in this namespace: look at `nft list ruleset`, and at"
+    " `tc filter show dev {} ingress`"
 )
 
 
@@ -128,9 +128,9 @@ def _table(evidence: Evidence) -> Iterator[Check]:
     if evidence.table:
         yield wrong(Hop.TABLE, evidence.table, RUN_PRESTART)
         return
-    hands_on = evidence.hops.table
-    found = list(_crossing(evidence, Hop.TABLE, _HANDED_ON)) if hands_on else []
-    also = f", and {hands_on}{_crosses(evidence, ', both ways')}" if hands_on else ""
+    forwards = evidence.hops.table
+    found = list(_crossing(evidence, Hop.TABLE, _FORWARDED)) if forwards else []
+    also = f", and {forwards}{_crosses(evidence, ', both ways')}" if forwards else ""
     yield from found or [ok(Hop.TABLE, f"the table is the one that belongs here{also}")]
 
 
@@ -138,7 +138,7 @@ def _guest_port(evidence: Evidence) -> Iterator[Check]:
     network, port = evidence.network, evidence.port
     if evidence.nic is None:
         yield unseen(Hop.GUEST_PORT, f"{network.pod.name} is gone")
-    elif found := list(out_of_place(evidence, Hop.GUEST_PORT)):
+    elif found := list(pending_findings(evidence, Hop.GUEST_PORT)):
         yield from found
     elif has_no_bridge(evidence, Hop.GUEST_PORT):
         yield unseen(Hop.GUEST_PORT, f"{network.bridge} is gone")
@@ -159,7 +159,7 @@ def _server(evidence: Evidence) -> Iterator[Check]:
         yield wrong(Hop.SERVER, server.problem, advice)
         return
     report = server.ports.get(network.guest_port)
-    if report is None or (evidence.port and not evidence.is_heard):
+    if report is None or (evidence.port and not evidence.has_listener):
         finding = f"process {server.pid} runs, but does not serve {network.guest_port} as it is now"
         yield wrong(Hop.SERVER, finding, "run `virt-launcher prestart` again: it gives the server the new port")
         return
@@ -171,7 +171,7 @@ def _server(evidence: Evidence) -> Iterator[Check]:
 
 
 def _offer6(evidence: Evidence, family: Family) -> Check:
-    """Whether the server's answers, had the VM asked now, are what the record says."""
+    """Whether the server would answer the VM as recorded."""
     offer = evidence.server.offers6[evidence.network.guest_port]
     offered = f"it offers {offer.address or 'no address'} by DHCPv6"
     if offer.address != family.address:

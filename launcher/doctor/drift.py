@@ -1,4 +1,4 @@
-"""What the plan would change, told as what is wrong at which hop. Pure."""
+"""Reports each step the plan would take as a finding at its hop. Pure."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ JOINS = SetMaster | SetLearning | PinMac
 """Steps that make a device a port, or are for a port alone."""
 
 
-def out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
-    """One finding for all that `prestart` would change about a hop, or what keeps it from knowing."""
+def pending_findings(evidence: Evidence, hop: Hop) -> Iterator[Check]:
+    """One finding for all that `prestart` would change about a hop, or the conflict that prevents a plan."""
     if evidence.conflict:
         finding, _, advice = evidence.conflict.partition("; ")
         if hop is _hop_of_conflict(evidence):
@@ -44,7 +44,7 @@ def out_of_place(evidence: Evidence, hop: Hop) -> Iterator[Check]:
     steps = [step for step in evidence.steps if hop_of(step, evidence) is hop]
     made = [step for step in steps if isinstance(step, CreateBridge | CreateTap)]
     if network.bridge and evidence.bridge is None and hop is not Hop.BRIDGE:
-        # A port that has no bridge to belong to is the bridge's affair.
+        # A missing bridge is reported at the bridge, not at its ports.
         steps = [step for step in steps if not isinstance(step, JOINS)]
     findings = dict.fromkeys(_fault(step, evidence) for step in (made or steps))
     if findings:

@@ -54,7 +54,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     table = _table_problem(observed, record)
     families = {name: families_of(network) for name, network in record.networks.items()}
     _probe(observed, record, families, is_guarded=not table)
-    steps, conflicts = _out_of_place(observed, record)
+    steps, conflicts = _pending_steps(observed, record)
     # After the gateway was asked: the server receives its answer, too.
     server = _server_report(record.networks.values())
     checks: list[Check] = []
@@ -69,11 +69,11 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
                 conflict=conflicts.get(name, ""),
                 table=table,
                 server=server,
-                is_heard=port is not None and port.index in listened,
+                has_listener=port is not None and port.index in listened,
                 families=families[name],
             )
         )
-    return tuple(dict.fromkeys(checks))  # what several networks share is said once
+    return tuple(dict.fromkeys(checks))  # what several networks share is reported once
 
 
 def is_well(checks: Sequence[Check]) -> bool:
@@ -98,7 +98,7 @@ def _nothing_set_up(observed: Namespace) -> Check:
     return Check(Hop.RECORD.value, False, "nothing is set up in this network namespace", "run `virt-launcher prestart`")
 
 
-def _out_of_place(observed: Namespace, record: Record) -> tuple[dict[str, tuple[Step, ...]], dict[str, str]]:
+def _pending_steps(observed: Namespace, record: Record) -> tuple[dict[str, tuple[Step, ...]], dict[str, str]]:
     """What `prestart` would do to each network, and for which it would refuse to do anything; both by name."""
     steps: dict[str, tuple[Step, ...]] = {}
     conflicts: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _out_of_place(observed: Namespace, record: Record) -> tuple[dict[str, tuple[
         steps[network.name] = tuple(
             step
             for step in plan.steps
-            # The table is judged as a whole, and a guest port of another network is that one's affair.
+            # The table is judged as a whole, and a guest port of another network is reported there.
             if not isinstance(step, LoadTable) and not _is_about(step, others)
         )
     return steps, conflicts

@@ -1,4 +1,4 @@
-"""What `doctor` knows of a network, and the form of its verdicts."""
+"""Evidence about one network, and the form of the findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN_PRESTART = "run `virt-launcher prestart` again, with the arguments it had: i
 
 
 class Hop(StrEnum):
-    """The places where something can be wrong, in the order in which they are told."""
+    """The places where something can be wrong, in the order in which they are reported."""
 
     RECORD = "record"
     POD_NIC = "pod NIC"
@@ -55,7 +55,7 @@ class PortReport:
 
 @dataclass(frozen=True, slots=True)
 class Offer6:
-    """What the DHCP server would say to the VM of IPv6, were it to ask now."""
+    """What the DHCP server would offer the VM over IPv6 now."""
 
     address: str = ""
     """By DHCPv6; empty where it offers none."""
@@ -65,7 +65,7 @@ class Offer6:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What the DHCP server says of itself."""
+    """The DHCP server's report."""
 
     pid: int = 0
     problem: str = ""
@@ -77,11 +77,11 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one network."""
+    """What was observed of one network."""
 
     network: VMNetwork
     hops: Hops
-    """What its binding says of each device when nothing is wrong."""
+    """Its binding's text for each device when nothing is wrong."""
     observed: Namespace
     steps: tuple[Step, ...]
     """What `prestart` would do to this network's devices."""
@@ -90,10 +90,10 @@ class Evidence:
     table: str
     """What is wrong with the nftables table; empty when nothing is."""
     server: ServerReport
-    is_heard: bool
-    """Whether anybody listens on the guest port as it is now."""
+    has_listener: bool
+    """Whether a packet socket is bound to the guest port as it is now."""
     families: tuple[Family, ...]
-    """With what was heard in each."""
+    """With the answers received in each."""
 
     @property
     def nic(self) -> Link | None:
@@ -114,7 +114,7 @@ class Evidence:
 
     @property
     def is_served(self) -> bool:
-        """Whether the VM has an address that somebody must tell it."""
+        """Whether the VM has an address that DHCP must hand out."""
         return any(family.address for family in self.families)
 
 

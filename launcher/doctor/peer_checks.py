@@ -1,4 +1,4 @@
-"""Who has to answer, in each IP family: the guest, nobody else, the gateway, the node. Pure."""
+"""Checks of the peers in each IP family: guest, gateway and node must answer, other hosts must not. Pure."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def guest(evidence: Evidence, family: Family) -> Iterator[Check]:
         finding = f"the guest sends with MAC {seen}, not {network.mac}, and so gets no lease"
         yield wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
     elif not address:
-        heard = f"MAC {network.mac} sends" if answers.vm_heard else "nothing was heard from it meanwhile"
-        yield ok(Hop.GUEST, f"it has a carrier; {heard}")
+        seen = f"MAC {network.mac} sends" if answers.vm_heard else "no frame received from it"
+        yield ok(Hop.GUEST, f"it has a carrier; {seen}")
     elif evidence.server.problem:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, and no DHCP server could have given it that")
     elif answers.holders and not network.guest.is_routed:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, which another host has")
     elif _uses_the_other_alone(evidence, family):
-        yield ok(Hop.GUEST, f"it uses IPv4 alone: it has not asked for {address}, at which nobody reaches it")
+        yield ok(Hop.GUEST, f"it uses IPv4 alone: it has not requested {address}, and cannot be reached there")
     else:
         yield _silent(evidence, family)
 
@@ -50,13 +50,13 @@ def _is_there(evidence: Evidence, family: Family) -> bool:
 
 
 def _uses_the_other_alone(evidence: Evidence, family: Family) -> bool:
-    """Whether the guest is well, and has never asked for an IPv6 address: many have no DHCPv6 client, and need none."""
+    """Whether the guest is in order, and has never requested an IPv6 address: many have no DHCPv6 client."""
     asked = {"ADVERTISE", "REPLY"} & evidence.report.answered.keys()
     return family.is_ipv6 and not asked and any(_is_there(evidence, other) for other in evidence.families)
 
 
 def _has_another_mac(evidence: Evidence, family: Family) -> bool:
-    """Whether the guest is there and is not whom we expect. Nested guests behind the VM's own MAC do no harm."""
+    """Whether the guest sends with other MACs (as nested guests may) and never with the VM's."""
     report = evidence.report
     asked_as_another = bool(report.ignored.get("foreign-mac")) and not report.answered.get("OFFER")
     return not family.answers.vm_heard and (bool(family.answers.strangers) or asked_as_another)
@@ -83,10 +83,10 @@ def _silent(evidence: Evidence, family: Family) -> Check:
 
 
 def pod_network(evidence: Evidence, family: Family) -> Iterator[Check]:
-    """Whether nobody else has the address, or serves addresses or routes."""
+    """Whether no other host has the address, or serves addresses or routes."""
     answers, address = family.answers, family.outer_address
     if not address:
-        yield ok(Hop.POD_NETWORK, "no address is ours to watch over, and DHCP is the network's own")
+        yield ok(Hop.POD_NETWORK, "the pod has no address to check here, and DHCP is the network's own")
         return
     if trouble := trouble_of(evidence.nic, evidence.network.pod.name):
         yield unseen(Hop.POD_NETWORK, trouble)
@@ -104,7 +104,7 @@ def pod_network(evidence: Evidence, family: Family) -> Iterator[Check]:
         yield wrong(Hop.POD_NETWORK, f"another router, {router} at MAC {mac}, advertises itself", advice)
     if not answers.holders and not answers.servers and not routers:
         others = f", and no other {family.dhcp} server{' or router' if family.is_ipv6 else ''} answers"
-        yield ok(Hop.POD_NETWORK, f"nobody else has {address}{'' if evidence.network.guest.is_routed else others}")
+        yield ok(Hop.POD_NETWORK, f"no other host has {address}{'' if evidence.network.guest.is_routed else others}")
 
 
 def _foreign_routers(family: Family) -> set[tuple[str, str]]:
@@ -121,14 +121,14 @@ def gateway(evidence: Evidence, family: Family) -> Iterator[Check]:
     if not family.gateway:
         yield ok(Hop.GATEWAY, f"there is none{' of IPv6' if family.is_ipv6 else ''}")
     elif family.permanent_mac:
-        known = f"is at {family.permanent_mac} by a permanent entry, for which nobody need answer"
-        yield ok(Hop.GATEWAY, f"{family.gateway} {known}")
+        entry = f"is at {family.permanent_mac} by a permanent entry, which needs no answer"
+        yield ok(Hop.GATEWAY, f"{family.gateway} {entry}")
     elif trouble := trouble_of(evidence.nic, evidence.network.pod.name):
         yield unseen(Hop.GATEWAY, trouble)
     elif family.answers.gateway_mac:
         yield ok(Hop.GATEWAY, f"{family.gateway} is at {family.answers.gateway_mac}")
     else:
-        advice = f"look on the node for who should hold or proxy {family.gateway}, and at the CNI's agent there"
+        advice = f"look on the node for what should hold or proxy {family.gateway}, and at the CNI's agent there"
         yield wrong(Hop.GATEWAY, f"{family.gateway} does not answer {family.resolution}", advice)
 
 
@@ -158,7 +158,7 @@ def node(evidence: Evidence, family: Family) -> Iterator[Check]:
 
 
 def _unreached(evidence: Evidence, family: Family) -> Check:
-    """No IP packet came back: the node's fault only if the node could know where the VM is."""
+    """No IP packet came back: the node's fault only if the node can resolve the VM's address."""
     if family.answers.holders:
         return unseen(Hop.NODE, f"another host has {family.outer_address}, and answers may go there")
     if not _is_there(evidence, family) and not evidence.network.guest.is_routed:

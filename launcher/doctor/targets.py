@@ -1,4 +1,4 @@
-"""The IP families of a network as `doctor` walks them: what has to be reached in each, and what was heard of it."""
+"""IP families of a network as `doctor` checks them: expected peers and received answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netsetup.model.routing import inherited_routes4, permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
 BEYOND = "198.51.100.1"
-"""TEST-NET-2 (RFC 5737): nobody's, hence a destination of which the first router alone can tell something."""
+"""TEST-NET-2 (RFC 5737): unassigned, so only the first router can answer with an ICMP error."""
 BEYOND6 = "2001:db8:ffff::1"
 """Likewise (RFC 3849)."""
 
@@ -27,7 +27,7 @@ class Side(Enum):
 
 
 class Target(Enum):
-    """What is asked for an IP answer."""
+    """Destinations of the IP probes."""
 
     GATEWAY = 0
     BEYOND = 1
@@ -36,14 +36,14 @@ class Target(Enum):
 
 @dataclass(slots=True)
 class Answers:
-    """What was heard; MACs and addresses are text."""
+    """Received answers; MACs and addresses are text."""
 
     holders: set[str] = field(default_factory=set)
     """MACs on the node's side that claim the VM's address."""
     servers: set[tuple[str, str]] = field(default_factory=set)
     """(address, MAC) of DHCP servers on the node's side."""
     routers: set[tuple[str, str]] = field(default_factory=set)
-    """(address, MAC) of who sends router advertisements there."""
+    """(address, MAC) of senders of router advertisements there."""
     gateway_mac: str = ""
     guests: set[str] = field(default_factory=set)
     """MACs on the guest's side that answer for the VM's address."""
@@ -52,7 +52,7 @@ class Answers:
     vm_heard: bool = False
     """Whether a frame with the VM's MAC came from the guest."""
     returned: set[Target] = field(default_factory=set)
-    """For what an IP packet came back, be it an error."""
+    """Those from which, or on the way to which, an IP packet came back, be it an ICMP error."""
     large: bool = False
     """Whether a packet as large as the VM's MTU got to the gateway."""
     small: bool = False
@@ -60,7 +60,7 @@ class Answers:
     echoed: bool = False
     """Whether the gateway itself replies to ping."""
     crosses: dict[Side, bool] = field(default_factory=dict)
-    """Whether frames that came in on a side left by the other; a side is missing when there were none to tell by."""
+    """Whether frames that came in on a side left by the other; a side is missing when there were none to judge by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Family:
     address: str
     """The VM's; empty where it is served none."""
     outer_address: str
-    """That by which the node knows the VM: its own, or the pod's where that is its router."""
+    """The VM's address on the node's side: its own, or the pod's where the pod routes."""
     gateway: str = ""
     """That of the default route if there is one; empty without any."""
     beyond: str = ""
@@ -86,7 +86,7 @@ class Family:
 
     @property
     def resolution(self) -> str:
-        """How a neighbour's MAC is asked for."""
+        """How a neighbour's MAC is resolved."""
         return "neighbour solicitations" if self.is_ipv6 else "ARP"
 
     @property
@@ -99,7 +99,7 @@ class Family:
 
 
 def families_of(network: VMNetwork) -> tuple[Family, ...]:
-    """The families that the VM is served; where that is none, IPv4 without an address, so that it is listened to."""
+    """The families that the VM is served; where that is none, IPv4 without an address, so that frames are received."""
     families = []
     if network.guest.address4 or not network.serves6:
         families.append(_ipv4(network))

@@ -215,7 +215,7 @@ class Netlink:
         )
 
     def add_local_route(self, index: int, address: str) -> None:
-        """A route of the local table by which packets for an IPv6 address are taken in on an interface."""
+        """A route of the local table by which packets for an IPv6 address are accepted on an interface."""
         self.add_route(Route(AF_INET6, f"{address}/128", table=TABLE_LOCAL, interface=index, type=RTN_LOCAL))
 
     def delete_route(self, route: Route) -> None:

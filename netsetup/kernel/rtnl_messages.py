@@ -21,7 +21,7 @@ from netsetup.model.kernel import (
 )
 
 make_lazy("pyroute2")  # of which the message classes alone are wanted: 23 ms instead of 100
-# These names are all that the message classes want of it; it imports multiprocessing and platform, 5 ms.
+# These names are all that the message classes use of it; it imports multiprocessing and platform, 5 ms.
 make_lazy("pyroute2.config", AF_BRIDGE=socket.AF_BRIDGE, data_plugins_pkgs=[], data_plugins_path=[])
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
@@ -35,7 +35,7 @@ Attributes = list[tuple[str, Any]]
 USER_HZ: Final = 100
 """The unit of rta_expires, fixed towards user space."""
 
-# linux/fib_rules.h: what a rule may say besides without choosing among a VM's packets
+# linux/fib_rules.h: what else a rule may hold without choosing among a VM's packets
 FR_ACT_TO_TBL = 1
 PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
 

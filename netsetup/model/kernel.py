@@ -40,7 +40,7 @@ USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
 IFF_UP: Final = 1
 IFF_LOOPBACK: Final = 8
 IFF_ALLMULTI: Final = 0x200
-"""Set by a user: the device takes in the frames of every multicast group."""
+"""Set by a user: the device receives all multicast frames."""
 IFF_LOWER_UP: Final = 0x10000
 
 NUD_PERMANENT: Final = 0x80
@@ -53,10 +53,10 @@ FORWARDING6: Final = "net/ipv6/conf/{}/forwarding"
 FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
 """Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
 BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
-"""Whether frames on bridges pass the netfilter hooks of IP before it is known that they are for the bridge itself."""
+"""Whether frames on bridges pass the netfilter hooks of IP before the bridge decides if they are for itself."""
 
 
-# --- what the kernel says ---------------------------------------------------------------------------------------------
+# --- what the kernel reports ------------------------------------------------------------------------------------------
 
 
 class Link(Frozen):
@@ -127,7 +127,7 @@ class Address(Frozen):
 
     @property
     def restorable(self) -> bool:
-        """Temporary addresses (RFC 8981) are the kernel's own affair; a user cannot add one."""
+        """Temporary addresses (RFC 8981) are managed by the kernel; a user cannot add one."""
         return not (self.family == AF_INET6 and self.flags & IFA_F_TEMPORARY)
 
     @property
@@ -176,7 +176,7 @@ class Route(Frozen):
     metrics: tuple[tuple[str, int], ...] = ()
     nexthops: tuple[NextHop, ...] = ()
     expires_seconds: int = 0
-    """How long an IPv6 route learnt from a router still lives; 0 for one that does not age."""
+    """How long an IPv6 route learnt from a router remains valid; 0 for one that does not age."""
 
     @property
     def key(self) -> "Route":
@@ -224,7 +224,7 @@ class Rule(Frozen):
     source: str = ""
     destination: str = ""
     selective: bool = False
-    """Whether it looks at more than addresses (a mark, an interface, a port …), which a VM's packets never meet."""
+    """Whether it looks at more than addresses (a mark, an interface, a port …), that a VM's packets never match."""
 
     @property
     def text(self) -> str:

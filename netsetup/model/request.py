@@ -1,4 +1,4 @@
-"""What one network of the VM asks of the pod: frozen data. Pure."""
+"""One network's request to the pod: frozen data. Pure."""
 
 from dhcp.lean.frozen import Frozen
 from netsetup.model.private_network import PrivateNetwork
@@ -6,7 +6,7 @@ from netsetup.model.vm_network import GuestOptions
 
 
 class NetworkRequest(Frozen):
-    """What one network of the VM asks of the pod."""
+    """One network's request to the pod."""
 
     name: str = "default"
     binding: str = "bridge"

@@ -1,4 +1,4 @@
-"""Frames handed on between two devices without a bridge: the rules of our netdev family's table for one network. Pure.
+"""Forwards frames between two devices by nftables' netdev family: the rules of one network. Pure.
 
     network ── eth0 ═ to-tap0 ═▶ tap0 ── VM
     network ── eth0 ◀═ from-tap0 ═ tap0 ── VM
@@ -46,10 +46,10 @@ def forwarded_rules(allowed: AllowList, pod_interface: str) -> NetworkRules:
     lines = [*isolation_chains(allowed), *counter_lines(counters)]
     lines += _base_chain(f"from-{port}", "ingress", port, [*outward, MARK, _to(nic)])
     lines += _base_chain(f"to-{port}", "ingress", nic, [*inward, _to(port)])
-    # What the pod itself would send has the VM's MAC; only the VM's frames, and what we send in its name, are marked.
+    # The pod's own frames would have the VM's MAC; only the VM's, and those of our packet sockets, are marked.
     lines += _base_chain(f"own-{port}", "egress", nic, [f"{MARKED} accept", f"counter name {port}-own drop"])
-    # In a chain of its own that comes later: while one table takes the place of another, a frame may meet the first
-    # chain of both, and the second of them must still see the mark.
+    # In a chain of its own that comes later: while one table takes the place of another, a frame may traverse the
+    # first chain of both, and the second of them must still see the mark.
     lines += _base_chain(f"clean-{port}", "egress", nic, [f"{MARKED} meta mark set 0"], priority=1)
     return NetworkRules(netdev=tuple(lines), counters=(*isolation_counters(allowed, NETDEV), *counters))
 

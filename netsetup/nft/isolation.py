@@ -124,7 +124,7 @@ def isolation_chains(allowed: AllowList) -> list[str]:
 def _arp_rules(allowed: AllowList) -> Iterator[str]:
     yield _drop(allowed, f"arp saddr ether != {allowed.mac}", "arp")
     if allowed.addresses4:
-        # 0.0.0.0 asks for an address that nobody may have yet (RFC 5227 §2.1.1), or for a lease.
+        # 0.0.0.0 probes for an address that no host may have yet (RFC 5227 §2.1.1), or for a lease.
         yield _drop(allowed, f"arp saddr ip != {element_set((*allowed.addresses4, '0.0.0.0'))}", "arp")
 
 

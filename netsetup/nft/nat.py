@@ -149,7 +149,7 @@ def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...
     """The ports that clients reach at the pod's address; None means all."""
     if translation.sidecar is None:
         return translation.ports or None
-    # What is not for the proxy goes past it; all else the proxy takes, and hands on itself.
+    # What is not for the proxy bypasses it; all else the proxy accepts, and forwards itself.
     direct = [ForwardedPorts("tcp", port, port) for port in translation.sidecar.direct_ports]
     if not translation.ports:
         return tuple(direct)

@@ -27,8 +27,8 @@ FRAMES, PACKETS, CONNECTIONS = "frames of the guest", "packets", "connections"
 FRAMES_IN, FRAMES_OWN = "frames for the guest", "frames of the pod itself"
 
 OUR_MARK: Final = 0x766C6677
-"""The mark of frames that are let out where nothing of the pod's own is: the VM's, and those of our packet sockets,
-which ask in its name (`dhcp.io.sockets.OUR_MARK`)."""
+"""The mark of frames that may leave where the pod's own are dropped: the VM's, and those of our packet sockets, which
+resolve addresses for it (`dhcp.io.sockets.OUR_MARK`)."""
 
 
 class Counter(Frozen):

@@ -24,7 +24,7 @@ _OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant|^\t\tfwd to \d
 
 
 class Tables(Frozen):
-    """What our tables in the kernel say."""
+    """What our tables in the kernel hold."""
 
     digests: tuple[tuple[str, str], ...] = ()
     """Family and digest of each; a digest ends with EDITED when the rules are not those any more that were loaded."""
@@ -86,8 +86,8 @@ def _is_as_loaded(listing: str) -> bool:
     """Whether nothing was added, replaced or deleted in the midst of a table since it was loaded, and it is in force.
 
     The kernel numbers a table's chains, rules, sets and objects as they are made, and uses no number twice. So in a
-    table that was loaded at one go, and left alone since, the highest number is how many things there are. A listing
-    shows the numbers of all but the anonymous sets. A deleted last rule shows in the number of rules alone.
+    table that was loaded in one transaction, and left alone since, the highest number is how many things there are. A
+    listing shows the numbers of all but the anonymous sets. A deleted last rule shows in the number of rules alone.
     """
     handles = [int(number) for number in re.findall(_HANDLE, listing)][1:]  # the first is the table's own
     anonymous_sets = sum(rule.count("{ ") for rule in re.findall(_RULE, listing))

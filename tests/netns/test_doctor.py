@@ -273,7 +273,7 @@ FWD_FAULTS = {
         nft("flush chain netdev virt-launcher tap0-ipv4"), {"nftables table": "rules of our table were changed"}
     ),
     "frames taken away": Fault(
-        take_frames_away, {"nftables table": r"(?s)in on tap0 does not leave by eth0 → something else takes frames"}
+        take_frames_away, {"nftables table": r"(?s)in on tap0 does not leave by eth0 → something else drops or"}
     ),
     "multicast filtered": Fault(
         in_pod("link set eth0 allmulticast off"),

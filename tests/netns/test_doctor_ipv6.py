@@ -208,7 +208,7 @@ def test_a_guest_that_uses_ipv4_alone_is_no_fault(make_pod: MakePod, shape: str)
         client.acquire()
         report = examine(agent)
         report.assert_names({})
-        assert f"it uses IPv4 alone: it has not asked for {VM[shape]}" in report.text
+        assert f"it uses IPv4 alone: it has not requested {VM[shape]}" in report.text
 
 
 def test_a_guest_that_lost_its_address(make_pod: MakePod) -> None:
