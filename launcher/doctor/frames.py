@@ -45,7 +45,7 @@ _FRAGMENTATION_NEEDED = (3, 4)
 
 
 class Claim(Frozen):
-    """Somebody says at which MAC an address is."""
+    """A sender's claim that an address is at a MAC."""
 
     mac: bytes
     address: bytes
@@ -90,7 +90,7 @@ def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, targ
 
 
 def decode_arp(frame: bytes) -> Claim | None:
-    """What the ARP packet in a frame tells; None for anything else."""
+    """What the ARP packet in a frame contains; None for anything else."""
     if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big") or len(frame) < ETHERNET_OCTETS + _ARP.size:
         return None
     *kind, operation, mac, address, _, _ = _ARP.unpack_from(frame, ETHERNET_OCTETS)

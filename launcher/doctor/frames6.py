@@ -81,7 +81,7 @@ def link_local(mac: bytes) -> bytes:
 
 
 def decode_neighbour(frame: bytes) -> Claim | None:
-    """What a neighbour advertisement tells; None for one that is not valid, and for all else."""
+    """What a neighbour advertisement contains; None for one that is not valid, and for all else."""
     packet = _icmp6(frame, NEIGHBOUR_ADVERTISEMENT)
     if packet is None:
         return None

@@ -1,4 +1,4 @@
-"""Packet sockets for `doctor`: both directions of an interface, and of all frames only those that tell something."""
+"""Packet sockets for `doctor`: both directions of an interface, filtered to ARP, ICMP and DHCP."""
 
 from __future__ import annotations
 
