@@ -9,6 +9,17 @@ from struct import Struct
 
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC
+from dhcp.wire.dhcp4 import (
+    BOOTREPLY,
+    BOOTREQUEST,
+    BROADCAST_FLAG,
+    COOKIE,
+    ETHERNET,
+    HEADER,
+    HEADER_OCTETS,
+    MAC_OCTETS,
+    SHORTEST_MESSAGE,
+)
 from dhcp.wire.ipv4 import (
     CLIENT_PORT,
     ETHERNET_OCTETS,
@@ -32,11 +43,6 @@ ICMP = Struct("!BBHHH")
 
 _UDP = Struct("!HHHH")
 _PSEUDO = Struct("!4s4sBBH")
-_BOOTP = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
-_COOKIE = b"\x63\x82\x53\x63"
-_BOOTREQUEST, _BOOTREPLY = 1, 2
-_TO_EVERYBODY = 0x8000
-_SHORTEST_MESSAGE = 300
 _DONT_FRAGMENT = 0x4000
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8
 # Destination unreachable, redirect, time exceeded, parameter problem: each quotes the packet it is about (RFC 792).
@@ -131,8 +137,9 @@ def encode_dhcp_request(kind: int, mac: bytes, address: bytes, xid: int) -> byte
     """A client's broadcast DISCOVER, or INFORM when it has the `address` already (RFC 2131 §4.4.1, §4.4.3)."""
     options = encode_option(MESSAGE_TYPE, bytes((kind,)))
     options += encode_option(PARAMETER_LIST, bytes((SUBNET_MASK, ROUTER, SERVER_ID))) + bytes((END,))
-    message = _BOOTP.pack(_BOOTREQUEST, 1, 6, 0, xid, 0, _TO_EVERYBODY, address, ANY, ANY, ANY, mac, b"", b"", _COOKIE)
-    payload = (message + options).ljust(_SHORTEST_MESSAGE, b"\0")
+    start = (BOOTREQUEST, ETHERNET, MAC_OCTETS, 0)
+    header = HEADER.pack(*start, xid, 0, BROADCAST_FLAG, address, ANY, ANY, ANY, mac, b"", b"", COOKIE)
+    payload = (header + options).ljust(SHORTEST_MESSAGE, b"\0")
     length = _UDP.size + len(payload)
     udp = _UDP.pack(CLIENT_PORT, SERVER_PORT, length, 0) + payload
     total = checksum(_PSEUDO.pack(address, BROADCAST, 0, PROTOCOL_UDP, length) + udp) or 0xFFFF
@@ -143,14 +150,14 @@ def encode_dhcp_request(kind: int, mac: bytes, address: bytes, xid: int) -> byte
 def decode_dhcp_answer(frame: bytes) -> DHCPAnswer | None:
     """A server's message in a frame; None when it is something else."""
     at = ETHERNET_OCTETS
-    if len(frame) < at + IPV4_UDP_OCTETS + _BOOTP.size or frame[12:15] != b"\x08\x00\x45":
+    if len(frame) < at + IPV4_UDP_OCTETS + HEADER_OCTETS or frame[12:15] != b"\x08\x00\x45":
         return None
     if frame[at + 9] != PROTOCOL_UDP or _UDP.unpack_from(frame, at + 20)[0] != SERVER_PORT:
         return None
-    op, _, _, _, xid, *_, sname, file, cookie = _BOOTP.unpack_from(frame, at + IPV4_UDP_OCTETS)
-    if op != _BOOTREPLY or cookie != _COOKIE:
+    op, _, _, _, xid, *_, sname, file, cookie = HEADER.unpack_from(frame, at + IPV4_UDP_OCTETS)
+    if op != BOOTREPLY or cookie != COOKIE:
         return None
-    options = decode_options(frame[at + IPV4_UDP_OCTETS + _BOOTP.size :], file, sname)
+    options = decode_options(frame[at + IPV4_UDP_OCTETS + HEADER_OCTETS :], file, sname)
     server = options.get(SERVER_ID, b"")
     return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12])
 
