@@ -10,14 +10,13 @@ from struct import Struct
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
-from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, Unusable
+from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, UDP_HEADER, UDP_OCTETS, Unusable
 from dhcp.wire.ipv6 import (
     CLIENT_PORT6,
     ICMPV6,
     IPV6_OCTETS,
     ND_HOP_LIMIT,
     SERVER_PORT6,
-    UDP_OCTETS,
     Packet6,
     decode_packet6,
     encode_datagram6,
@@ -45,7 +44,6 @@ from launcher.doctor.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8
 
-_UDP_HEADER = Struct("!HHHH")
 _ADVERTISEMENT = Struct("!BBHBBHII")
 _HOP_LIMIT_AT = 21
 _ECHO_REQUEST, _ECHO_REPLY = 128, 129
@@ -132,7 +130,7 @@ def decode_dhcp6_answer(frame: bytes) -> DHCP6Answer | None:
     packet = _packet(frame, UDP)
     if packet is None or len(packet.payload) < UDP_OCTETS + 4:
         return None
-    source_port, port, *_ = _UDP_HEADER.unpack_from(packet.payload)
+    source_port, port, *_ = UDP_HEADER.unpack_from(packet.payload)
     message = packet.payload[UDP_OCTETS:]
     if (source_port, port) != (SERVER_PORT6, CLIENT_PORT6) or message[0] not in (ADVERTISE, REPLY):
         return None

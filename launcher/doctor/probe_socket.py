@@ -12,9 +12,9 @@ from types import TracebackType
 
 from dhcp.io.sockets import TransportError, attach_filter, open_packet_socket
 from dhcp.wire.addresses import parse_mac
-from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
+from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT, UDP
 from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
-from launcher.doctor.frames import PROTOCOL_ICMP, PROTOCOL_UDP
+from launcher.doctor.frames import PROTOCOL_ICMP
 from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, Inquiry
 from launcher.doctor.targets import Side
 from netsetup.errors import NotPermitted
@@ -113,9 +113,9 @@ def _filter(expected_mac: bytes) -> bytes:
     program = _when([(_WORD, _VLAN_TAG_PRESENT, False, 0)], accept=False)
     program += _when([arp])
     program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_ICMP)])
-    program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_UDP), (_HALF, 34, True, SERVER_PORT)])
+    program += _when([ipv4, (_BYTE, 23, True, UDP), (_HALF, 34, True, SERVER_PORT)])
     program += _when([ipv6, (_BYTE, 20, True, ICMPV6)])
-    program += _when([ipv6, (_BYTE, 20, True, PROTOCOL_UDP), (_HALF, 54, True, SERVER_PORT6)])
+    program += _when([ipv6, (_BYTE, 20, True, UDP), (_HALF, 54, True, SERVER_PORT6)])
     if expected_mac:
         incoming: Test = (_BYTE, _PACKET_TYPE, False, _PACKET_OUTGOING)
         high, low = int.from_bytes(expected_mac[:4], "big"), int.from_bytes(expected_mac[4:], "big")
