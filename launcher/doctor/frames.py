@@ -8,6 +8,7 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.lean.frozen import Frozen
+from dhcp.wire import arp
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC
 from dhcp.wire.dhcp4 import (
     BOOTREPLY,
@@ -31,6 +32,7 @@ from dhcp.wire.ipv4 import (
     SERVER_PORT,
     UDP,
     UDP_HEADER,
+    Unusable,
     checksum,
     encode_datagram,
     encode_packet,
@@ -38,11 +40,8 @@ from dhcp.wire.ipv4 import (
 from dhcp.wire.option_codes import END, MESSAGE_TYPE, PARAMETER_LIST, ROUTER, SERVER_ID, SUBNET_MASK
 from dhcp.wire.options4 import decode_options, encode_option
 
-ARP_REQUEST, ARP_REPLY = 1, 2
 PROTOCOL_ICMP = 1
 
-_ARP = Struct("!HHBBH6s4s6s4s")
-_ARP_KIND = (1, ETHERTYPE_IPV4, 6, 4)
 ICMP = Struct("!BBHHH")
 """Type, code, checksum; of an echo message identifier and sequence number too (RFC 792, RFC 4443)."""
 
@@ -93,16 +92,18 @@ class DHCPAnswer(Frozen):
 
 def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, target: bytes) -> bytes:
     """A broadcast question for `target`; with sender 0.0.0.0 it is a probe (RFC 5227 §2.1.1)."""
-    packet = _ARP.pack(*_ARP_KIND, ARP_REQUEST, sender_mac, sender, bytes(6), target)
-    return _ethernet(BROADCAST_MAC, source_mac, ETHERTYPE_ARP) + packet
+    return arp.encode_arp(source_mac, BROADCAST_MAC, arp.ARPPacket(arp.ARP_REQUEST, sender_mac, sender, target))
 
 
 def decode_arp(frame: bytes) -> Claim | None:
     """What the ARP packet in a frame contains; None for anything else."""
-    if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big") or len(frame) < ETHERNET_OCTETS + _ARP.size:
+    if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big"):
         return None
-    *kind, operation, mac, address, _, _ = _ARP.unpack_from(frame, ETHERNET_OCTETS)
-    return Claim(mac, address, operation == ARP_REPLY) if tuple(kind) == _ARP_KIND else None
+    try:
+        packet = arp.decode_arp(frame)
+    except Unusable:
+        return None
+    return Claim(packet.sender_mac, packet.sender, packet.operation == arp.ARP_REPLY)
 
 
 def encode_echo_request(source_mac: bytes, destination_mac: bytes, source: bytes, ping: Ping) -> bytes:
@@ -174,10 +175,6 @@ def decode_dhcp_answer(frame: bytes) -> DHCPAnswer | None:
     options = decode_options(frame[at + IPV4_UDP_OCTETS + HEADER_OCTETS :], file, sname)
     server = options.get(SERVER_ID, b"")
     return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12])
-
-
-def _ethernet(destination: bytes, source: bytes, ethertype: int) -> bytes:
-    return destination + source + ethertype.to_bytes(2, "big")
 
 
 def _icmp_at(frame: bytes, at: int) -> int:
