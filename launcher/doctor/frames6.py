@@ -5,8 +5,6 @@ Addresses are bytes in network order; frames are whole Ethernet frames without a
 
 from __future__ import annotations
 
-from struct import Struct
-
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
@@ -23,6 +21,7 @@ from dhcp.wire.ipv6 import (
     encode_icmp6,
 )
 from dhcp.wire.ndp import (
+    ADVERTISEMENT,
     NEIGHBOUR_ADVERTISEMENT,
     ROUTER_ADVERTISEMENT,
     ROUTER_SOLICITATION,
@@ -44,7 +43,6 @@ from launcher.doctor.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8
 
-_ADVERTISEMENT = Struct("!BBHBBHII")
 _HOP_LIMIT_AT = 21
 _ECHO_REQUEST, _ECHO_REPLY = 128, 129
 # Destination unreachable, packet too big, time exceeded, parameter problem: each quotes the packet (RFC 4443 §3).
@@ -101,9 +99,9 @@ def decode_router(frame: bytes) -> Router | None:
     packet = _icmp6(frame, ROUTER_ADVERTISEMENT)
     if packet is None or packet.hop_limit != ND_HOP_LIMIT or not is_link_local(packet.source):
         return None
-    if len(packet.payload) < _ADVERTISEMENT.size:
+    if len(packet.payload) < ADVERTISEMENT.size:
         return None
-    lifetime: int = _ADVERTISEMENT.unpack_from(packet.payload)[5]
+    lifetime: int = ADVERTISEMENT.unpack_from(packet.payload)[5]
     return Router(packet.source, packet.source_mac, lifetime)
 
 
