@@ -16,7 +16,8 @@ LOAD_WORD, LOAD_HALF, LOAD_BYTE, LOAD_HALF_INDEXED, LOAD_LENGTH = 0x20, 0x28, 0x
 LOAD_IP_HEADER_LENGTH = 0xB1
 JUMP_IF_EQUAL, JUMP_IF_SET, JUMP_IF_EQUAL_X, JUMP_IF_GREATER_X = 0x15, 0x45, 0x1D, 0x2D
 SUBTRACT, COPY_TO_X, RETURN = 0x14, 0x07, 0x06
-# The kernel strips a VLAN tag into metadata, which this "offset" reads: 1 when there was a tag.
+# Metadata of a frame is at these "offsets": `sll_pkttype` of packet(7), and 1 when the kernel stripped a VLAN tag.
+PACKET_TYPE = (-0x1000 + 4) & 0xFFFFFFFF
 VLAN_TAG_PRESENT = (-0x1000 + 48) & 0xFFFFFFFF
 
 REJECT_ALL = _INSTRUCTION.pack(RETURN, 0, 0, 0)

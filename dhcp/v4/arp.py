@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from _struct import Struct
-
 from dhcp.decision import Decision
 from dhcp.v4.lease import ServedLease
 from dhcp.wire.addresses import ANY, ipv4_text, mac_text
-from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_ARP, ETHERTYPE_IPV4
+from dhcp.wire.arp import ARP_REPLY, ARP_REQUEST, ARPPacket, decode_arp, encode_arp
+from dhcp.wire.ipv4 import Unusable
 
-ARP_REQUEST, ARP_REPLY = 1, 2
-_PACKET = Struct("!HHBBH6s4s6s4s")
-_ETHERNET_IPV4 = (1, ETHERTYPE_IPV4, 6, 4)
 _SHORTEST_FRAME = 60
 _LINK_LOCAL = b"\xa9\xfe"
 """169.254.0.0/16 (RFC 3927), which a guest configures itself before it has a lease: nothing to renew."""
@@ -27,10 +23,12 @@ def answer_arp(frame: bytes, lease: ServedLease) -> Decision:
     Nothing else is answered: a duplicate-address probe of the guest for its own address must meet silence
     (RFC 5227 §2.1.1), and so must its announcements.
     """
-    if len(frame) < ETHERNET_OCTETS + _PACKET.size:
-        return Decision("ARP packet too short", cause="truncated")
-    *types, operation, sender_mac, sender, _, target = _PACKET.unpack_from(frame, ETHERNET_OCTETS)
-    if tuple(types) != _ETHERNET_IPV4 or operation != ARP_REQUEST:
+    try:
+        packet = decode_arp(frame)
+    except Unusable as error:
+        return Decision(error.reason, cause=error.cause)
+    sender_mac, sender, target = packet.sender_mac, packet.sender, packet.target
+    if packet.operation != ARP_REQUEST:
         return Decision("not an ARP request for an IPv4 address", cause="arp-not-a-request")
     mac = lease.arp.get(target)
     if mac is None:
@@ -42,15 +40,10 @@ def answer_arp(frame: bytes, lease: ServedLease) -> Decision:
         return Decision("an announcement, not a question (RFC 5227 §3)", cause="arp-announcement")
     if sender_mac[0] & 1 or sender_mac == mac:
         return Decision("sender's MAC is not a host's own", cause="arp-sender")
-    reply = (
-        sender_mac
-        + mac
-        + ETHERTYPE_ARP.to_bytes(2, "big")
-        + _PACKET.pack(*_ETHERNET_IPV4, ARP_REPLY, mac, target, sender_mac, sender)
-    ).ljust(_SHORTEST_FRAME, b"\0")
+    reply = encode_arp(mac, sender_mac, ARPPacket(ARP_REPLY, mac, target, sender, sender_mac))
     return Decision(
         f"{ipv4_text(target)} is at {mac_text(mac)}" + (" (the sender is probing it)" if sender == ANY else ""),
-        frames=(reply,),
+        frames=(reply.ljust(_SHORTEST_FRAME, b"\0"),),
         message="ARP",
         answer="ARP-REPLY",
         client=sender_mac,

@@ -9,7 +9,7 @@ from _struct import Struct
 
 from dhcp.config import SMALLEST_MTU6
 from dhcp.wire.addresses6 import is_link_local, network6
-from dhcp.wire.ndp import ROUTER_ADVERTISEMENT, SOURCE_LINK_LAYER
+from dhcp.wire.ndp import ADVERTISEMENT, ROUTER_ADVERTISEMENT, SOURCE_LINK_LAYER
 from dhcp.wire.search_list import encode_first_names
 
 TYPE_CHECKING = False
@@ -26,7 +26,6 @@ ON_LINK = 0x80
 # The longest that RFC 4861 §6.2.1 allows: the server may be away for so long before the guest loses its route.
 ROUTER_LIFETIME = 9000
 
-_ADVERTISEMENT = Struct("!BBHBBHII")
 _PREFIX = Struct("!BBBBIII16s")
 
 
@@ -42,7 +41,7 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
     # A gateway whose MAC is not resolved yet cannot be reached by the address that stands for it.
     reachable = ipv6.router and (ipv6.router_mac or is_link_local(ipv6.router))
     lifetime = ROUTER_LIFETIME if ipv6.is_default and reachable else 0
-    message = _ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)
+    message = ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)
     if source_mac:
         message += bytes((SOURCE_LINK_LAYER, 1)) + source_mac
     if config.mtu >= SMALLEST_MTU6:

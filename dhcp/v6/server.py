@@ -25,8 +25,8 @@ from dhcp.wire.dhcp6 import (
     Message6,
     decode_message6,
 )
-from dhcp.wire.ipv4 import Unusable
-from dhcp.wire.ipv6 import UDP_OCTETS, Packet6, decode_datagram6, encode_datagram6
+from dhcp.wire.ipv4 import UDP_OCTETS, Unusable
+from dhcp.wire.ipv6 import Packet6, decode_datagram6, encode_datagram6
 from dhcp.wire.options6 import (
     CLIENT_ID,
     DOMAIN_LIST,

@@ -16,15 +16,15 @@ FROM_CLIENT = frozenset((DISCOVER, REQUEST, DECLINE, RELEASE, INFORM))
 BROADCAST_FLAG = 0x8000
 FOREIGN_MAC = "foreign-mac"
 # BOOTP header and magic cookie: what precedes the options.
+HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 HEADER_OCTETS = 240
 # Some clients and relays drop what is shorter than a BOOTP message (RFC 951 §3, RFC 1542 §2.1).
-SHORTEST_REPLY = 300
+SHORTEST_MESSAGE = 300
 COOKIE = b"\x63\x82\x53\x63"
 
 BOOTREQUEST, BOOTREPLY, ETHERNET, MAC_OCTETS = 1, 2, 1, 6
 # Where fields are in the message (RFC 2131 §2, figure 1).
 HLEN_AT, XID_AT, FLAGS_AT, GIADDR_AT, CHADDR_AT, COOKIE_AT = 2, 4, 10, 24, 28, 236
-_HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 
 
 class Message(Frozen):
@@ -45,7 +45,7 @@ def decode_message(payload: bytes, client_mac: bytes) -> Message:
     """The message in a UDP payload; raises Unusable when it is malformed or not from `client_mac`."""
     if len(payload) < HEADER_OCTETS:
         raise Unusable("truncated", "message shorter than its fixed header")
-    op, htype, hlen, _, xid, _, flags, ciaddr, _, _, giaddr, chaddr, sname, file, cookie = _HEADER.unpack_from(payload)
+    op, htype, hlen, _, xid, _, flags, ciaddr, _, _, giaddr, chaddr, sname, file, cookie = HEADER.unpack_from(payload)
     if op != BOOTREQUEST:
         raise Unusable("not-a-request", "op is not BOOTREQUEST")
     if cookie != COOKIE:
@@ -78,7 +78,7 @@ def encode_reply(
 
     `file` is written unless the layout needs that field for options.
     """
-    header = _HEADER.pack(
+    header = HEADER.pack(
         BOOTREPLY,
         ETHERNET,
         MAC_OCTETS,
@@ -95,4 +95,4 @@ def encode_reply(
         (layout.file or file).ljust(FILE_OCTETS, b"\0"),
         COOKIE,
     )
-    return (header + layout.field).ljust(SHORTEST_REPLY, b"\0")
+    return (header + layout.field).ljust(SHORTEST_MESSAGE, b"\0")

@@ -15,7 +15,9 @@ ETHERNET_OCTETS = 14
 SERVER_PORT = 67
 CLIENT_PORT = 68
 # What the headers of one datagram take, IPv4 without options.
-IPV4_UDP_OCTETS = 28
+IPV4_OCTETS = 20
+UDP_OCTETS = 8
+IPV4_UDP_OCTETS = IPV4_OCTETS + UDP_OCTETS
 # Where fields are in such a frame.
 IPV4_LENGTH_AT = ETHERNET_OCTETS + 2
 IPV4_ID_AT = ETHERNET_OCTETS + 4
@@ -28,8 +30,11 @@ MESSAGE_AT = ETHERNET_OCTETS + IPV4_UDP_OCTETS
 
 UDP = 17
 _IPV4 = Struct("!BBHHHBBH4s4s")
-_UDP_HEADER = Struct("!HHHH")
-_PSEUDO = Struct("!4s4sBBH")
+UDP_HEADER = Struct("!HHHH")
+"""Source port, destination port, length, checksum."""
+
+DONT_FRAGMENT = 0x4000
+_PSEUDO = Struct("!HH")
 
 
 class Unusable(Exception):
@@ -67,23 +72,42 @@ def decode_datagram(frame: bytes) -> Datagram:
         raise Unusable("not-dhcp", "not UDP")
     if total < IPV4_UDP_OCTETS or at + total > len(frame):
         raise Unusable("truncated", "IPv4 total length does not match the frame")
-    _, port, length, _ = _UDP_HEADER.unpack_from(frame, at + 20)
+    _, port, length, _ = UDP_HEADER.unpack_from(frame, at + IPV4_OCTETS)
     if port != SERVER_PORT:
         raise Unusable("not-dhcp", "not sent to port 67")
-    if not 8 <= length <= total - 20:
+    if not UDP_OCTETS <= length <= total - IPV4_OCTETS:
         raise Unusable("truncated", "UDP length does not match the datagram")
-    return Datagram(source, destination, frame[at + IPV4_UDP_OCTETS : at + 20 + length])
+    return Datagram(source, destination, frame[at + IPV4_UDP_OCTETS : at + IPV4_OCTETS + length])
 
 
 def encode_datagram(
-    source_mac: bytes, destination_mac: bytes, source: bytes, destination: bytes, payload: bytes
+    source_mac: bytes,
+    destination_mac: bytes,
+    source: bytes,
+    destination: bytes,
+    payload: bytes,
+    *,
+    ports: tuple[int, int] = (SERVER_PORT, CLIENT_PORT),
+    fragment: int = 0,
 ) -> bytes:
-    """The complete frame from port 67 to port 68, both checksums valid (RFC 2131 §4.1)."""
-    length = 8 + len(payload)
-    pseudo = _PSEUDO.pack(source, destination, 0, UDP, length)
-    udp = _UDP_HEADER.pack(SERVER_PORT, CLIENT_PORT, length, 0) + payload
-    udp_sum = checksum(pseudo + udp) or 0xFFFF  # RFC 768: 0 is "no checksum"
-    header = _IPV4.pack(0x45, 0, 20 + length, 0, 0, 64, UDP, 0, source, destination)
+    """The complete frame, of the server's to a client by default, both checksums valid (RFC 2131 §4.1)."""
+    segment = encode_udp(source, destination, ports, payload)
+    return encode_packet(source_mac, destination_mac, source, destination, UDP, segment, fragment=fragment)
+
+
+def encode_packet(
+    source_mac: bytes,
+    destination_mac: bytes,
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    payload: bytes,
+    *,
+    fragment: int = 0,
+    ttl: int = 64,
+) -> bytes:
+    """The complete frame of a packet without IPv4 options; `fragment` is DONT_FRAGMENT or 0."""
+    header = _IPV4.pack(0x45, 0, IPV4_OCTETS + len(payload), 0, fragment, ttl, protocol, 0, source, destination)
     return (
         destination_mac
         + source_mac
@@ -91,10 +115,20 @@ def encode_datagram(
         + header[:10]
         + checksum(header).to_bytes(2, "big")
         + header[12:]
-        + udp[:6]
-        + udp_sum.to_bytes(2, "big")
         + payload
     )
+
+
+def encode_udp(source: bytes, destination: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
+    """The UDP header and payload of a datagram from the first port to the second, between addresses of either family.
+
+    The pseudo headers of both families are the same 16-bit words but for zeros (RFC 768, RFC 8200 §8.1).
+    """
+    length = UDP_OCTETS + len(payload)
+    header = UDP_HEADER.pack(*ports, length, 0)
+    pseudo = source + destination + _PSEUDO.pack(UDP, length)
+    total = checksum(pseudo + header + payload) or 0xFFFF  # 0 is "no checksum", which IPv6 does not allow
+    return header[:6] + total.to_bytes(2, "big") + payload
 
 
 def checksum(octets: bytes) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from _struct import Struct
 
 from dhcp.lean.frozen import Frozen
-from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, UDP, Unusable, checksum
+from dhcp.wire.ipv4 import ETHERNET_OCTETS, ETHERTYPE_IPV6, UDP, UDP_HEADER, UDP_OCTETS, Unusable, checksum, encode_udp
 
 IPV6_OCTETS = 40
-UDP_OCTETS = 8
 ICMPV6 = 58
 SERVER_PORT6 = 547
 CLIENT_PORT6 = 546
@@ -19,7 +18,6 @@ _DHCP_HOP_LIMIT = 64
 _VERSION = 6 << 28
 _IPV6 = Struct("!IHBB16s16s")
 _PSEUDO = Struct("!16s16sII")
-_UDP_HEADER = Struct("!HHHH")
 
 
 class Packet6(Frozen):
@@ -62,7 +60,7 @@ def decode_datagram6(packet: Packet6) -> bytes:
     """
     if len(packet.payload) < UDP_OCTETS:
         raise Unusable("truncated", "packet too short for a UDP header")
-    _, port, length, _ = _UDP_HEADER.unpack_from(packet.payload)
+    _, port, length, _ = UDP_HEADER.unpack_from(packet.payload)
     if port != SERVER_PORT6:
         raise Unusable("not-dhcp", "not sent to port 547")
     if not UDP_OCTETS <= length <= len(packet.payload):
@@ -81,11 +79,7 @@ def encode_datagram6(
     hop_limit: int = _DHCP_HOP_LIMIT,
 ) -> bytes:
     """The complete frame, of the server's to a client by default, with a valid checksum (RFC 8415 §7.2)."""
-    length = UDP_OCTETS + len(payload)
-    header = _UDP_HEADER.pack(*ports, length, 0)
-    # RFC 8200 §8.1: over IPv6 a UDP checksum of 0 is not allowed
-    total = checksum(_PSEUDO.pack(source, destination, length, UDP) + header + payload) or 0xFFFF
-    segment = header[:6] + total.to_bytes(2, "big") + payload
+    segment = encode_udp(source, destination, ports, payload)
     return _frame(source_mac, destination_mac, source, destination, UDP, hop_limit, segment)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _struct import Struct
+
 from dhcp.wire.addresses6 import ALL_NODES, multicast_mac, solicited_node
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.ipv6 import ICMPV6, ND_HOP_LIMIT, Packet6, encode_icmp6, require_valid_icmp6
@@ -13,6 +15,9 @@ ROUTER, SOLICITED, OVERRIDE = 0x80, 0x40, 0x20
 # The fixed parts of a router solicitation, and of a neighbour solicitation and advertisement.
 ROUTER_SOLICITATION_OCTETS = 8
 NEIGHBOUR_OCTETS = 24
+ADVERTISEMENT = Struct("!BBHBBHII")
+"""A router's: type, code, checksum, hop limit, flags, lifetime, reachable time, retransmission timer (§4.2)."""
+
 _TARGET = slice(8, 24)
 
 

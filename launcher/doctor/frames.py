@@ -8,36 +8,43 @@ from __future__ import annotations
 from struct import Struct
 
 from dhcp.lean.frozen import Frozen
+from dhcp.wire import arp
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC
+from dhcp.wire.dhcp4 import (
+    BOOTREPLY,
+    BOOTREQUEST,
+    BROADCAST_FLAG,
+    COOKIE,
+    ETHERNET,
+    HEADER,
+    HEADER_OCTETS,
+    MAC_OCTETS,
+    SHORTEST_MESSAGE,
+)
 from dhcp.wire.ipv4 import (
     CLIENT_PORT,
+    DONT_FRAGMENT,
     ETHERNET_OCTETS,
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
+    IPV4_OCTETS,
     IPV4_UDP_OCTETS,
     SERVER_PORT,
+    UDP,
+    UDP_HEADER,
+    Unusable,
     checksum,
+    encode_datagram,
+    encode_packet,
 )
 from dhcp.wire.option_codes import END, MESSAGE_TYPE, PARAMETER_LIST, ROUTER, SERVER_ID, SUBNET_MASK
 from dhcp.wire.options4 import decode_options, encode_option
 
-ARP_REQUEST, ARP_REPLY = 1, 2
-PROTOCOL_ICMP, PROTOCOL_UDP = 1, 17
+PROTOCOL_ICMP = 1
 
-_ARP = Struct("!HHBBH6s4s6s4s")
-_ARP_KIND = (1, ETHERTYPE_IPV4, 6, 4)
-_IPV4 = Struct("!BBHHHBBH4s4s")
 ICMP = Struct("!BBHHH")
 """Type, code, checksum; of an echo message identifier and sequence number too (RFC 792, RFC 4443)."""
 
-_UDP = Struct("!HHHH")
-_PSEUDO = Struct("!4s4sBBH")
-_BOOTP = Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
-_COOKIE = b"\x63\x82\x53\x63"
-_BOOTREQUEST, _BOOTREPLY = 1, 2
-_TO_EVERYBODY = 0x8000
-_SHORTEST_MESSAGE = 300
-_DONT_FRAGMENT = 0x4000
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8
 # Destination unreachable, redirect, time exceeded, parameter problem: each quotes the packet it is about (RFC 792).
 _QUOTING = frozenset((3, 5, 11, 12))
@@ -45,7 +52,7 @@ _FRAGMENTATION_NEEDED = (3, 4)
 
 
 class Claim(Frozen):
-    """Somebody says at which MAC an address is."""
+    """A sender's claim that an address is at a MAC."""
 
     mac: bytes
     address: bytes
@@ -85,24 +92,34 @@ class DHCPAnswer(Frozen):
 
 def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, target: bytes) -> bytes:
     """A broadcast question for `target`; with sender 0.0.0.0 it is a probe (RFC 5227 §2.1.1)."""
-    packet = _ARP.pack(*_ARP_KIND, ARP_REQUEST, sender_mac, sender, bytes(6), target)
-    return _ethernet(BROADCAST_MAC, source_mac, ETHERTYPE_ARP) + packet
+    return arp.encode_arp(source_mac, BROADCAST_MAC, arp.ARPPacket(arp.ARP_REQUEST, sender_mac, sender, target))
 
 
 def decode_arp(frame: bytes) -> Claim | None:
-    """What the ARP packet in a frame tells; None for anything else."""
-    if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big") or len(frame) < ETHERNET_OCTETS + _ARP.size:
+    """What the ARP packet in a frame contains; None for anything else."""
+    if frame[12:14] != ETHERTYPE_ARP.to_bytes(2, "big"):
         return None
-    *kind, operation, mac, address, _, _ = _ARP.unpack_from(frame, ETHERNET_OCTETS)
-    return Claim(mac, address, operation == ARP_REPLY) if tuple(kind) == _ARP_KIND else None
+    try:
+        packet = arp.decode_arp(frame)
+    except Unusable:
+        return None
+    return Claim(packet.sender_mac, packet.sender, packet.operation == arp.ARP_REPLY)
 
 
 def encode_echo_request(source_mac: bytes, destination_mac: bytes, source: bytes, ping: Ping) -> bytes:
     """A ping (RFC 792)."""
-    body = echo_message(_ECHO_REQUEST, ping, ping.octets - _IPV4.size)
+    body = echo_message(_ECHO_REQUEST, ping, ping.octets - IPV4_OCTETS)
     body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
-    packet = _ipv4(PROTOCOL_ICMP, source, ping.destination, body, ping.ttl)
-    return _ethernet(destination_mac, source_mac, ETHERTYPE_IPV4) + packet
+    return encode_packet(
+        source_mac,
+        destination_mac,
+        source,
+        ping.destination,
+        PROTOCOL_ICMP,
+        body,
+        fragment=DONT_FRAGMENT,
+        ttl=ping.ttl,
+    )
 
 
 def echo_message(kind: int, ping: Ping, octets: int) -> bytes:
@@ -131,43 +148,38 @@ def encode_dhcp_request(kind: int, mac: bytes, address: bytes, xid: int) -> byte
     """A client's broadcast DISCOVER, or INFORM when it has the `address` already (RFC 2131 §4.4.1, §4.4.3)."""
     options = encode_option(MESSAGE_TYPE, bytes((kind,)))
     options += encode_option(PARAMETER_LIST, bytes((SUBNET_MASK, ROUTER, SERVER_ID))) + bytes((END,))
-    message = _BOOTP.pack(_BOOTREQUEST, 1, 6, 0, xid, 0, _TO_EVERYBODY, address, ANY, ANY, ANY, mac, b"", b"", _COOKIE)
-    payload = (message + options).ljust(_SHORTEST_MESSAGE, b"\0")
-    length = _UDP.size + len(payload)
-    udp = _UDP.pack(CLIENT_PORT, SERVER_PORT, length, 0) + payload
-    total = checksum(_PSEUDO.pack(address, BROADCAST, 0, PROTOCOL_UDP, length) + udp) or 0xFFFF
-    udp = udp[:6] + total.to_bytes(2, "big") + payload
-    return _ethernet(BROADCAST_MAC, mac, ETHERTYPE_IPV4) + _ipv4(PROTOCOL_UDP, address, BROADCAST, udp)
+    start = (BOOTREQUEST, ETHERNET, MAC_OCTETS, 0)
+    header = HEADER.pack(*start, xid, 0, BROADCAST_FLAG, address, ANY, ANY, ANY, mac, b"", b"", COOKIE)
+    payload = (header + options).ljust(SHORTEST_MESSAGE, b"\0")
+    return encode_datagram(
+        mac,
+        BROADCAST_MAC,
+        address,
+        BROADCAST,
+        payload,
+        ports=(CLIENT_PORT, SERVER_PORT),
+        fragment=DONT_FRAGMENT,
+    )
 
 
 def decode_dhcp_answer(frame: bytes) -> DHCPAnswer | None:
     """A server's message in a frame; None when it is something else."""
     at = ETHERNET_OCTETS
-    if len(frame) < at + IPV4_UDP_OCTETS + _BOOTP.size or frame[12:15] != b"\x08\x00\x45":
+    if len(frame) < at + IPV4_UDP_OCTETS + HEADER_OCTETS or frame[12:15] != b"\x08\x00\x45":
         return None
-    if frame[at + 9] != PROTOCOL_UDP or _UDP.unpack_from(frame, at + 20)[0] != SERVER_PORT:
+    if frame[at + 9] != UDP or UDP_HEADER.unpack_from(frame, at + IPV4_OCTETS)[0] != SERVER_PORT:
         return None
-    op, _, _, _, xid, *_, sname, file, cookie = _BOOTP.unpack_from(frame, at + IPV4_UDP_OCTETS)
-    if op != _BOOTREPLY or cookie != _COOKIE:
+    op, _, _, _, xid, *_, sname, file, cookie = HEADER.unpack_from(frame, at + IPV4_UDP_OCTETS)
+    if op != BOOTREPLY or cookie != COOKIE:
         return None
-    options = decode_options(frame[at + IPV4_UDP_OCTETS + _BOOTP.size :], file, sname)
+    options = decode_options(frame[at + IPV4_UDP_OCTETS + HEADER_OCTETS :], file, sname)
     server = options.get(SERVER_ID, b"")
     return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12])
 
 
-def _ethernet(destination: bytes, source: bytes, ethertype: int) -> bytes:
-    return destination + source + ethertype.to_bytes(2, "big")
-
-
-def _ipv4(protocol: int, source: bytes, destination: bytes, body: bytes, ttl: int = 64) -> bytes:
-    total = _IPV4.size + len(body)
-    header = _IPV4.pack(0x45, 0, total, 0, _DONT_FRAGMENT, ttl, protocol, 0, source, destination)
-    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + body
-
-
 def _icmp_at(frame: bytes, at: int) -> int:
     """Where the ICMP header is behind an IPv4 header at `at`; 0 when none is, or only part of it."""
-    if len(frame) < at + _IPV4.size or frame[at] >> 4 != 4 or frame[at + 9] != PROTOCOL_ICMP:
+    if len(frame) < at + IPV4_OCTETS or frame[at] >> 4 != 4 or frame[at + 9] != PROTOCOL_ICMP:
         return 0
     start = at + (frame[at] & 0x0F) * 4
     return start if len(frame) >= start + ICMP.size else 0

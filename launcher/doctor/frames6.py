@@ -5,25 +5,23 @@ Addresses are bytes in network order; frames are whole Ethernet frames without a
 
 from __future__ import annotations
 
-from struct import Struct
-
 from dhcp.lean.frozen import Frozen
 from dhcp.wire.addresses6 import ALL_DHCP_AGENTS, ALL_ROUTERS, is_link_local, multicast_mac
 from dhcp.wire.dhcp6 import ADVERTISE, REPLY, SOLICIT
-from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, Unusable
+from dhcp.wire.ipv4 import ETHERTYPE_IPV6, UDP, UDP_HEADER, UDP_OCTETS, Unusable
 from dhcp.wire.ipv6 import (
     CLIENT_PORT6,
     ICMPV6,
     IPV6_OCTETS,
     ND_HOP_LIMIT,
     SERVER_PORT6,
-    UDP_OCTETS,
     Packet6,
     decode_packet6,
     encode_datagram6,
     encode_icmp6,
 )
 from dhcp.wire.ndp import (
+    ADVERTISEMENT,
     NEIGHBOUR_ADVERTISEMENT,
     ROUTER_ADVERTISEMENT,
     ROUTER_SOLICITATION,
@@ -45,8 +43,6 @@ from launcher.doctor.frames import ICMP, Claim, EchoAnswer, Ping, echo_message
 
 ELAPSED_TIME = 8
 
-_UDP_HEADER = Struct("!HHHH")
-_ADVERTISEMENT = Struct("!BBHBBHII")
 _HOP_LIMIT_AT = 21
 _ECHO_REQUEST, _ECHO_REPLY = 128, 129
 # Destination unreachable, packet too big, time exceeded, parameter problem: each quotes the packet (RFC 4443 §3).
@@ -81,7 +77,7 @@ def link_local(mac: bytes) -> bytes:
 
 
 def decode_neighbour(frame: bytes) -> Claim | None:
-    """What a neighbour advertisement tells; None for one that is not valid, and for all else."""
+    """What a neighbour advertisement contains; None for one that is not valid, and for all else."""
     packet = _icmp6(frame, NEIGHBOUR_ADVERTISEMENT)
     if packet is None:
         return None
@@ -103,9 +99,9 @@ def decode_router(frame: bytes) -> Router | None:
     packet = _icmp6(frame, ROUTER_ADVERTISEMENT)
     if packet is None or packet.hop_limit != ND_HOP_LIMIT or not is_link_local(packet.source):
         return None
-    if len(packet.payload) < _ADVERTISEMENT.size:
+    if len(packet.payload) < ADVERTISEMENT.size:
         return None
-    lifetime: int = _ADVERTISEMENT.unpack_from(packet.payload)[5]
+    lifetime: int = ADVERTISEMENT.unpack_from(packet.payload)[5]
     return Router(packet.source, packet.source_mac, lifetime)
 
 
@@ -132,7 +128,7 @@ def decode_dhcp6_answer(frame: bytes) -> DHCP6Answer | None:
     packet = _packet(frame, UDP)
     if packet is None or len(packet.payload) < UDP_OCTETS + 4:
         return None
-    source_port, port, *_ = _UDP_HEADER.unpack_from(packet.payload)
+    source_port, port, *_ = UDP_HEADER.unpack_from(packet.payload)
     message = packet.payload[UDP_OCTETS:]
     if (source_port, port) != (SERVER_PORT6, CLIENT_PORT6) or message[0] not in (ADVERTISE, REPLY):
         return None

@@ -1,4 +1,4 @@
-"""Packet sockets for `doctor`: both directions of an interface, and of all frames only those that tell something."""
+"""Packet sockets for `doctor`: both directions of an interface, filtered to ARP, ICMP and DHCP."""
 
 from __future__ import annotations
 
@@ -7,31 +7,48 @@ import errno
 import select
 import time
 from collections.abc import Iterable, Sequence
-from struct import Struct
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from dhcp.io.bpf import (
+    JUMP_IF_EQUAL,
+    LOAD_BYTE,
+    LOAD_HALF,
+    LOAD_WORD,
+    PACKET_TYPE,
+    VERDICTS,
+    VLAN_TAG_PRESENT,
+    assemble,
+    jump,
+    load,
+    require,
+)
 from dhcp.io.sockets import TransportError, attach_filter, open_packet_socket
 from dhcp.wire.addresses import parse_mac
-from dhcp.wire.ipv4 import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, SERVER_PORT
-from dhcp.wire.ipv6 import ICMPV6, SERVER_PORT6
-from launcher.doctor.frames import PROTOCOL_ICMP, PROTOCOL_UDP
+from dhcp.wire.ipv4 import (
+    ETHERNET_OCTETS,
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    IPV4_OCTETS,
+    IPV4_PROTOCOL_AT,
+    SERVER_PORT,
+    UDP,
+)
+from dhcp.wire.ipv6 import ICMPV6, IPV6_OCTETS, SERVER_PORT6
+from launcher.doctor.frames import PROTOCOL_ICMP
 from launcher.doctor.prober import ROUND_SECONDS, ROUNDS, Inquiry
 from launcher.doctor.targets import Side
 from netsetup.errors import NotPermitted
 
-LARGEST_FRAME = 65536
+if TYPE_CHECKING:
+    from dhcp.io.bpf import Line
+
+_LARGEST_FRAME = 65536
 # Frames taken from one interface before the others get their turn, however many come.
 _TURN = 64
 
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_OUTGOING = 263, 23, 4
-
-# Classic BPF (Documentation/networking/filter.rst). The offsets of metadata are the kernel's "ancillary" ones.
-_INSTRUCTION = Struct("=HBBI")
-_WORD, _HALF, _BYTE, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06
-_PACKET_TYPE, _VLAN_TAG_PRESENT = 0xFFFFF004, 0xFFFFF030
-
-Test = tuple[int, int, bool, int]
-"""Width to load, offset, whether it must be equal, value."""
 
 
 class ProbeSocket:
@@ -49,7 +66,7 @@ class ProbeSocket:
                 raise NotPermitted(f"probe {interface}", "CAP_NET_RAW") from None
             raise
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 0)
-        attach_filter(self._socket, _filter(parse_mac(expected_mac) if expected_mac else b""))
+        attach_filter(self._socket, probe_filter(parse_mac(expected_mac) if expected_mac else b""))
 
     def __enter__(self) -> ProbeSocket:
         return self
@@ -69,7 +86,7 @@ class ProbeSocket:
         """The next frames that wait, each with whether the interface sends it rather than having received it."""
         for _ in range(_TURN):
             try:
-                frame, address = self._socket.recvfrom(LARGEST_FRAME)
+                frame, address = self._socket.recvfrom(_LARGEST_FRAME)
             except OSError:
                 return  # none left, or the interface went down
             yield frame, address[2] == _PACKET_OUTGOING
@@ -105,29 +122,36 @@ def ask(parties: Sequence[tuple[Sequence[Inquiry], dict[Side, ProbeSocket]]]) ->
                     poll.unregister(descriptor)  # the interface is gone or down
 
 
-def _filter(expected_mac: bytes) -> bytes:
+def probe_filter(expected_mac: bytes) -> bytes:
     """ARP, ICMP and DHCP servers' messages of both families, untagged; whatever else comes in from another MAC."""
-    arp: Test = (_HALF, 12, True, ETHERTYPE_ARP)
-    ipv4: Test = (_HALF, 12, True, ETHERTYPE_IPV4)
-    ipv6: Test = (_HALF, 12, True, ETHERTYPE_IPV6)
-    program = _when([(_WORD, _VLAN_TAG_PRESENT, False, 0)], accept=False)
-    program += _when([arp])
-    program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_ICMP)])
-    program += _when([ipv4, (_BYTE, 23, True, PROTOCOL_UDP), (_HALF, 34, True, SERVER_PORT)])
-    program += _when([ipv6, (_BYTE, 20, True, ICMPV6)])
-    program += _when([ipv6, (_BYTE, 20, True, PROTOCOL_UDP), (_HALF, 54, True, SERVER_PORT6)])
+    otherwise = "other" if expected_mac else "reject"
+    lines: list[Line] = [
+        *require((LOAD_WORD, VLAN_TAG_PRESENT, 0)),
+        load(LOAD_HALF, 12),
+        jump(JUMP_IF_EQUAL, ETHERTYPE_ARP, "accept", ""),
+        jump(JUMP_IF_EQUAL, ETHERTYPE_IPV4, "ipv4", ""),
+        jump(JUMP_IF_EQUAL, ETHERTYPE_IPV6, "ipv6", otherwise),
+        "ipv4",
+        load(LOAD_BYTE, IPV4_PROTOCOL_AT),
+        jump(JUMP_IF_EQUAL, PROTOCOL_ICMP, "accept", ""),
+        jump(JUMP_IF_EQUAL, UDP, "", otherwise),
+        load(LOAD_HALF, ETHERNET_OCTETS + IPV4_OCTETS),  # the source port
+        jump(JUMP_IF_EQUAL, SERVER_PORT, "accept", otherwise),
+        "ipv6",
+        load(LOAD_BYTE, 20),
+        jump(JUMP_IF_EQUAL, ICMPV6, "accept", ""),
+        jump(JUMP_IF_EQUAL, UDP, "", otherwise),
+        load(LOAD_HALF, ETHERNET_OCTETS + IPV6_OCTETS),
+        jump(JUMP_IF_EQUAL, SERVER_PORT6, "accept", otherwise),
+    ]
     if expected_mac:
-        incoming: Test = (_BYTE, _PACKET_TYPE, False, _PACKET_OUTGOING)
-        high, low = int.from_bytes(expected_mac[:4], "big"), int.from_bytes(expected_mac[4:], "big")
-        program += _when([incoming, (_WORD, 6, False, high)]) + _when([incoming, (_HALF, 10, False, low)])
-    return program + _when([], accept=False)
-
-
-def _when(tests: Sequence[Test], accept: bool = True) -> bytes:
-    """The verdict for a frame that passes all tests; any other goes on to what comes next in the program."""
-    code = b""
-    for index, (width, offset, equal, value) in enumerate(tests):
-        to_next = 2 * (len(tests) - index - 1) + 1
-        code += _INSTRUCTION.pack(width, 0, 0, offset)
-        code += _INSTRUCTION.pack(_JUMP_IF_EQUAL, *((0, to_next) if equal else (to_next, 0)), value)
-    return code + _INSTRUCTION.pack(_RETURN, 0, 0, LARGEST_FRAME if accept else 0)
+        lines += [
+            "other",
+            load(LOAD_BYTE, PACKET_TYPE),
+            jump(JUMP_IF_EQUAL, _PACKET_OUTGOING, "reject", ""),
+            load(LOAD_WORD, 6),
+            jump(JUMP_IF_EQUAL, int.from_bytes(expected_mac[:4], "big"), "", "accept"),
+            load(LOAD_HALF, 10),
+            jump(JUMP_IF_EQUAL, int.from_bytes(expected_mac[4:], "big"), "reject", "accept"),
+        ]
+    return assemble([*lines, *VERDICTS])

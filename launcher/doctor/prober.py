@@ -35,10 +35,10 @@ MOST_FRAMES, MOST_MACS = 64, 8
 
 
 class Inquiry(ABC):
-    """All questions about one family of a network; `questions` and `take` are called by whoever has the sockets."""
+    """Requests about one family; the socket loop calls `questions` and `take`."""
 
     def __init__(self, network: VMNetwork, family: Family, port_mac: str) -> None:
-        """`port_mac` is the guest port's own MAC. What is heard goes into the family's answers."""
+        """`port_mac` is the guest port's own MAC. Answers are stored in `family.answers`."""
         self.answers = family.answers
         self._routed = network.guest.is_routed
         self._mac = parse_mac(network.mac)
@@ -82,19 +82,19 @@ class Inquiry(ABC):
 
     @abstractmethod
     def _claim(self, frame: bytes) -> Claim | None:
-        """Whose MAC a frame tells; None when it tells none."""
+        """The address claim in a frame; None when it has none."""
 
     @abstractmethod
     def _echo_answer(self, frame: bytes) -> EchoAnswer | None: ...
 
     @abstractmethod
-    def _hear_server(self, frame: bytes) -> None:
-        """Note a server or a router on the node's side."""
+    def _record_server(self, frame: bytes) -> None:
+        """Record a server or a router on the node's side."""
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def is_answered(self, number: int) -> bool:
-        """Whether another round, of this number, would tell nothing new."""
+        """Whether a further round can be skipped."""
         answers = self.answers
         crosses = self._routed or all(answers.crosses.get(side) for side in Side)
         complete = answers.large and answers.guests and crosses
@@ -145,7 +145,7 @@ class Inquiry(ABC):
     # --- hearing ------------------------------------------------------------------------------------------------------
 
     def take(self, side: Side, frame: bytes, outgoing: bool) -> None:
-        """Note what a frame tells that was seen on one side."""
+        """Record a frame seen on one side."""
         if outgoing:
             if self._claim(frame) or self._is_ours(self._echo_answer(frame)):
                 _note(self._went_out[side], frame, MOST_FRAMES)
@@ -170,7 +170,7 @@ class Inquiry(ABC):
             self._returned(echo)
             must_cross = True
         else:
-            self._hear_server(frame)
+            self._record_server(frame)
         if must_cross and not self._routed and frame[:6] == self._mac:
             _note(self._came_in[Side.NODE], frame, MOST_FRAMES)
 

@@ -53,7 +53,7 @@ class Inquiry4(Inquiry):
     def _echo_answer(self, frame: bytes) -> EchoAnswer | None:
         return frames.decode_echo_answer(frame)
 
-    def _hear_server(self, frame: bytes) -> None:
+    def _record_server(self, frame: bytes) -> None:
         if (dhcp := frames.decode_dhcp_answer(frame)) and dhcp.xid == self._xid:
             self.answers.servers.add((ipv4_text(dhcp.server), mac_text(dhcp.mac)))
 

@@ -66,7 +66,7 @@ class Inquiry6(Inquiry):
     def _echo_answer(self, frame: bytes) -> EchoAnswer | None:
         return decode_echo_answer6(frame)
 
-    def _hear_server(self, frame: bytes) -> None:
+    def _record_server(self, frame: bytes) -> None:
         if (dhcp := decode_dhcp6_answer(frame)) and dhcp.xid == self._xid:
             self.answers.servers.add((ipv6_text(dhcp.source), mac_text(dhcp.mac)))
         elif (router := decode_router(frame)) and router.mac != self._outer_mac:
