@@ -28,11 +28,11 @@ def guest(evidence: Evidence, family: Family) -> Iterator[Check]:
         finding = f"the guest answers for {address} with MAC {_listed(answers.guests)}, not {network.mac}"
         yield wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
     elif _has_another_mac(evidence, family):
-        seen = _listed(answers.strangers) if answers.strangers else "another one"
+        seen = _listed(answers.other_macs) if answers.other_macs else "another one"
         finding = f"the guest sends with MAC {seen}, not {network.mac}, and so gets no lease"
         yield wrong(Hop.GUEST, finding, _GIVE_MAC.format(network.mac))
     elif not address:
-        seen = f"MAC {network.mac} sends" if answers.vm_heard else "no frame received from it"
+        seen = f"MAC {network.mac} sends" if answers.vm_mac_seen else "no frame received from it"
         yield ok(Hop.GUEST, f"it has a carrier; {seen}")
     elif evidence.server.problem:
         yield unseen(Hop.GUEST, f"it does not answer for {address}, and no DHCP server could have given it that")
@@ -59,7 +59,7 @@ def _has_another_mac(evidence: Evidence, family: Family) -> bool:
     """Whether the guest sends with other MACs (as nested guests may) and never with the VM's."""
     report = evidence.report
     asked_as_another = bool(report.ignored.get("foreign-mac")) and not report.answered.get("OFFER")
-    return not family.answers.vm_heard and (bool(family.answers.strangers) or asked_as_another)
+    return not family.answers.vm_mac_seen and (bool(family.answers.other_macs) or asked_as_another)
 
 
 def _silent(evidence: Evidence, family: Family) -> Check:

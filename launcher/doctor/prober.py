@@ -190,9 +190,9 @@ class Inquiry(ABC):
         answers = self.answers
         source = frame[6:12]
         if source == self._mac:
-            answers.vm_heard = True
+            answers.vm_mac_seen = True
         else:
-            _note(answers.strangers, mac_text(source), MOST_MACS)
+            _note(answers.other_macs, mac_text(source), MOST_MACS)
         claim = self._claim(frame)
         if claim is None or not self._address or claim.address != self._address:
             return

@@ -47,9 +47,9 @@ class Answers:
     gateway_mac: str = ""
     guests: set[str] = field(default_factory=set)
     """MACs on the guest's side that answer for the VM's address."""
-    strangers: set[str] = field(default_factory=set)
+    other_macs: set[str] = field(default_factory=set)
     """Other MACs than the VM's that the guest sent from."""
-    vm_heard: bool = False
+    vm_mac_seen: bool = False
     """Whether a frame with the VM's MAC came from the guest."""
     returned: set[Target] = field(default_factory=set)
     """Those from which, or on the way to which, an IP packet came back, be it an ICMP error."""
