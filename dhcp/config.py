@@ -199,7 +199,7 @@ def _parse_address(text: str) -> bytes:
 
 
 def _parse_option(code: int, text: str) -> bytes:
-    from dhcp.wire.option_values import parse_option
+    from dhcp.config_options import parse_option
 
     return parse_option(code, text)
 

@@ -100,7 +100,7 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
         ("dhcp.wire.options4.encode_option", _reversed_mask, {}, "option 1 (netmask): offered 0.255"),
         ("dhcp.wire.options4.encode_option", lambda c, v: bytes((c, len(v) & 0xFF)) + v, MANY_NAMES, ""),
         (
-            "dhcp.wire.option_values._from_text",
+            "dhcp.config_options._from_text",
             lambda _, text: text.upper().encode(),
             {},
             "option 240: offered 0x53495445",

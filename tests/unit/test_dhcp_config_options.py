@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dhcp.config import ConfigError, parse_configs
-from dhcp.wire.option_values import parse_option
+from dhcp.config_options import parse_option
 
 BASE = {"client_mac": "52:54:00:00:00:02", "client_address": "10.0.0.2/24", "server_address": "10.0.0.1"}
 
