@@ -1,4 +1,4 @@
-"""Bindings by name: those of this package, and those that other packages register. Pure.
+"""Bindings by name: those of this package, and those that other packages register.
 
 Others register in the entry-point group ``virt_launcher.bindings`` (Python Packaging User Guide, Entry points), each
 with its module as the value. The package's own are registered there, too, but found without reading the metadata of
