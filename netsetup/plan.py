@@ -116,7 +116,7 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     others = [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
     # What changes every interface comes first: killed after it, the next set-up changes them all again.
     steps: list[Step] = [step for step in others if step.key == FORWARDING6.format("all")]
-    steps += _unhook_steps(observed, networks)
+    steps += _stop_forwarding_steps(observed, networks)
     for network in reversed(networks):
         steps += binding_of(network.binding).release_steps(observed, network)
     steps += [step for step in others if step not in steps]
@@ -127,9 +127,9 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     return Plan(tuple(steps))
 
 
-def _unhook_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
-    """No frame is handed on any more, before the pod interface has its addresses again; nor is one of the guest's
-    received by the pod instead."""
+def _stop_forwarding_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
+    """Stops forwarding before the pod interface has its addresses again; nor does the pod receive frames of the guest's
+    instead."""
     if not observed.table(NETDEV):
         return []
     hooked = {network.guest_port for network in networks if binding_of(network.binding).rules(network).netdev}

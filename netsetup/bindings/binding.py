@@ -25,7 +25,7 @@ class Hops(Frozen):
     bridge_port: str = ""
     bridge: str = ""
     table: str = ""
-    """What hands the frames on; empty where the bridge does."""
+    """What forwards the frames; empty where the bridge does."""
     guest_port: str = ""
 
 

@@ -16,6 +16,7 @@ from netsetup.admission import pod_interface
 from netsetup.bindings.binding import Hops
 from netsetup.bindings.devices import (
     allow_list,
+    attach_port_steps,
     bridge_name,
     bridge_path,
     bridge_steps,
@@ -26,7 +27,6 @@ from netsetup.bindings.devices import (
     new_network,
     other_bindings,
     own_nic,
-    plug_steps,
     refusal,
     require_bridge_name_free,
     require_nic,
@@ -249,7 +249,7 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     if network.guest.router6:
         gateway = network.guest.router6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
-    steps = plug_steps(observed, network, addresses)
+    steps = attach_port_steps(observed, network, addresses)
     steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
     both = (network.bridge, network.pod.name)
     if network.guest.router4:

@@ -17,7 +17,7 @@ from netsetup.bindings.devices import (
     require_nic,
     tap_element,
 )
-from netsetup.bindings.keeper import guest_of, vacate_steps
+from netsetup.bindings.keeper import guest_of, remove_address_steps
 from netsetup.bindings.restore import changes_since, restore_steps
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
@@ -49,7 +49,7 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     nic = require_nic(observed, network)
-    return vacate_steps(observed, network, nic) + guest_port_up_steps(observed, network)
+    return remove_address_steps(observed, network, nic) + guest_port_up_steps(observed, network)
 
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
@@ -80,4 +80,4 @@ def path(network: VMNetwork) -> tuple[str, ...]:
 
 
 def hops(network: VMNetwork) -> Hops:
-    return Hops(pod_nic="has no address left", table="hands all frames on", guest_port="without an address")
+    return Hops(pod_nic="has no address left", table="forwards all frames", guest_port="without an address")

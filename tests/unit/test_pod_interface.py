@@ -36,8 +36,8 @@ def eth0(**changes: object) -> Link:
             (eth0(kind="macvlan"),),
             "eth0: a macvlan device lets no second MAC through; use the fwd or masquerade binding$",
         ),
-        ((eth0(kind="ipvlan"),), "eth0: a ipvlan device lets no second MAC through; use the masquerade binding$"),
-        ((eth0(kind="ipvtap"),), "eth0: a ipvtap device lets no second MAC through; use the masquerade binding$"),
+        ((eth0(kind="ipvlan"),), "eth0: an ipvlan device lets no second MAC through; use the masquerade binding$"),
+        ((eth0(kind="ipvtap"),), "eth0: an ipvtap device lets no second MAC through; use the masquerade binding$"),
         (
             (eth0(master=7), Link(7, "red", "vrf", "0a:00:00:00:00:07", 65575, IFF_UP, 0, "", 0, None)),
             "eth0: a port of the vrf device red; release it$",
