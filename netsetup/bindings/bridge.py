@@ -7,7 +7,7 @@ from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
 from netsetup.bindings import keeper
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     ONE_MAC_KINDS,
     a_device,
@@ -19,9 +19,7 @@ from netsetup.bindings.devices import (
     guest_mac,
     guest_port_steps,
     new_network,
-    other_bindings,
     own_nic,
-    refusal,
     require_bridge_name_free,
     require_nic,
     require_no_port,
@@ -47,10 +45,10 @@ path = bridge_path
 
 
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
-    """See `binding.Binding`. Raises UnsupportedInterface for an interface that cannot be a port of a bridge."""
+    """See `binding.Binding`. Raises UnsuitedInterface for an interface that cannot be a port of a bridge."""
     pod = pod_interface(observed, request.pod_interface, resolver)
     if pod.link.kind in ONE_MAC_KINDS:
-        raise refusal(pod, f"{a_device(pod.link)} lets no second MAC through", other_bindings(pod, request))
+        raise UnsuitedInterface(pod.name, f"{a_device(pod.link)} lets no second MAC through")
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
     bridge = bridge_name(pod.name)

@@ -6,9 +6,8 @@ made half-way leads on from there.
 
 from typing import Final
 
-from netsetup.admission import is_ethernet
 from netsetup.bindings.binding import InterfaceElement
-from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
+from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
@@ -93,24 +92,6 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
 def receives_frames_for(link: Link, mac: str) -> bool:
     """Whether a pod interface receives frames for this MAC, and for addresses that it has not."""
     return link.kind not in OWN_ADDRESS_KINDS and (mac == link.mac or link.kind in ANY_MAC_KINDS)
-
-
-def other_bindings(pod: PodInterface, request: NetworkRequest) -> str:
-    """Which bindings of ours would work for a pod interface that the one asked for refuses; empty when none would."""
-    mac, _ = guest_mac(request, pod.link.mac)
-    works = {
-        "bridge": is_ethernet(pod.link) and pod.link.kind not in ONE_MAC_KINDS,
-        "fwd": is_ethernet(pod.link) and receives_frames_for(pod.link, mac),
-        "masquerade": any(address.is_global for address in pod.addresses),
-    }
-    names = [name for name, does in works.items() if does and name != request.binding]
-    return f"use the {' or '.join(names)} binding" if names else ""
-
-
-def refusal(pod: PodInterface, reason: str, *instead: str) -> UnsupportedInterface:
-    """Why a pod interface cannot be handed over, with those of the ways out that are not empty."""
-    ways_out = ", or ".join(filter(None, instead))
-    return UnsupportedInterface(f"{pod.name}: {reason}{'; ' if ways_out else ''}{ways_out}")
 
 
 def a_device(link: Link) -> str:

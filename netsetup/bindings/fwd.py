@@ -11,7 +11,7 @@ from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
 from netsetup.bindings import keeper
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     a_device,
     address_steps,
@@ -22,10 +22,8 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
-    other_bindings,
     own_nic,
     receives_frames_for,
-    refusal,
     require_bridge_name_free,
     require_nic,
     require_no_port,
@@ -49,30 +47,28 @@ other_settings = keeper.other_settings
 
 
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
-    """See `binding.Binding`. Raises UnsupportedInterface for one that receives no frames for the VM's MAC."""
+    """See `binding.Binding`. Raises UnsuitedInterface for one that receives no frames for the VM's MAC."""
     pod = pod_interface(observed, request.pod_interface, resolver)
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
     mac, source = guest_mac(request, pod.link.mac)
-    _require_receives(pod, request, mac)
+    _require_receives(pod, mac)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
     return new_network(observed, pod, request, keeper.guest_of(pod, mac, source), bridge=bridge)
 
 
-def _require_receives(pod: PodInterface, request: NetworkRequest, mac: str) -> None:
-    """Raises UnsupportedInterface for an interface that receives nothing for the VM."""
+def _require_receives(pod: PodInterface, mac: str) -> None:
+    """Raises UnsuitedInterface for an interface that receives nothing for the VM."""
     own = pod.link.mac
     if receives_frames_for(pod.link, mac):
         return
-    others = other_bindings(pod, request)
     if not receives_frames_for(pod.link, own):
-        raise refusal(pod, f"{a_device(pod.link)} receives nothing for an address that is the VM's", others)
-    raise refusal(
-        pod,
+        raise UnsuitedInterface(pod.name, f"{a_device(pod.link)} receives nothing for an address that is the VM's")
+    raise UnsuitedInterface(
+        pod.name,
         f"{a_device(pod.link)} lets no MAC through but its own {own}, and the VM's is {mac}",
         "give the VM that one (no macAddress, and the annotation virt-launcher.io/mac: pod)",
-        others,
     )
 
 

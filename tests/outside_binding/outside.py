@@ -6,7 +6,7 @@ node ── eth0 (no address) ═ nftables ═ tap0 ── VM (the pod's MAC and
 import dataclasses
 
 from netsetup.admission import pod_interface, require_frames
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     allow_list,
     device_release_steps,
@@ -14,6 +14,7 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
+    receives_frames_for,
     require_nic,
     tap_element,
 )
@@ -36,7 +37,10 @@ interface_element = tap_element
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     pod = pod_interface(observed, request.pod_interface, resolver)
     require_frames(observed, pod.link)
-    return new_network(observed, pod, request, guest_of(pod, *guest_mac(request, pod.link.mac)))
+    mac, source = guest_mac(request, pod.link.mac)
+    if not receives_frames_for(pod.link, mac):
+        raise UnsuitedInterface(pod.name, f"receives no frames for {mac}")
+    return new_network(observed, pod, request, guest_of(pod, mac, source))
 
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
