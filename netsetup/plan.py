@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
+from netsetup.bindings.binding import UnsuitedInterface
 from netsetup.bindings.devices import own_nic
-from netsetup.bindings.registry import binding_of
+from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
 from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, Namespace
 from netsetup.model.pod_interface import Resolver
@@ -39,16 +40,23 @@ class Plan(Frozen):
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """What is to be built for one request, with what was there before.
 
-    Raises InvalidRequest for what cannot be done in this pod, UnknownBinding and DeviceConflict among it.
+    Raises InvalidRequest for what cannot be done in this pod, UnknownBinding and DeviceConflict among it; one for an
+    interface that other bindings would admit names them.
     """
-    return binding_of(request.binding).admit(observed, request, resolver)
+    try:
+        return binding_of(request.binding).admit(observed, request, resolver)
+    except UnsuitedInterface as refused:
+        others = names_that_admit(observed, request, resolver)
+        if not others:
+            raise
+        raise refused.or_instead(f"use the {' or '.join(others)} binding") from None
 
 
 def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """The recorded network with what has changed in the pod, in the request and in the resolver since.
 
     Of an interface that the CNI has made anew, the addresses are now the VM's, which keeps its MAC; an adopted guest
-    port will still be put back as it was first. Raises as `admit` does.
+    port will still be put back as it was first. Raises as a binding's `admit` does.
     """
     binding = binding_of(network.binding)
     if is_replaced(observed, network):
@@ -116,7 +124,7 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     others = [SetSysctl(key, value) for key, value in sysctls if observed.sysctl(key) not in (value, None)]
     # What changes every interface comes first: killed after it, the next set-up changes them all again.
     steps: list[Step] = [step for step in others if step.key == FORWARDING6.format("all")]
-    steps += _unhook_steps(observed, networks)
+    steps += _stop_forwarding_steps(observed, networks)
     for network in reversed(networks):
         steps += binding_of(network.binding).release_steps(observed, network)
     steps += [step for step in others if step not in steps]
@@ -127,9 +135,9 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     return Plan(tuple(steps))
 
 
-def _unhook_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
-    """No frame is handed on any more, before the pod interface has its addresses again; nor is one of the guest's
-    received by the pod instead."""
+def _stop_forwarding_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:
+    """Stops forwarding before the pod interface has its addresses again; nor does the pod receive frames of the guest's
+    instead."""
     if not observed.table(NETDEV):
         return []
     hooked = {network.guest_port for network in networks if binding_of(network.binding).rules(network).netdev}

@@ -4,9 +4,10 @@ A binding is a module with these members; `netsetup.bindings.registry` finds it 
 functions: they look at what was observed and answer with data. docs/bindings.md shows how to write one.
 """
 
-from typing import Protocol
+from typing import Protocol, Self
 
 from dhcp.lean.frozen import Frozen
+from netsetup.errors import UnsupportedInterface
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
@@ -25,7 +26,7 @@ class Hops(Frozen):
     bridge_port: str = ""
     bridge: str = ""
     table: str = ""
-    """What hands the frames on; empty where the bridge does."""
+    """What forwards the frames; empty where the bridge does."""
     guest_port: str = ""
 
 
@@ -36,6 +37,19 @@ class InterfaceElement(Frozen):
     """``ethernet`` for a device that is in place."""
     children: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     """Elements with their attributes: ``("target", (("dev", "tap0"), ("managed", "no")))``."""
+
+
+class UnsuitedInterface(UnsupportedInterface):
+    """A binding cannot use a pod interface that another one may be able to use; `instead` are other ways out."""
+
+    def __init__(self, interface: str, reason: str, *instead: str) -> None:
+        ways_out = ", or ".join(instead)
+        super().__init__(f"{interface}: {reason}{'; ' if ways_out else ''}{ways_out}")
+        self._parts = (interface, reason, *instead)
+
+    def or_instead(self, way_out: str) -> Self:
+        """The same with one more way out."""
+        return type(self)(*self._parts, way_out)
 
 
 class Binding(Protocol):
@@ -52,8 +66,8 @@ class Binding(Protocol):
     def admit(self, observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
         """What is to be built, with what was there before.
 
-        Raises InvalidRequest (DeviceConflict, UnsupportedInterface, InterfaceNotFound) for what cannot be done; it
-        names what would work instead.
+        Raises InvalidRequest (DeviceConflict, UnsupportedInterface, InterfaceNotFound) for what cannot be done. For an
+        UnsuitedInterface all other registered bindings are asked the same, and those that admit it are named.
 
         Of an interface that the CNI has made anew (DEL and ADD), `request.mac` is the MAC that the VM has already.
         """

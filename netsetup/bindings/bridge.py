@@ -7,20 +7,19 @@ from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
 from netsetup.bindings import keeper
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     ONE_MAC_KINDS,
+    a_device,
     allow_list,
+    attach_port_steps,
     bridge_name,
     bridge_path,
     device_release_steps,
     guest_mac,
     guest_port_steps,
     new_network,
-    other_bindings,
     own_nic,
-    plug_steps,
-    refusal,
     require_bridge_name_free,
     require_nic,
     require_no_port,
@@ -46,10 +45,10 @@ path = bridge_path
 
 
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
-    """See `binding.Binding`. Raises UnsupportedInterface for an interface that cannot be a port of a bridge."""
+    """See `binding.Binding`. Raises UnsuitedInterface for an interface that cannot be a port of a bridge."""
     pod = pod_interface(observed, request.pod_interface, resolver)
     if pod.link.kind in ONE_MAC_KINDS:
-        raise refusal(pod, f"a {pod.link.kind} device lets no second MAC through", other_bindings(pod, request))
+        raise UnsuitedInterface(pod.name, f"{a_device(pod.link)} lets no second MAC through")
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
     bridge = bridge_name(pod.name)
@@ -69,7 +68,7 @@ def hops(network: VMNetwork) -> Hops:
     return Hops(
         pod_nic="has no address left",
         bridge_port=f"{name} is a port of {bridge} and learns no MAC",
-        bridge=keeper.keeps(network),
+        bridge=keeper.bridge_finding(network),
         guest_port=f"a port of {bridge} with the VM's MAC pinned",
     )
 
@@ -85,10 +84,10 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The address moves from the pod interface to the bridge, and the interface becomes a port."""
     bridge, nic = observed.link(network.bridge), require_nic(observed, network)
-    steps = plug_steps(observed, network, kept_addresses(network))
+    steps = attach_port_steps(observed, network, kept_addresses(network))
     # IPv6 is off before the MAC changes: leaving a multicast group sends reports for a second, and none may carry the
     # new MAC.
-    steps += keeper.vacate_steps(observed, network, nic)
+    steps += keeper.remove_address_steps(observed, network, nic)
     mac = derived_mac("port", network.pod)
     if nic.mac != mac:
         steps.append(SetMac(nic.name, mac))

@@ -6,9 +6,8 @@ made half-way leads on from there.
 
 from typing import Final
 
-from netsetup.admission import is_ethernet
 from netsetup.bindings.binding import InterfaceElement
-from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
+from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
@@ -39,7 +38,7 @@ ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
 OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
 """Those that receive only what is for an address of their own."""
 ANY_MAC_KINDS: Final = ("veth", "tun")
-"""Kinds that are known to take in frames for any MAC, without a bridge that asks for them. A macvlan device drops them,
+"""Kinds that are known to receive frames for any MAC, without a bridge that asks for them. A macvlan device drops them,
 and so does a network card that filters."""
 
 
@@ -90,27 +89,18 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
     return pod_mac, "pod"
 
 
-def takes_in(link: Link, mac: str) -> bool:
+def receives_frames_for(link: Link, mac: str) -> bool:
     """Whether a pod interface receives frames for this MAC, and for addresses that it has not."""
     return link.kind not in OWN_ADDRESS_KINDS and (mac == link.mac or link.kind in ANY_MAC_KINDS)
 
 
-def other_bindings(pod: PodInterface, request: NetworkRequest) -> str:
-    """Which bindings of ours would work for a pod interface that the one asked for refuses; empty when none would."""
-    mac, _ = guest_mac(request, pod.link.mac)
-    works = {
-        "bridge": is_ethernet(pod.link) and pod.link.kind not in ONE_MAC_KINDS,
-        "fwd": is_ethernet(pod.link) and takes_in(pod.link, mac),
-        "masquerade": any(address.is_global for address in pod.addresses),
-    }
-    names = [name for name, does in works.items() if does and name != request.binding]
-    return f"use the {' or '.join(names)} binding" if names else ""
+def a_device(link: Link) -> str:
+    """``an ipvlan device``, for messages."""
+    return f"{with_article(link.kind or 'hardware')} device"
 
 
-def refusal(pod: PodInterface, reason: str, *instead: str) -> UnsupportedInterface:
-    """Why a pod interface cannot be handed over, with those of the ways out that are not empty."""
-    ways_out = ", or ".join(filter(None, instead))
-    return UnsupportedInterface(f"{pod.name}: {reason}{'; ' if ways_out else ''}{ways_out}")
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def require_no_port(observed: Namespace, pod: PodInterface) -> None:
@@ -165,8 +155,9 @@ def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> N
     """Raises DeviceConflict when a device that is not our bridge has its name."""
     link = observed.link(name)
     if link and not is_our_bridge(link, mac):
-        kind = link.kind or "device"
-        raise DeviceConflict(f"{name}: a {kind} of that name is in the way and is not ours; remove or rename it")
+        raise DeviceConflict(
+            f"{name}: {with_article(link.kind or 'device')} of that name exists and is not ours; remove or rename it"
+        )
 
 
 def require_mtu(mtu: int, pod: PodInterface) -> int:
@@ -202,7 +193,7 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     return steps
 
 
-def plug_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
+def attach_port_steps(observed: Namespace, network: VMNetwork, addresses: list[Address]) -> list[Step]:
     """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
     steps = address_steps(observed, network, addresses)
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)

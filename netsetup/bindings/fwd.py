@@ -1,4 +1,4 @@
-"""The fwd binding: the VM has the pod's own addresses and MAC, and nftables hands its frames on. Pure.
+"""The fwd binding: the VM has the pod's own addresses and MAC, and nftables forwards its frames. Pure.
 
     node ── eth0 (its own MAC, no address) ═ nftables ═ tap0 ── VM (the same MAC, the pod's IP)
                   k6t-eth0 (no port; keeps the address, answers nobody)
@@ -11,8 +11,9 @@ from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
 from netsetup.bindings import keeper
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
+    a_device,
     address_steps,
     allow_list,
     bridge_name,
@@ -21,13 +22,11 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
-    other_bindings,
     own_nic,
-    refusal,
+    receives_frames_for,
     require_bridge_name_free,
     require_nic,
     require_no_port,
-    takes_in,
     tap_element,
 )
 from netsetup.bindings.restore import link_steps, restore_steps
@@ -48,30 +47,28 @@ other_settings = keeper.other_settings
 
 
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
-    """See `binding.Binding`. Raises UnsupportedInterface for one that takes in no frames for the VM's MAC."""
+    """See `binding.Binding`. Raises UnsuitedInterface for one that receives no frames for the VM's MAC."""
     pod = pod_interface(observed, request.pod_interface, resolver)
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
     mac, source = guest_mac(request, pod.link.mac)
-    _require_taken_in(pod, request, mac)
+    _require_receives(pod, mac)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
     return new_network(observed, pod, request, keeper.guest_of(pod, mac, source), bridge=bridge)
 
 
-def _require_taken_in(pod: PodInterface, request: NetworkRequest, mac: str) -> None:
-    """Raises UnsupportedInterface for an interface that receives nothing for the VM."""
-    kind, own = pod.link.kind or "hardware", pod.link.mac
-    if takes_in(pod.link, mac):
+def _require_receives(pod: PodInterface, mac: str) -> None:
+    """Raises UnsuitedInterface for an interface that receives nothing for the VM."""
+    own = pod.link.mac
+    if receives_frames_for(pod.link, mac):
         return
-    others = other_bindings(pod, request)
-    if not takes_in(pod.link, own):
-        raise refusal(pod, f"a {kind} device receives nothing for an address that is the VM's", others)
-    raise refusal(
-        pod,
-        f"a {kind} device lets no MAC through but its own {own}, and the VM's is {mac}",
+    if not receives_frames_for(pod.link, own):
+        raise UnsuitedInterface(pod.name, f"{a_device(pod.link)} receives nothing for an address that is the VM's")
+    raise UnsuitedInterface(
+        pod.name,
+        f"{a_device(pod.link)} lets no MAC through but its own {own}, and the VM's is {mac}",
         "give the VM that one (no macAddress, and the annotation virt-launcher.io/mac: pod)",
-        others,
     )
 
 
@@ -90,8 +87,8 @@ def hops(network: VMNetwork) -> Hops:
     name, port = network.pod.name, network.guest_port
     return Hops(
         pod_nic="has no address left, but the MAC that the node knows",
-        bridge=f"{keeper.keeps(network)}, and no port",
-        table=f"hands frames on between {name} and {port}",
+        bridge=f"{keeper.bridge_finding(network)}, and no port",
+        table=f"forwards frames between {name} and {port}",
         guest_port="without an address",
     )
 
@@ -113,7 +110,7 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The address moves from the pod interface to the bridge, and the guest port goes up."""
     nic = require_nic(observed, network)
     steps = address_steps(observed, network, keeper.kept_addresses(network))
-    steps += keeper.vacate_steps(observed, network, nic)
+    steps += keeper.remove_address_steps(observed, network, nic)
     if nic.mac != network.pod.link.mac:
         steps.append(SetMac(nic.name, network.pod.link.mac))
     if not nic.up:
@@ -125,7 +122,7 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
-    """Our devices go, and the pod interface gets back what it had; no frame is handed on any more."""
+    """Our devices go, and the pod interface gets back what it had; no frame is forwarded any more."""
     steps = link_steps(own_nic(observed, network.pod), network.pod.link)
     steps += device_release_steps(observed, network, keeper.keeper_mac(network.pod))
     return steps + restore_steps(observed, network.pod)

@@ -58,7 +58,7 @@ def kept_addresses(network: VMNetwork) -> list[Address]:
     return kept
 
 
-def keeps(network: VMNetwork) -> str:
+def bridge_finding(network: VMNetwork) -> str:
     """What `doctor` says of the bridge."""
     kept = ", ".join(a.address for a in (network.guest.address4, network.guest.address6) if a)
     return f"has {kept}" if kept else "needs no address"
@@ -77,7 +77,7 @@ def keeper_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     return steps
 
 
-def vacate_steps(observed: Namespace, network: VMNetwork, nic: Link) -> list[Step]:
+def remove_address_steps(observed: Namespace, network: VMNetwork, nic: Link) -> list[Step]:
     """The pod interface loses its addresses, and IPv6 with them."""
     # With its last IPv4 address an interface loses its routes in every table, so those need no step of their own.
     addresses = [a for a in observed.addresses_of(nic.index) if a.family == AF_INET]

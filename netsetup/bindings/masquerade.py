@@ -13,9 +13,10 @@ from typing import Final
 
 from dhcp.lean.frozen import replace
 from netsetup.admission import pod_interface
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     allow_list,
+    attach_port_steps,
     bridge_name,
     bridge_path,
     bridge_steps,
@@ -24,10 +25,7 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     has_ipv6,
     new_network,
-    other_bindings,
     own_nic,
-    plug_steps,
-    refusal,
     require_bridge_name_free,
     require_nic,
     tap_element,
@@ -85,8 +83,8 @@ path = bridge_path
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     """See `binding.Binding`.
 
-    Raises InvalidRequest when the pod has no address, or when the VM's network holds something that the pod reaches
-    elsewhere: then the VM could not reach it.
+    Raises UnsuitedInterface when the pod has no address, and InvalidRequest when the VM's network holds something that
+    the pod reaches elsewhere: then the VM could not reach it.
     """
     pod = pod_interface(observed, request.pod_interface, resolver)
     bridge = bridge_name(pod.name)
@@ -94,7 +92,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     private = request.private.canonical()
     families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
     if not families:
-        raise refusal(pod, "has no address to masquerade behind", other_bindings(pod, request))
+        raise UnsuitedInterface(pod.name, "has no address to masquerade behind")
     if AF_INET in families:
         _require_no_overlap(observed, pod, private.network4, AF_INET, "vmNetworkCIDR", bridge)
     if AF_INET6 in families:
@@ -249,7 +247,7 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     if network.guest.router6:
         gateway = network.guest.router6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
-    steps = plug_steps(observed, network, addresses)
+    steps = attach_port_steps(observed, network, addresses)
     steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
     both = (network.bridge, network.pod.name)
     if network.guest.router4:

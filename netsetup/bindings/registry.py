@@ -1,4 +1,4 @@
-"""Bindings by name: those of this package, and those that other packages register. Pure.
+"""Bindings by name: those of this package, and those that other packages register.
 
 Others register in the entry-point group ``virt_launcher.bindings`` (Python Packaging User Guide, Entry points), each
 with its module as the value. The package's own are registered there, too, but found without reading the metadata of
@@ -8,8 +8,12 @@ every installed package, which takes longer than the hook.
 from importlib import import_module
 from typing import Final, cast
 
+from dhcp.lean.frozen import replace
 from netsetup.bindings.binding import Binding
 from netsetup.errors import InvalidRequest
+from netsetup.model.kernel import Namespace
+from netsetup.model.pod_interface import Resolver
+from netsetup.model.request import NetworkRequest
 
 GROUP: Final = "virt_launcher.bindings"
 BUILT_IN: Final = {name: f"netsetup.bindings.{name}" for name in ("bridge", "masquerade", "fwd")}
@@ -49,3 +53,20 @@ def binding_names() -> list[str]:
     from importlib.metadata import entry_points
 
     return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
+
+
+def names_that_admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> list[str]:
+    """The names of all bindings that would do what this request asks another one for, in alphabetical order."""
+    return [
+        name
+        for name in sorted(binding_names())
+        if name != request.binding and _admits(name, observed, replace(request, binding=name), resolver)
+    ]
+
+
+def _admits(name: str, observed: Namespace, request: NetworkRequest, resolver: Resolver) -> bool:
+    try:
+        binding_of(name).admit(observed, request, resolver)
+    except Exception:  # whatever goes wrong in somebody else's module, it is not to be recommended
+        return False
+    return True

@@ -206,7 +206,7 @@ FAULTS = {
     ),
     "bridge of another owner": Fault(
         in_pod("link del k6t-eth0", "link add k6t-eth0 type bridge"),
-        {"bridge": "a bridge of that name is in the way"},
+        {"bridge": "a bridge of that name exists"},
         {"pod NIC", "bridge port", "guest port"},
     ),
     "guest port made anew": Fault(make_tap_anew, {"DHCP server": "does not serve tap0 as it is now"}),

@@ -6,7 +6,7 @@ node ── eth0 (no address) ═ nftables ═ tap0 ── VM (the pod's MAC and
 import dataclasses
 
 from netsetup.admission import pod_interface, require_frames
-from netsetup.bindings.binding import Hops
+from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     allow_list,
     device_release_steps,
@@ -14,10 +14,11 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
+    receives_frames_for,
     require_nic,
     tap_element,
 )
-from netsetup.bindings.keeper import guest_of, vacate_steps
+from netsetup.bindings.keeper import guest_of, remove_address_steps
 from netsetup.bindings.restore import changes_since, restore_steps
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
@@ -36,7 +37,10 @@ interface_element = tap_element
 def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> VMNetwork:
     pod = pod_interface(observed, request.pod_interface, resolver)
     require_frames(observed, pod.link)
-    return new_network(observed, pod, request, guest_of(pod, *guest_mac(request, pod.link.mac)))
+    mac, source = guest_mac(request, pod.link.mac)
+    if not receives_frames_for(pod.link, mac):
+        raise UnsuitedInterface(pod.name, f"receives no frames for {mac}")
+    return new_network(observed, pod, request, guest_of(pod, mac, source))
 
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
@@ -49,7 +53,7 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     nic = require_nic(observed, network)
-    return vacate_steps(observed, network, nic) + guest_port_up_steps(observed, network)
+    return remove_address_steps(observed, network, nic) + guest_port_up_steps(observed, network)
 
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
@@ -80,4 +84,4 @@ def path(network: VMNetwork) -> tuple[str, ...]:
 
 
 def hops(network: VMNetwork) -> Hops:
-    return Hops(pod_nic="has no address left", table="hands all frames on", guest_port="without an address")
+    return Hops(pod_nic="has no address left", table="forwards all frames", guest_port="without an address")

@@ -7,7 +7,8 @@ import configparser
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +33,31 @@ ALLOWED = {
     ("netsetup/migration.py", "masquerade"): "records of version 2 have a field of that name, and none for the binding",
     ("netsetup/migration.py", "private"): "likewise",
 }
+
+COMPARED = {
+    ("launcher/vmi/interfaces.py", "interface.binding is not None"): "whether the manifest has the field",
+    ("netsetup/apply.py", "request.binding == binding"): "which networks have the same one, whichever it is",
+    ("netsetup/apply.py", "request.binding != network.binding"): "whether it is the recorded one, whichever it is",
+}
+"""All that is asked of a network's or request's `binding` without asking the binding itself."""
+
+NAMED = {
+    ("launcher/demo/pod.py", "bridge"): (4, "the CNI plugin"),
+    ("launcher/doctor/findings.py", "bridge"): (1, "a hop"),
+    ("launcher/vmi/interfaces.py", "bridge"): (1, "the manifest's field"),
+    ("launcher/vmi/interfaces.py", "masquerade"): (1, "likewise"),
+    ("launcher/vmi/model.py", "bridge"): (1, "by default"),
+    ("netsetup/kernel/rtnetlink.py", "bridge"): (2, "the kind of a link"),
+    ("netsetup/migration.py", "bridge"): (
+        2,
+        "a field of records, and what those of version 2 without `masquerade` had",
+    ),
+    ("netsetup/migration.py", "masquerade"): (4, "a field of those records, and what those with it had"),
+    ("netsetup/model/request.py", "bridge"): (1, "by default"),
+    ("netsetup/nft/ruleset.py", "bridge"): (1, "nftables' family"),
+    ("netsetup/preflight.py", "bridge"): (1, "nftables' family"),
+}
+"""How often a file has a string that is also a binding's name, and what it means there."""
 
 
 def outside() -> Iterator[str]:
@@ -88,6 +114,63 @@ def decisions(tree: ast.AST) -> Iterator[tuple[str, int]]:
                     yield from stand_ins(test)
 
 
+def operands(node: ast.AST) -> Sequence[ast.AST]:
+    """What this node alone looks at to decide something."""
+    match node:
+        case ast.Compare(left=left, comparators=others):
+            return [left, *others]
+        case ast.Match(subject=subject):
+            return [subject]
+        case ast.Subscript(value=value, slice=key):
+            return [value, key]
+        case ast.Call(func=ast.Attribute(value=value, attr=method), args=arguments):
+            return [value, *(arguments if method in LOOKUPS else [])]
+        case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=arguments):
+            return arguments
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
+            return plain(test)
+        case ast.BoolOp(values=values) | ast.comprehension(ifs=values):
+            return plain(*values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return plain(operand)
+    return []
+
+
+def plain(*conditions: ast.AST) -> list[ast.AST]:
+    """Those that are no questions of their own."""
+    return [one for one in conditions if not isinstance(one, ast.Compare | ast.BoolOp | ast.UnaryOp)]
+
+
+def reads_binding(node: ast.AST) -> bool:
+    """Whether an expression has somebody's `binding` in it, other than to find the binding's module by."""
+    match node:
+        case ast.Call(func=ast.Name(id="binding_of")):
+            return False
+        case ast.Attribute(attr="binding"):
+            return True
+    return any(reads_binding(part) for part in ast.iter_child_nodes(node))
+
+
+def questions(tree: ast.AST) -> Iterator[str]:
+    """What decides something by somebody's `binding`, as text."""
+    for node in ast.walk(tree):
+        if any(reads_binding(operand) for operand in operands(node)):
+            yield ast.unparse(node).partition("\n")[0]
+
+
+@pytest.mark.parametrize("path", list(outside()))
+def test_nobody_looks_at_the_name(path: str) -> None:
+    found = list(questions(ast.parse((ROOT / path).read_text())))
+    assert sorted(found) == sorted(question for file, question in COMPARED if file == path)
+
+
+@pytest.mark.parametrize("path", list(outside()))
+def test_nobody_has_the_names(path: str) -> None:
+    """In a table, a default or a constant, by which it could ask later."""
+    found = Counter(name for name, _ in named(ast.parse((ROOT / path).read_text())))
+    assert found == {name: count for (file, name), (count, _) in NAMED.items() if file == path}
+
+
 @pytest.mark.parametrize("path", list(outside()))
 def test_nobody_asks_which_binding_it_is(path: str) -> None:
     found = {name for name, _ in decisions(ast.parse((ROOT / path).read_text()))}
@@ -120,6 +203,48 @@ def test_the_test_sees_it(code: str) -> None:
 )
 def test_the_test_does_not_see_ghosts(code: str) -> None:
     assert not list(decisions(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = network.binding == OURS",
+        "x = network.binding in NAMES",
+        "x = NAMES in (1, network.binding)",
+        "x = str(network.binding) != name",
+        "x = network.binding is name",
+        "match network.binding:\n case OURS: pass",
+        "match network.binding, 1:\n case _: pass",
+        "x = TABLE[network.binding]",
+        "x = TABLE.get(network.binding)",
+        "x = network.binding[0]",
+        "x = network.binding.startswith(OURS)",
+        "x = getattr(module, network.binding)",
+        "if network.binding: pass",
+        "x = [n for n in networks if n.binding]",
+        "x = [n for n in networks if n.binding == OURS]",
+        "x = [n for n in networks if not n.binding]",
+        "x = wished and network.binding",
+        "while network.binding is OURS: pass",
+    ],
+)
+def test_the_test_sees_a_look_at_the_name(code: str) -> None:
+    assert len(list(questions(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = call(binding=network.binding)",
+        "x = f'{network.binding}'",
+        "x = binding_of(network.binding).rules(network).netdev",
+        "x = [n for n in networks if binding_of(n.binding).is_private]",
+        "x = binding_of(network.binding).hops(network)[0] == 1",
+        "x = interface.binding.name",
+    ],
+)
+def test_the_test_sees_no_question_where_there_is_none(code: str) -> None:
+    assert list(questions(ast.parse(code))) == []
 
 
 def test_the_package_registers_its_own_as_others_do() -> None:

@@ -213,7 +213,7 @@ def test_the_guests_mac_is_never_the_pods_nor_the_bridges() -> None:
 def test_a_bridge_of_somebody_elses_is_in_the_way_even_with_that_mac() -> None:
     theirs = Link(9, "k6t-eth0", "bridge", "02:00:00:00:00:00", 1450, IFF_UP, 0, "", 0, None)
     observed = world(links=(theirs,))
-    with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name is in the way and is not ours"):
+    with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name exists and is not ours"):
         network_of(observed)
     ours = dataclasses.replace(theirs, alias=f"{ALIAS} default")
     network = network_of(world())

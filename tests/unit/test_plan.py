@@ -189,7 +189,7 @@ def test_a_foreign_device_under_the_bridges_name_is_refused() -> None:
     pod = pod_interface()
     foreign = Link(8, "k6t-eth0", "bridge", "02:00:00:00:00:08", 1500, IFF_UP, 0, "", 0, None)
     observed = namespace(pod, foreign)
-    with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name is in the way"):
+    with pytest.raises(DeviceConflict, match="k6t-eth0: a bridge of that name exists"):
         admitted(observed)
 
 

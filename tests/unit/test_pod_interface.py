@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.plan import admit
 
+OUTSIDE = Path(__file__).parent.parent / "outside_binding"
 CARRIER = 0x10000  # IFF_LOWER_UP
 ETH0 = Link(2, "eth0", "veth", "0a:58:0a:f4:01:05", 1450, IFF_UP | CARRIER, 0, "", 0, None)
 ADDRESS = Address(AF_INET, "10.244.1.5", 24, label="eth0")
@@ -36,8 +40,8 @@ def eth0(**changes: object) -> Link:
             (eth0(kind="macvlan"),),
             "eth0: a macvlan device lets no second MAC through; use the fwd or masquerade binding$",
         ),
-        ((eth0(kind="ipvlan"),), "eth0: a ipvlan device lets no second MAC through; use the masquerade binding$"),
-        ((eth0(kind="ipvtap"),), "eth0: a ipvtap device lets no second MAC through; use the masquerade binding$"),
+        ((eth0(kind="ipvlan"),), "eth0: an ipvlan device lets no second MAC through; use the masquerade binding$"),
+        ((eth0(kind="ipvtap"),), "eth0: an ipvtap device lets no second MAC through; use the masquerade binding$"),
         (
             (eth0(master=7), Link(7, "red", "vrf", "0a:00:00:00:00:07", 65575, IFF_UP, 0, "", 0, None)),
             "eth0: a port of the vrf device red; release it$",
@@ -81,6 +85,35 @@ def test_what_is_named_instead_would_work(binding: str, kind: str, with_address:
                     admitted(links, other, address, mac=mac)
     else:
         assert binding == "masquerade" or kind in ("veth", "macvlan", "")
+
+
+@pytest.mark.parametrize(("kind", "others"), [("macvlan", "fwd or masquerade or outside"), ("ipvlan", "masquerade")])
+def test_bindings_of_others_are_named_where_they_would_work(
+    kind: str, others: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(OUTSIDE)
+    with pytest.raises(UnsupportedInterface, match=f"lets no second MAC through; use the {others} binding$"):
+        admitted((eth0(kind=kind),), "bridge")
+
+
+@pytest.mark.parametrize("content", ["1 / 0", "admit = None", None])
+def test_a_broken_one_is_not_named(content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(OUTSIDE, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    if content is not None:
+        (tmp_path / "outside.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "outside", raising=False)
+    with pytest.raises(UnsupportedInterface, match=r"lets no second MAC through; use the fwd or masquerade binding$"):
+        admitted((eth0(kind="macvlan"),), "bridge")
+    sys.modules.pop("outside", None)
+
+
+@pytest.mark.parametrize("mac", [None, "52:54:00:00:00:01"])
+def test_one_of_others_has_the_others_named(mac: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(OUTSIDE)
+    link = eth0(kind="macvlan" if mac else "ipvlan")
+    with pytest.raises(UnsupportedInterface, match=r"eth0: receives no frames for .*; use the masquerade binding$"):
+        admitted((link,), "outside", mac=mac)
 
 
 @pytest.mark.parametrize(("kind", "named"), [("macvlan", "macvlan"), ("", "hardware")])
