@@ -20,9 +20,9 @@ def migrate(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_all_fields(network: dict[str, Any], version: int) -> dict[str, Any]:
-    """A network as the last program of version 2 wrote it; the fields grew by and by.
+    """A network as the last program of version 2 wrote it: fields that came later have the value they had before.
 
-    Version 1 knew no isolation at first, and did not say where a MAC came from.
+    Version 1 had no isolation at first, and did not record where a MAC came from.
     """
     pod = network["pod"]
     return {

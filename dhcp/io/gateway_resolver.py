@@ -1,6 +1,6 @@
-"""Resolves the MAC of the pod's IPv6 gateway on the pod's interface: the guest has another address for it.
+"""Resolves the MAC of the pod's IPv6 gateway on the pod's interface: the guest uses a substitute address for it.
 
-It is solicited whenever the guest itself solicits for the address that stands for the gateway.
+It is solicited whenever the guest itself solicits for the substitute address.
 """
 
 from __future__ import annotations

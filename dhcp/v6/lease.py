@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from dhcp.config import ClientConfig
 
 # An advertisement must come from a link-local address (RFC 4861 §6.1.2). Where the gateway's own is unknown, this
-# one stands for it: no interface generates it (neither EUI-64 nor RFC 7217 yields such zeros), and it is the same in
+# one is used instead: no interface generates it (neither EUI-64 nor RFC 7217 yields such zeros), and it is the same in
 # every pod, so that a guest that is migrated keeps its router.
-STANDS_FOR_ROUTER = b"\xfe\x80" + bytes(10) + b"\x00\xfc\x00\x01"
+SUBSTITUTE_ROUTER = b"\xfe\x80" + bytes(10) + b"\x00\xfc\x00\x01"
 
 # A DUID-UUID (RFC 6355) of a UUID of version 8, whose layout is free (RFC 9562 §5.8): this, then the client's
 # MAC. So it outlives restarts and migration, and differs between servers.
@@ -38,7 +38,7 @@ class ServedLease6(Frozen):
     router_mac: bytes
     """Source of advertisements: the gateway's MAC; the guest port's where that is unknown."""
     address: bytes
-    """Link-local source of all replies: the gateway's, or STANDS_FOR_ROUTER."""
+    """Link-local source of all replies: the gateway's, or SUBSTITUTE_ROUTER."""
     duid: bytes
     """The server's identifier."""
     options: dict[int, bytes]
@@ -62,9 +62,9 @@ class ServedLease6(Frozen):
 def prepare_lease6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> ServedLease6:
     """Everything that can be prepared before the first frame comes."""
     router_mac = ipv6.router_mac or mac
-    address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else STANDS_FOR_ROUTER
+    address = ipv6.router if is_link_local(ipv6.router or b"\0\0") else SUBSTITUTE_ROUTER
     neighbours = {address: mac for address, mac in config.neighbours if len(address) == 16}
-    if address == STANDS_FOR_ROUTER and (ipv6.router_mac or not ipv6.router):
+    if address == SUBSTITUTE_ROUTER and (ipv6.router_mac or not ipv6.router):
         neighbours.setdefault(address, router_mac)
     options = {DNS_SERVERS: b"".join(ipv6.dns), DOMAIN_LIST: encode_names(config.search)}
     room = max(config.mtu, SMALLEST_MTU6) - IPV6_OCTETS

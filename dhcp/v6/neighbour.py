@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def answer_neighbour_solicitation(packet: Packet6, lease: ServedLease6) -> Decision:
-    """Answer for a permanent neighbour, or for the address that stands for the gateway's.
+    """Answer for a permanent neighbour, or for the gateway's substitute address.
 
     Nothing else is answered: the guest's own address must be found free (RFC 4862 §5.4), and its real neighbours
     answer for themselves.

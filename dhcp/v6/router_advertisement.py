@@ -38,7 +38,7 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
     """
     served = bool(ipv6.client_address or ipv6.dns or ipv6.options)
     flags = MANAGED if ipv6.client_address else OTHER if served else 0
-    # A gateway whose MAC is not resolved yet cannot be reached by the address that stands for it.
+    # A gateway whose MAC is not resolved yet cannot be reached by its substitute address.
     reachable = ipv6.router and (ipv6.router_mac or is_link_local(ipv6.router))
     lifetime = ROUTER_LIFETIME if ipv6.is_default and reachable else 0
     message = ADVERTISEMENT.pack(ROUTER_ADVERTISEMENT, 0, 0, 0, flags, lifetime, 0, 0)

@@ -104,7 +104,7 @@ def with_article(noun: str) -> str:
 
 
 def require_no_port(observed: Namespace, pod: PodInterface) -> None:
-    """Raises InvalidRequest for a port of a bridge of ours: only a record could tell what it was before."""
+    """Raises InvalidRequest for a port of a bridge of ours: what it was before is only in a record."""
     if pod.link.master:
         master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
         raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")

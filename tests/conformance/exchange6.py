@@ -35,7 +35,7 @@ CONFIG6 = {
     "dns6": ["fd00:10:96::a"],
     "search": ["default.svc.cluster.local", "cluster.local"],
 }
-STANDS_FOR_ROUTER = "fe80::fc:1"
+SUBSTITUTE_ROUTER = "fe80::fc:1"
 FOREVER = 0xFFFFFFFF
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from exchange6 import CONFIG6, FOREVER, STANDS_FOR_ROUTER, Exchange6, names, nd_options, well_formed_nd
+from exchange6 import CONFIG6, FOREVER, SUBSTITUTE_ROUTER, Exchange6, names, nd_options, well_formed_nd
 from lab.requests import CLIENT_MAC, mac_octets
 from lab.requests6 import (
     CLIENT6,
@@ -84,7 +84,7 @@ def test_ra_07_router_lifetime(server6: Exchange6) -> None:
     server6.serve(router6=None, router6_lladdr=None)
     packet = server6.advertisement(router_solicitation())
     assert packet[ICMPv6ND_RA].routerlifetime == 0
-    assert (packet.src, packet[IPv6].src) == (PORT_MAC, STANDS_FOR_ROUTER)
+    assert (packet.src, packet[IPv6].src) == (PORT_MAC, SUBSTITUTE_ROUTER)
 
 
 def test_ra_07_routes_without_a_default_one(server6: Exchange6) -> None:
@@ -143,7 +143,7 @@ def test_ra_10_link_layer_address_is_the_gateways(server6: Exchange6, router: st
     server6.serve(router6=router)
     packet = server6.advertisement(router_solicitation())
     assert packet.src == ROUTER_MAC
-    assert packet[IPv6].src == (router if router == ROUTER_LINK_LOCAL else STANDS_FOR_ROUTER)
+    assert packet[IPv6].src == (router if router == ROUTER_LINK_LOCAL else SUBSTITUTE_ROUTER)
     assert dict(nd_options(packet))[SLLA] == b"\1\1" + mac_octets(ROUTER_MAC)
 
 
@@ -224,11 +224,11 @@ def neighbour(server6: Exchange6, request: bytes) -> tuple[str, str, int, int, i
 def test_the_address_that_stands_for_the_gateway_is_at_its_mac(server6: Exchange6) -> None:
     """R must be set: without it the client removes the router from its list (RFC 4861 §7.2.5)."""
     server6.serve(router6=GLOBAL_ROUTER)
-    answer = neighbour(server6, neighbour_solicitation(STANDS_FOR_ROUTER))
+    answer = neighbour(server6, neighbour_solicitation(SUBSTITUTE_ROUTER))
     assert answer == (ROUTER_MAC, CLIENT_LINK_LOCAL, 1, 1, 1)
-    unreachable = neighbour(server6, neighbour_solicitation(STANDS_FOR_ROUTER, destination=STANDS_FOR_ROUTER))
+    unreachable = neighbour(server6, neighbour_solicitation(SUBSTITUTE_ROUTER, destination=SUBSTITUTE_ROUTER))
     assert unreachable == answer, "a check whether it is still there"
-    assert neighbour(server6, neighbour_solicitation(STANDS_FOR_ROUTER, source="::")) == (
+    assert neighbour(server6, neighbour_solicitation(SUBSTITUTE_ROUTER, source="::")) == (
         ROUTER_MAC,
         "ff02::1",
         1,
@@ -250,7 +250,7 @@ def test_nobody_elses_address_is_answered_for(server6: Exchange6, target: str, s
     server6.serve(router6=GLOBAL_ROUTER)
     assert neighbour(server6, neighbour_solicitation(target, source=source)) is None
     server6.serve()
-    assert neighbour(server6, neighbour_solicitation(STANDS_FOR_ROUTER, source=source)) is None
+    assert neighbour(server6, neighbour_solicitation(SUBSTITUTE_ROUTER, source=source)) is None
 
 
 @pytest.mark.parametrize(
@@ -272,4 +272,4 @@ def test_nobody_elses_address_is_answered_for(server6: Exchange6, target: str, s
 )
 def test_solicitations_that_are_none(server6: Exchange6, fields: dict[str, object]) -> None:
     server6.serve(router6=GLOBAL_ROUTER)
-    assert server6.silent(neighbour_solicitation(STANDS_FOR_ROUTER, **fields))  # type: ignore[arg-type]
+    assert server6.silent(neighbour_solicitation(SUBSTITUTE_ROUTER, **fields))  # type: ignore[arg-type]

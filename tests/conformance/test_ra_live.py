@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from exchange import CONFIG, PORT_MAC
-from exchange6 import CONFIG6, STANDS_FOR_ROUTER, well_formed_nd
+from exchange6 import CONFIG6, SUBSTITUTE_ROUTER, well_formed_nd
 from lab.namespace import Namespace
 from lab.rawclient import RawClient
 from lab.requests import CLIENT_MAC, discover
@@ -113,7 +113,7 @@ def test_ra_06_when_another_router_takes_over(link: Link) -> None:
     link.serve(router6="fd00::1")
     assert said(link.advertisements(3.2)) == [
         (ROUTER_LINK_LOCAL, "ff02::1", False),
-        (STANDS_FOR_ROUTER, "ff02::1", True),
+        (SUBSTITUTE_ROUTER, "ff02::1", True),
     ]
 
 

@@ -30,7 +30,7 @@ class Agent:
     Args:
         pod: where it runs.
         namespace: one of the pod's other namespaces instead, e.g. the neighbour as a second VM's pod.
-        binding: what `prestart` is told, unless a test gives it a manifest of its own.
+        binding: the binding in the manifest, unless a test brings a manifest of its own.
     """
 
     def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None, *, binding: str = "bridge") -> None:

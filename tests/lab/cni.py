@@ -23,7 +23,7 @@ Plugin = Mapping[str, object]
 class CniPod:
     """Node, pod and guest as namespaces, the pod's `eth0` made by a chain of plugins; a context manager.
 
-    The node has an uplink `up0`, which may be the parent of a macvlan, and stands for the outside world too.
+    The node has an uplink `up0`, which may be the parent of a macvlan, and is the outside world too.
 
     Args:
         plugins: their configurations in the order of the chain, without name and version. `host-local` keeps its
