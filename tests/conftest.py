@@ -15,6 +15,8 @@ from lab.agent import Agent  # noqa: E402
 from lab.namespace import sweep  # noqa: E402
 from lab.pod import MakePod, Pod  # noqa: E402
 
+pytest_plugins = ["lab.second_try"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
