@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import socket
 import time
@@ -22,6 +23,8 @@ from netsetup.kernel.netns import state_directory
 if TYPE_CHECKING:
     from launcher.vmi.model import InterfaceSpec
     from netsetup.model.vm_network import VMNetwork
+
+log = logging.getLogger("launcher")
 
 DHCP_LOG = "dhcp.log"
 
@@ -53,6 +56,8 @@ class PodNetwork(Frozen):
     """The steps applied (in a dry run: to be applied), a line each; none on a pod that was set up already."""
     configs: tuple[dict[str, object], ...]
     """The DHCP server's configuration of each network that is served."""
+    warnings: tuple[str, ...] = ()
+    """What the VM goes without, and why, a line each."""
 
     def as_json(self) -> dict[str, object]:
         """The JSON object of `prestart --output json`."""
@@ -60,6 +65,7 @@ class PodNetwork(Frozen):
             "networks": [as_dict(network) for network in self.networks.values()],
             "dhcp": {"pid": self.dhcp_pid},
             "elapsed_ms": self.elapsed_ms,
+            "warnings": list(self.warnings),
         }
 
 
@@ -89,6 +95,7 @@ def setup_pod_network(
         if not dry_run and not _has_current_server():
             spawned = spawn()
 
+        from launcher.dhcpconfig.client import warnings_of
         from launcher.serve import LOCK, serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.kernel.lock import NamespaceLock
@@ -113,6 +120,9 @@ def setup_pod_network(
         configs = server_configs(prepared.record)
         pid = None if dry_run else serve(prepared.record, spawn, spawned)
         on_failure.pop_all()
+    warnings = warnings_of(prepared.networks.values())
+    for line in warnings:
+        log.warning("%s", line)
     served = time.perf_counter()
     return PodNetwork(
         networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
@@ -126,6 +136,7 @@ def setup_pod_network(
         },
         plan=tuple(prepared.plan.lines()),
         configs=tuple(configs),
+        warnings=warnings,
     )
 
 

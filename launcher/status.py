@@ -8,6 +8,7 @@ from typing import Any
 
 from dhcp.lean.frozen import Frozen
 from dhcp.process import ServerError, connect
+from launcher.dhcpconfig.client import warnings_of
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
@@ -65,6 +66,8 @@ class Status(Frozen):
     """Why `prestart` would do nothing; empty when it could do what is pending."""
     dhcp: dict[str, Any] | None = None
     """The server's own report, with its `problem` where `prestart` would replace it; None when no server runs."""
+    warnings: tuple[str, ...] = ()
+    """What the VM goes without, and why."""
 
 
 def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
@@ -91,7 +94,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
     counts = read_counters({counter.family for used in counters.values() for counter in used})
     found = tuple(_status_of(network, observed, counters[network.name], counts) for network in networks)
-    return Status(found, pending, refused, _server_status())
+    return Status(found, pending, refused, _server_status(), warnings_of(networks))
 
 
 def _status_of(
@@ -158,6 +161,8 @@ def lines(status: Status) -> Iterator[str]:
                 yield f"  dropped {count} {network.causes[name]}"
         for name, count in network.forwarded.items():
             yield f"  forwarded {count} connections: {name}"
+    for line in status.warnings:
+        yield f"warning: {line}"
     for step in status.pending:
         yield f"out of place, `prestart` would do: {step}"
     if status.refused:

@@ -1,11 +1,14 @@
 """resolv.conf(5) → Resolver. A line that cannot be used is skipped and reported; nothing is invented."""
 
 import ipaddress
+import re
 
 from netsetup.model.pod_interface import Resolver
 
 LABEL_MAX = 63
 NAME_MAX = 253
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 
 
 def read_resolver(path: str = "/etc/resolv.conf") -> Resolver:
@@ -22,7 +25,7 @@ def parse_resolver(text: str) -> Resolver:
     """The settings in the text of a resolv.conf.
 
     As resolv.conf(5) has it: `;` and `#` begin a comment, the last `search` or `domain` line wins, and a search list of
-    `.` is empty. Names are lower-cased and lose their final dot.
+    `.` is empty. Names are lower-cased and lose their final dot; commas between entries count as blanks.
     """
     nameservers: list[str] = []
     search: list[str] = []
@@ -34,18 +37,19 @@ def parse_resolver(text: str) -> Resolver:
             continue
         keyword, values = words[0], words[1:]
         if keyword == "nameserver":
-            address = _address(values[0])
-            if address is None:
-                problems.append(f"nameserver {values[0]}: not an IP address")
-            elif address not in nameservers:
-                nameservers.append(address)
+            for value in _listed(values) if "," in line else values[:1]:
+                address, fault = _address(value)
+                if fault:
+                    problems.append(f"nameserver {value}: {fault}; left out")
+                elif address not in nameservers:
+                    nameservers.append(address)
         elif keyword in ("search", "domain"):
             search.clear()
-            for value in values if keyword == "search" else values[:1]:
+            names = _listed(values)
+            for value in names if keyword == "search" else names[:1]:
                 name = value.lower().removesuffix(".")
-                fault = _fault_of_name(name)
-                if fault:
-                    problems.append(f"search {value}: {fault}")
+                if fault := name and fault_of_name(name):
+                    problems.append(f"{keyword} {value}: {fault}; left out")
                 elif name and name not in search:
                     search.append(name)
         elif keyword == "options":
@@ -53,22 +57,33 @@ def parse_resolver(text: str) -> Resolver:
     return Resolver(tuple(nameservers), tuple(search), tuple(options), tuple(problems))
 
 
-def _address(text: str) -> str | None:
+def _listed(words: list[str]) -> list[str]:
+    return " ".join(words).replace(",", " ").split()
+
+
+def _address(text: str) -> tuple[str, str]:
+    """An address in canonical form, with its zone, and what is wrong with it."""
     try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return None
+        return "", "not an IP address"
+    is_group = address.is_multicast or address == _BROADCAST
+    return str(address), "not the address of one host" if is_group else ""
 
 
-def _fault_of_name(name: str) -> str:
-    """Why a name cannot go on the wire (RFC 1035 §2.3.4), empty when it can."""
+def fault_of_name(name: str) -> str:
+    """Why clients do not take a host or domain name; empty when they do.
+
+    A name must go on the wire (RFC 1035 §2.3.4) and be one of hosts (RFC 1123 §2.1), but may have underscores within a
+    label. ISC dhclient discards a whole search list for one name that is not such.
+    """
     if len(name) > NAME_MAX:
         return f"longer than {NAME_MAX} characters"
-    labels = name.split(".") if name else []
+    labels = name.split(".")
     if any(not label for label in labels):
         return "an empty label"
     if any(len(label) > LABEL_MAX for label in labels):
         return f"a label longer than {LABEL_MAX} characters"
-    if not all(0x20 < ord(character) < 0x7F for character in name):
-        return "not plain ASCII"
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        return "a label is letters, digits, and within it `-` and `_`"
     return ""

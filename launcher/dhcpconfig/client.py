@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from launcher.dhcpconfig.ipv4 import ipv4_fields, neighbours4
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
+from launcher.dhcpconfig.names import domain_of, hostname_of, refused_names, search_list
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netsetup.model.vm_network import VMNetwork
 
 
@@ -30,7 +33,7 @@ def client_config(network: VMNetwork) -> dict[str, object] | None:
         **(ipv4_fields(network, address4) if address4 else {}),
         "search": list(search),
         "domain": domain_of(search),
-        "hostname": options.hostname,
+        "hostname": hostname_of(network),
         "mtu": network.mtu,
         "neighbours": {**neighbours4(network), **neighbours6(network)},
         "ntp": list(options.ntp),
@@ -42,15 +45,11 @@ def client_config(network: VMNetwork) -> dict[str, object] | None:
     return {key: value for key, value in config.items() if value}
 
 
-def search_list(names: tuple[str, ...], subdomain: str) -> tuple[str, ...]:
-    """The pod's search list, headed by the subdomain's own entry where the VM has one, as Kubernetes does it."""
-    service = domain_of(names)
-    if not subdomain or ".svc." not in service or service.startswith(f"{subdomain}."):
-        return names
-    return (f"{subdomain}.{service}", *names)
+def warnings_of(networks: Iterable[VMNetwork]) -> tuple[str, ...]:
+    """What the VM goes without although the pod, or its manifest, has it, and why: a line each, none twice."""
+    return tuple(dict.fromkeys(line for network in networks for line in _warnings(network)))
 
 
-def domain_of(search: tuple[str, ...]) -> str:
-    """The one domain of option 15: the longest name of a Kubernetes service domain, else the first of the list."""
-    services = [name for name in search if ".svc." in name]
-    return max(services, key=len) if services else next(iter(search), "")
+def _warnings(network: VMNetwork) -> Iterable[str]:
+    if network.guest.address4 or network.serves6:
+        yield from refused_names(network)

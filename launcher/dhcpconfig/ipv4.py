@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from launcher.dhcpconfig.names import resolvers
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
@@ -39,7 +40,7 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
             for r in routes
             if not (r.is_default and r.gateway) and not _is_connected(r, address, pod)
         ],
-        "dns": [server for server in pod.resolver.nameservers if ":" not in server],
+        "dns": resolvers(network, ipv6=False),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from launcher.dhcpconfig.names import resolvers
 from netsetup.model.kernel import AF_INET6
 from netsetup.model.routing import destinations6_through, permanent_mac, router6_of
 
@@ -22,9 +23,7 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     guest, address = network.guest, network.guest.address6
     if address is None or not network.serves6:
         return {}
-    fields: dict[str, object] = {
-        "dns6": [server for server in network.pod.resolver.nameservers if ":" in server and "%" not in server]
-    }
+    fields: dict[str, object] = {"dns6": resolvers(network, ipv6=True)}
     if guest.router6:
         router = {"router6": guest.router6_link_local, "router6_lladdr": guest.router_mac}
         return {"client_address6": f"{address.address}/{address.prefixlen}", **router, **fields}

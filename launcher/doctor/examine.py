@@ -12,8 +12,9 @@ from dhcp.process import ServerConnection, ServerError, connect
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import SOLICIT
+from launcher.dhcpconfig.client import warnings_of
 from launcher.doctor.device_checks import judge
-from launcher.doctor.findings import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of
+from launcher.doctor.findings import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of, warning
 from launcher.doctor.frames6 import decode_dhcp6_answer, decode_router, encode_dhcp6_request, encode_router_solicitation
 from launcher.doctor.probe_socket import ProbeSocket, ask
 from launcher.doctor.prober import Inquiry
@@ -73,6 +74,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
                 families=families[name],
             )
         )
+    checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values())]
     return tuple(dict.fromkeys(checks))  # what several networks share is reported once
 
 

@@ -29,6 +29,7 @@ class Hop(StrEnum):
     POD_NETWORK = "pod network"
     GATEWAY = "gateway"
     NODE = "node"
+    LEASE = "lease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Check:
 
     hop: str
     ok: bool | None
-    """None when it could not be looked at, because of a fault that is named elsewhere."""
+    """None when it is neither: not looked at, because of a fault that is named elsewhere, or a warning."""
     finding: str
     advice: str = ""
     """What to do; empty when there is nothing."""
@@ -140,3 +141,8 @@ def wrong(hop: Hop, finding: str, advice: str) -> Check:
 def unseen(hop: Hop, because: str) -> Check:
     """What could not be looked at, because of a fault that is named elsewhere."""
     return Check(hop.value, None, f"not looked at, because {because}")
+
+
+def warning(hop: Hop, finding: str) -> Check:
+    """What the VM goes without, and why; that is no fault of the path."""
+    return Check(hop.value, None, finding)

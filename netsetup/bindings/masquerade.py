@@ -137,7 +137,7 @@ def _require_no_overlap(
             by = f" dev {names[route.interface]}" if route.interface in names else ""
             raise refuse(f"the route {route.text}{by}")
     for server in pod.resolver.nameservers:
-        if ip_address(server) in network:
+        if ip_address(server.partition("%")[0]) in network:
             raise refuse(f"the name server {server}")
 
 

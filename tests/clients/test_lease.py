@@ -256,14 +256,29 @@ def test_options_by_number_reach_the_client(make_pod: MakePod, tmp_path: Path) -
     ]
 
 
-def test_odd_resolver_entries_cost_only_themselves(make_pod: MakePod) -> None:
-    resolv_conf = "nameserver nonsense\nnameserver 192.0.2.53\nsearch good.test bad..name -\noptions ndots:5\n"
+@pytest.mark.parametrize("client", [Dhclient, Networkd, Dhcpcd], ids=lambda client: client.name)
+@pytest.mark.parametrize(
+    ("odd", "kept"),
+    [
+        ("bad..name -", ()),
+        ("-foo.test", ()),
+        ("a$b.test _tcp.test", ()),
+        ("foo,com", ("foo", "com")),
+        ("a_b.test X--y.test.", ("a_b.test", "x--y.test")),
+        (f"{'a' * 64}.test münchen.test foo-.test", ()),
+    ],
+)
+def test_odd_resolver_entries_cost_only_themselves(
+    make_pod: MakePod, client: type[Client], odd: str, kept: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dhcpcd, "probing", False)
+    resolv_conf = f"nameserver nonsense\nnameserver 192.0.2.53\nsearch good.test {odd} last.test\noptions ndots:5\n"
     pod = make_pod(resolv_conf=resolv_conf)
-    with Agent(pod) as agent, Dhclient(pod.guest) as client:
+    with Agent(pod) as agent, client(pod.guest) as running:
         agent.prestart()
-        observed = client.acquire()
+        observed = running.acquire()
     assert (observed.nameservers, observed.addresses) == (("192.0.2.53",), ("10.244.1.3/24",))
-    assert observed.search[:1] == ("good.test",)
+    assert observed.search == ("good.test", *kept, "last.test")
 
 
 def test_without_a_resolver_none_is_invented(make_pod: MakePod) -> None:

@@ -104,9 +104,30 @@ def test_the_vm_mac_is_pinned_to_the_guest_port(pod: Pod, agent: Agent) -> None:
     assert [(entry["ifname"], entry["state"]) for entry in entries] == [("tap0", "static")]
 
 
+def test_what_the_vm_goes_without_is_a_warning_everywhere(make_pod: MakePod) -> None:
+    """In prestart's log and JSON, in status and doctor; no exit code changes."""
+    pod = make_pod(resolv_conf="nameserver nonsense\nnameserver fe80::1%net1\nsearch good.test a$b -foo.test\n")
+    with Agent(pod) as agent:
+        warnings = agent.prestart()["warnings"]
+        assert [line.partition(":")[0] for line in warnings] == [
+            "nameserver nonsense",
+            "search a$b",
+            "search -foo.test",
+            "nameserver fe80",
+        ]
+        logged = agent.run("prestart").stderr
+        assert [line for line in warnings if f"virt-launcher: warning: {line}\n" not in logged] == []
+        assert agent.status()["warnings"] == warnings
+        told = agent.run("status").stdout.splitlines()
+        assert [line for line in warnings if f"warning: {line}" not in told] == []
+        checks = json.loads(agent.run("doctor", "--output", "json").stdout)["checks"]
+        reported = [check for check in checks if check["hop"] == "lease"]
+        assert [(check["ok"], check["finding"]) for check in reported] == [(None, line) for line in warnings]
+
+
 def test_json_has_the_documented_shape(pod: Pod, agent: Agent) -> None:
     printed = agent.prestart()
-    assert set(printed) == {"networks", "dhcp", "elapsed_ms"}
+    assert set(printed) == {"networks", "dhcp", "elapsed_ms", "warnings"}
     (network,) = printed["networks"]
     element = network.pop("interface_xml")
     assert network == {

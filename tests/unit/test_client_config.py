@@ -8,8 +8,9 @@ import pytest
 from lab.vmnetworks import bridged
 
 from dhcp.config import parse_configs
-from launcher.dhcpconfig.client import client_config, domain_of, search_list
+from launcher.dhcpconfig.client import client_config, warnings_of
 from launcher.dhcpconfig.ipv4 import NoServerAddress, free_server_address
+from launcher.dhcpconfig.names import domain_of, search_list
 from launcher.request import SetupRequest
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
 from netsetup.model.kernel import AF_INET, IFF_UP, SCOPE_LINK, TABLE_MAIN, Address, Link, Neighbour, NextHop, Route
@@ -183,3 +184,35 @@ def test_a_subdomain_heads_the_search_list(search: tuple[str, ...], subdomain: s
 )
 def test_the_one_domain(search: tuple[str, ...], domain: str) -> None:
     assert domain_of(search) == domain
+
+
+@pytest.mark.parametrize("hostname", ["a$b", "-vm", "vm_", "a b", "ü", "x" * 64, "a..b"])
+def test_a_host_name_that_clients_refuse_is_left_out_and_reported(hostname: str) -> None:
+    net = network("10.0.0.5/24")
+    config = config_of(net, hostname=hostname)
+    assert "hostname" not in config
+    (line,) = warnings_of([dataclasses.replace(net, options=GuestOptions(hostname=hostname))])
+    assert line.startswith(f"host name {hostname}: ")
+
+
+def test_a_subdomain_that_makes_the_name_too_long_is_left_out() -> None:
+    service = f"ns.svc.{'.'.join(['x' * 60] * 4)}"
+    assert search_list((service,), "a" * 63) == (service,)
+
+
+def test_what_an_earlier_record_has_that_clients_refuse_is_left_out_and_reported() -> None:
+    """Earlier versions recorded names that they could encode."""
+    net = network(
+        "10.0.0.5/24", resolver=Resolver(search=("_tcp.test", "good.test"), problems=("search a..b: an empty label",))
+    )
+    assert config_of(net)["search"] == ["good.test"]
+    assert [line.partition(":")[0] for line in warnings_of([net, net])] == ["search a..b", "search _tcp.test"]
+
+
+def test_more_resolvers_than_anything_has_room_for_are_left_out_and_reported() -> None:
+    servers = tuple(f"192.0.2.{n}" for n in range(1, 20))
+    net = network("10.0.0.5/24", resolver=Resolver(nameservers=servers))
+    assert config_of(net)["dns"] == list(servers[:16])
+    assert [line.partition(":")[0] for line in warnings_of([net])] == [
+        f"nameserver {server}" for server in servers[16:]
+    ]

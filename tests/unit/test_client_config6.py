@@ -12,7 +12,7 @@ from dhcp.config import ConfigError, parse_configs
 from dhcp.v4.lease import prepare_lease
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import parse_ipv6
-from launcher.dhcpconfig.client import client_config
+from launcher.dhcpconfig.client import client_config, warnings_of
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -59,7 +59,11 @@ def of_ipv6(config: dict[str, object]) -> dict[str, object]:
 
 def test_ipv6_alone() -> None:
     config = config_of(network(default("fe80::1")))
-    assert of_ipv6(config) == {"client_address6": "fd00:10::5/128", "router6": "fe80::1", "dns6": ["fd00::a"]}
+    assert of_ipv6(config) == {
+        "client_address6": "fd00:10::5/128",
+        "router6": "fe80::1",
+        "dns6": ["fd00::a", "fe80::1"],
+    }
     assert {"client_address", "server_address", "dns", "router"}.isdisjoint(config)
     assert (config["search"], config["mtu"]) == (["cluster.local"], 1450)
 
@@ -146,7 +150,7 @@ def test_nothing_to_serve(net: VMNetwork) -> None:
 def test_both_families() -> None:
     config = config_of(network(default("fe80::1"), addresses=(Address(AF_INET, "10.0.0.5", 24), ADDRESS)))
     assert (config["client_address"], config["client_address6"]) == ("10.0.0.5/32", "fd00:10::5/128")
-    assert (config["dns"], config["dns6"]) == (["10.96.0.10"], ["fd00::a"])
+    assert (config["dns"], config["dns6"]) == (["10.96.0.10"], ["fd00::a", "fe80::1"])
 
 
 def test_masquerade() -> None:
@@ -227,3 +231,21 @@ def test_addresses_of_another_family_are_not_answered_for() -> None:
     assert port.ipv6
     assert set(port.arp) == {bytes((169, 254, 1, 1))}
     assert set(port.ipv6.neighbours) == {parse_ipv6("fe80::1"), parse_ipv6("fe80::fc:1")}
+
+
+@pytest.mark.parametrize(
+    ("server", "served"),
+    [("fe80::1%eth0", ["fe80::1"]), ("fe80::1%2", ["fe80::1"]), ("fe80::1", ["fe80::1"]), ("fe80::1%net1", [])],
+)
+def test_a_link_local_resolver_is_for_its_own_link(server: str, served: list[str]) -> None:
+    net = network()
+    net = dataclasses.replace(net, pod=dataclasses.replace(net.pod, resolver=Resolver(nameservers=(server,))))
+    assert config_of(net).get("dns6", []) == served
+    assert [line.partition(": ")[0] for line in warnings_of([net])] == ([] if served else [f"nameserver {server}"])
+
+
+@pytest.mark.parametrize("server", ["fe80::1%eth0", "fe80::1"])
+def test_a_guest_behind_a_router_reaches_no_link_local_resolver(server: str) -> None:
+    net = masqueraded(dataclasses.replace(network().pod, resolver=Resolver(nameservers=("fd00::a", server))))
+    assert config_of(net)["dns6"] == ["fd00::a"]
+    assert [line.partition(": ")[0] for line in warnings_of([net])] == [f"nameserver {server}"]

@@ -33,7 +33,9 @@ def test_a_cluster_pod() -> None:
         ("search a.example # and so on", ("a.example",)),
         ("search a.example a.example", ("a.example",)),
         ("search 114.114.114.114", ("114.114.114.114",)),
-        ("search _tcp.example", ("_tcp.example",)),
+        ("search my_site.example a--b.example 9.example", ("my_site.example", "a--b.example", "9.example")),
+        ("search a.example,b.example, c.example", ("a.example", "b.example", "c.example")),
+        ("domain a.example,b.example", ("a.example",)),
     ],
 )
 def test_search_lists(text: str, search: tuple[str, ...]) -> None:
@@ -50,7 +52,15 @@ def test_search_lists(text: str, search: tuple[str, ...]) -> None:
         ("search a..b", "search a..b: an empty label"),
         (f"search {'a' * 64}.example", "a label longer than 63 characters"),
         (f"search {'a.' * 130}example", "longer than 253 characters"),
-        ("search münchen.example", "search münchen.example: not plain ASCII"),
+        ("search münchen.example", "search münchen.example: a label is letters, digits"),
+        ("search -foo.example", "search -foo.example: a label is letters, digits"),
+        ("search foo-.example", "search foo-.example: a label is letters, digits"),
+        ("search foo.-bar", "search foo.-bar: a label is letters, digits"),
+        ("search a$b.example", "search a$b.example: a label is letters, digits"),
+        ("domain _tcp.example", "domain _tcp.example: a label is letters, digits"),
+        ("nameserver 224.0.0.1", "nameserver 224.0.0.1: not the address of one host"),
+        ("nameserver ff02::fb", "nameserver ff02::fb: not the address of one host"),
+        ("nameserver 255.255.255.255", "nameserver 255.255.255.255: not the address of one host"),
     ],
 )
 def test_what_cannot_be_used_is_reported_and_skipped(text: str, problem: str) -> None:
@@ -71,5 +81,11 @@ def test_a_missing_file_is_an_empty_resolver_that_says_so(tmp_path: Path) -> Non
     assert "No such file" in resolver.problems[0]
 
 
-def test_scoped_addresses_lose_their_zone() -> None:
-    assert parse_resolver("nameserver fe80::1%eth0").nameservers == ("fe80::1",)
+def test_scoped_addresses_keep_their_zone() -> None:
+    assert parse_resolver("nameserver FE80::1%eth0").nameservers == ("fe80::1%eth0",)
+
+
+def test_commas_between_name_servers_are_blanks() -> None:
+    resolver = parse_resolver("nameserver 192.0.2.1,192.0.2.2\nnameserver 192.0.2.3, 2001:db8::1\n")
+    assert resolver.nameservers == ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1")
+    assert resolver.problems == ()

@@ -1,0 +1,75 @@
+"""Names and resolvers that the VM gets, and those it goes without, because a client would refuse them. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from netsetup.resolver import fault_of_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netsetup.model.vm_network import VMNetwork
+
+MOST_RESOLVERS = 16
+"""Of each family: what a router advertisement has room for; no stub resolver uses more than a few."""
+
+
+def search_list(names: tuple[str, ...], subdomain: str = "") -> tuple[str, ...]:
+    """The pod's search list, headed by the subdomain's own entry where the VM has one, as Kubernetes does it.
+
+    Without the names that clients refuse, of which one costs some clients the whole list.
+    """
+    service = domain_of(names)
+    if subdomain and ".svc." in service and not service.startswith(f"{subdomain}."):
+        names = (f"{subdomain}.{service}", *names)
+    return tuple(name for name in names if not fault_of_name(name))
+
+
+def domain_of(search: tuple[str, ...]) -> str:
+    """The one domain of option 15: the longest name of a Kubernetes service domain, else the first of the list."""
+    services = [name for name in search if ".svc." in name]
+    return max(services, key=len) if services else next(iter(search), "")
+
+
+def hostname_of(network: VMNetwork) -> str:
+    """The VM's host name; empty for one that clients refuse."""
+    name = network.options.hostname
+    return "" if fault_of_name(name) else name
+
+
+def resolvers(network: VMNetwork, *, ipv6: bool) -> list[str]:
+    """The pod's name servers of one family that the VM can reach, without a zone."""
+    servers = [s for s in network.pod.resolver.nameservers if (":" in s) == ipv6 and not _fault_of_resolver(s, network)]
+    return [server.partition("%")[0] for server in servers[:MOST_RESOLVERS]]
+
+
+def refused_names(network: VMNetwork) -> Iterator[str]:
+    """What of the resolver configuration, and of the host name, the VM goes without, and why: a line each."""
+    resolver, hostname = network.pod.resolver, network.options.hostname
+    yield from resolver.problems
+    for name in resolver.search:
+        if fault := fault_of_name(name):
+            yield f"search {name}: {fault}; left out"
+    for server in resolver.nameservers:
+        if fault := _fault_of_resolver(server, network):
+            yield f"nameserver {server}: {fault}; left out"
+    for ipv6 in (False, True):
+        usable = [s for s in resolver.nameservers if (":" in s) == ipv6 and not _fault_of_resolver(s, network)]
+        for server in usable[MOST_RESOLVERS:]:
+            yield f"nameserver {server}: one of more than {MOST_RESOLVERS}; left out"
+    if hostname and (fault := fault_of_name(hostname)):
+        yield f"host name {hostname}: {fault}; left out"
+
+
+def _fault_of_resolver(server: str, network: VMNetwork) -> str:
+    """Why the VM cannot reach a name server that the pod reaches; empty when it can."""
+    address, _, zone = server.partition("%")
+    if ":" not in server or not ipaddress.ip_address(address).is_link_local:
+        return ""
+    if network.guest.is_routed:
+        return "link-local, so it is out of reach behind a router"
+    if zone not in ("", network.pod.name, str(network.pod.link.index)):
+        return f"link-local on {zone}, which is not the VM's link"
+    return ""
