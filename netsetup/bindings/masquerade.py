@@ -8,7 +8,7 @@ learnt from routers through all interfaces whose accept_ra is not 2 (Documentati
 comes first when setting up, and last when putting back.
 """
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from dhcp.lean.frozen import replace
@@ -40,6 +40,7 @@ from netsetup.model.kernel import (
     FORWARDING6,
     IFA_F_NODAD,
     IFF_LOOPBACK,
+    TABLE_LOCAL,
     TABLE_MAIN,
     Address,
     Link,
@@ -63,6 +64,8 @@ reserved_mac: Final = "02:00:00:00:00:00"
 LINK_LOCAL: Final = "fe80::ff:fe00:0"
 """What the kernel makes of that MAC (RFC 4291 appendix A): the router's address in advertisements."""
 ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
+MAIN_PRIORITY: Final = 32766
+"""Where every namespace has the rule for its main table (ip-rule(8))."""
 PROTO_RA: Final = 9
 """Routes that a router advertisement has brought (RTPROT_RA)."""
 
@@ -119,6 +122,9 @@ def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: s
 def _require_no_overlap(
     observed: Namespace, pod: PodInterface, text: str, family: int, field: str, bridge: str
 ) -> None:
+    """Refuses what the kernel could take for the VM's: an address or a gateway in its network, and a route to it or to
+    a part of it. A wider route is none of that: the longest prefix decides, in the table that `_rules` has looked in
+    first."""
     network = ip_network(text)
     ours = observed.link(bridge)
     names = {link.index: link.name for link in observed.links}
@@ -128,17 +134,27 @@ def _require_no_overlap(
 
     for index, address in observed.addresses:
         other = names.get(index, "")
-        if address.family == family and other != bridge and network.overlaps(ip_network(address.network)):
+        if address.family != family or other == bridge:
+            continue
+        ends = [ip_address(end) for end in (address.address, address.peer) if end]
+        if any(end in network for end in ends) or _lies_within(address.network, network):
             raise refuse(f"the address {address.cidr} of {other}")
     for route in observed.routes:
-        if route.family != family or route.is_default or (ours and route.interface == ours.index):
+        if route.family != family or (ours and route.interface == ours.index):
             continue
-        if network.overlaps(ip_network(route.destination)):
+        gateways = [gateway for gateway in (route.gateway, *(hop.gateway for hop in route.nexthops)) if gateway]
+        if _lies_within(route.destination, network) or any(ip_address(gateway) in network for gateway in gateways):
             by = f" dev {names[route.interface]}" if route.interface in names else ""
             raise refuse(f"the route {route.text}{by}")
     for server in pod.resolver.nameservers:
         if ip_address(server.partition("%")[0]) in network:
             raise refuse(f"the name server {server}")
+
+
+def _lies_within(inner: str, network: IPv4Network | IPv6Network) -> bool:
+    """Whether a network of the same family is this one, or a part of it."""
+    found = ip_network(inner)
+    return found.prefixlen >= network.prefixlen and found.network_address in network
 
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
@@ -261,7 +277,8 @@ def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
     """Policy routing (ip-rule(8)) that leads the VM's packets where the pod's own go.
 
     They are routed before they get the pod's address, so the pod's rules for that address do not meet them. What is
-    for the VM stays out of that.
+    for the VM stays out of that, and out of every table that the pod looks in before its main one: a wider route there
+    (a VPN's default, 10.0.0.0/8) would lead it elsewhere.
     """
     rules: list[Rule] = []
     for family, gateway in ((AF_INET, network.guest.router4), (AF_INET6, network.guest.router6)):
@@ -274,10 +291,19 @@ def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
             if rule.family == family and rule.source and not rule.selective
             and own in (source := ip_network(rule.source)) and not source.overlaps(vm)
         ]  # fmt: skip
-        if mirrored:
-            first = max(1, min(rule.priority for rule in mirrored) - 1)
+        earlier = [rule for rule in observed.rules if rule.family == family and _may_divert(rule, vm)]
+        if mirrored or earlier:
+            first = max(1, min(rule.priority for rule in (*mirrored, *earlier)) - 1)
             rules += [Rule(family, first, TABLE_MAIN, destination=gateway.network), *mirrored]
     return rules
+
+
+def _may_divert(rule: Rule, vm: IPv4Network | IPv6Network) -> bool:
+    """Whether a rule that is not ours has packets for the VM looked up before the main table is."""
+    ends = [ip_network(end) for end in (rule.source, rule.destination) if end]
+    ours = any(end == vm for end in ends)
+    elsewhere = bool(rule.destination) and not ip_network(rule.destination).overlaps(vm)
+    return rule.priority < MAIN_PRIORITY and rule.table not in (TABLE_LOCAL, TABLE_MAIN) and not ours and not elsewhere
 
 
 def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:

@@ -36,13 +36,16 @@ class Sidecar(Frozen):
     """A proxy in the pod that accepts incoming connections, and connects to the guest at the pod's IPv4 address."""
 
     own_ports: tuple[int, ...]
-    """TCP ports of the loopback address at which the proxy itself listens."""
+    """TCP ports of the loopback addresses at which the proxy itself listens."""
     direct_ports: tuple[int, ...]
     """TCP ports that bypass it."""
+    own_udp_ports: tuple[int, ...] = ()
 
 
 ISTIO: Final = Sidecar(
-    own_ports=(15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090), direct_ports=(22,)
+    own_ports=(15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090),
+    direct_ports=(22,),
+    own_udp_ports=(15053,),
 )
 """The ports of Istio's proxy (istio.io, Application Requirements), and SSH, as KubeVirt has it."""
 

@@ -175,8 +175,14 @@ def _kept(translation: Translation) -> Iterator[str]:
     if translation.kept_ports:
         ports = element_set(map(str, translation.kept_ports))
         yield from (f"{s.word} saddr {LOOPBACK[s.is_ipv4]} tcp dport {ports} return" for s in translation.sides)
-    if translation.sidecar and not translation.ports:
-        yield f"ip saddr {LOOPBACK[True]} tcp dport {element_set(map(str, translation.sidecar.own_ports))} return"
+    if translation.sidecar is None or translation.ports:
+        return
+    for side in translation.sides:
+        # Not from the proxy's own sources (127.0.0.6): what it passes on is for the guest, whatever the port.
+        own = element_set((LOOPBACK[side.is_ipv4], *side.pod_addresses))
+        for protocol, numbers in (("tcp", translation.sidecar.own_ports), ("udp", translation.sidecar.own_udp_ports)):
+            if numbers:
+                yield f"{side.word} saddr {own} {protocol} dport {element_set(map(str, numbers))} return"
 
 
 def _forward(ports: tuple[ForwardedPorts, ...] | None) -> Iterator[str]:

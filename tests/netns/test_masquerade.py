@@ -182,10 +182,19 @@ def test_mq09_istio_without_ports(make_world: Any) -> None:
     assert world.ways("tcp", 22, 6) == DIRECT_ALONE
     assert world.ways("tcp", 80, 6) == PROXIED
     for port in (15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090):
-        assert not world.is_forwarded_inside("tcp", port, 4), port
-        with world.server("tcp", port, 4, world.inside) as proxy:
-            assert seen_by(proxy, world.inside, LOOPBACK[4]) == LOOPBACK[4]
-        assert world.is_forwarded_inside("tcp", port, 6), "of IPv6 nothing is kept"
+        for version in (4, 6):
+            assert not world.is_forwarded_inside("tcp", port, version), port
+            _assert_kept(world, "tcp", port, version)
+    for version in (4, 6):
+        _assert_kept(world, "udp", 15053, version)
+        assert world.is_forwarded_inside("udp", 15054, version)
+
+
+def _assert_kept(world: World, protocol: str, port: int, version: int) -> None:
+    """A listener of the pod is found at the loopback address and at the pod's own, by processes of the pod."""
+    with world.server(protocol, port, version, world.inside) as proxy:
+        assert seen_by(proxy, world.inside, LOOPBACK[version]) == LOOPBACK[version], port
+        assert seen_by(proxy, world.inside, world.vm.address(version)) == world.vm.address(version), port
 
 
 def test_mq09_the_proxy_reaches_the_guest_by_the_pods_address(make_world: Any) -> None:
@@ -479,15 +488,22 @@ def test_custom_networks(make_pod: MakePod) -> None:
     ("commands", "networks", "message"),
     [
         (
-            ["route add 10.0.0.0/8 via 10.244.2.1"],
+            ["route add 10.0.2.0/24 via 10.244.2.1"],
             {},
-            r"10\.0\.2\.0/24 overlaps the route 10\.0\.0\.0/8 via 10\.244\.2\.1",
+            r"10\.0\.2\.0/24 overlaps the route 10\.0\.2\.0/24 via 10\.244\.2\.1",
+        ),
+        (
+            ["route add 10.0.0.0/8 dev eth0", "route add 192.0.2.0/24 via 10.0.2.1"],
+            {},
+            r"overlaps the route 192\.0\.2\.0/24 via 10\.0\.2\.1",
         ),
         (["route add 10.0.2.128/25 dev eth0 table 100"], {}, r"overlaps the route 10\.0\.2\.128/25 table 100"),
         (["addr add 10.0.2.77/32 dev lo"], {}, r"overlaps the address 10\.0\.2\.77/32 of lo"),
-        (["route add blackhole fd10::/16"], {}, r"fd10:0:2::/120 overlaps the route fd10::/16"),
+        (["addr add 10.0.2.77/8 dev lo"], {}, r"overlaps the address 10\.0\.2\.77/8 of lo"),
+        (["route add blackhole fd10:0:2::/120"], {}, r"fd10:0:2::/120 overlaps the route fd10:0:2::/120"),
+        (["route add blackhole fd10:0:2::80/121"], {}, r"fd10:0:2::/120 overlaps the route fd10:0:2::80/121"),
         ([], {"vmNetworkCIDR": "10.244.0.0/16"}, r"overlaps the address 10\.244\.2\.5/24 of eth0"),
-        ([], {"vmIPv6NetworkCIDR": "fd98::/120"}, r"overlaps the route fd98::/64"),
+        ([], {"vmIPv6NetworkCIDR": "fd98::/64"}, r"overlaps the route fd98::/64"),
     ],
 )
 def test_a_network_that_the_pod_knows_elsewhere_is_refused(
@@ -500,6 +516,34 @@ def test_a_network_that_the_pod_knows_elsewhere_is_refused(
         Masqueraded(pod, network=networks)
     assert "exit code 2" in str(refused.value)
     assert re.search(r"choose another one with vm(IPv6)?NetworkCIDR", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["route add 10.0.0.0/8 via 10.244.2.1", "route add fd10::/16 dev eth0"],
+        ["route add blackhole 10.0.0.0/8", "route add blackhole fd10::/16"],
+        ["addr add 10.77.0.1/8 dev lo", "addr add fd10::1/16 dev lo"],
+        ["route add 0.0.0.0/1 dev eth0", "route add 128.0.0.0/1 dev eth0", "route add ::/1 dev eth0"],
+        # A VPN's table, looked in before the main one: its wider route, and its default.
+        ["rule add pref 5000 lookup 52", "route add 10.0.0.0/8 dev eth0 table 52"],
+        ["-6 rule add pref 5000 lookup 52", "-6 route add fd00::/8 dev eth0 table 52"],
+        ["rule add pref 32764 not fwmark 0xca6c lookup 51820", "route add default dev eth0 table 51820"],
+    ],
+)
+def test_a_wider_route_is_no_overlap(make_pod: MakePod, commands: list[str]) -> None:
+    """The kernel takes the longest prefix: the VM is reached, and everything is put back."""
+    pod = make_pod(DUAL)
+    for command in commands:
+        pod.pod.run(["ip", *command.split()])
+    with Masqueraded(pod) as vm:
+        for version in (4, 6):
+            with serving(vm.guest, "tcp", 1500, ANY[version]) as server:
+                seen = seen_by(server, vm.inside, LOOPBACK[version])
+            assert seen == (vm.gateway4 if version == 4 else vm.gateway6)
+        vm.agent.teardown()
+        pod.guest.ip("link set eth0 down")
+        assert_restored(pod.pod, vm.original)
 
 
 def test_a_name_server_in_the_vms_network_is_refused(make_pod: MakePod) -> None:
