@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
-from _struct import pack
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from select import POLLIN, poll
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.daemon.control_protocol import PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
-from dhcp.io.sockets import CONTROL_ADDRESS, control_socket, open_packet_sockets
+from dhcp.daemon.server_exit import ServerExit, connect_within
+from dhcp.io.sockets import control_socket, open_packet_sockets
 from dhcp.lean.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from signal import SIGKILL, pidfd_send_signal
-else:
-    from _signal import SIGKILL, pidfd_send_signal  # without the enumerations around them
 
 # Seconds that a server which we have started may take to answer, its start included, and any server to end.
 TIMEOUT = 5.0
@@ -39,6 +35,11 @@ class ServerError(Exception):
     """The server is not there, or refuses a request; the message is its reason."""
 
 
+def server_name(pid: int) -> str:
+    """How messages name a server; one in another PID namespace has no pid in ours."""
+    return f"DHCP server (pid {pid or 'unknown here'})"
+
+
 class _Channel:
     """Requests and answers over one control connection."""
 
@@ -46,7 +47,13 @@ class _Channel:
         sock.settimeout(timeout)
         self._socket = sock
         self.pid = pid
+        """In our PID namespace; 0 for a server in another one (unix(7), SO_PEERCRED), or that accepts no connection."""
         self._failure = ""
+
+    @property
+    def name(self) -> str:
+        """How messages name the server."""
+        return server_name(self.pid)
 
     def _request(self, message: dict[str, object], descriptors: Sequence[int] = ()) -> dict[str, object]:
         """The answer to one message; raises ServerError, and at once where an earlier message got no answer."""
@@ -60,10 +67,10 @@ class _Channel:
             except ControlError as error:
                 self._failure = str(error)
         if received is None:
-            raise ServerError(f"DHCP server (pid {self.pid}): {self._failure}")
+            raise ServerError(f"{self.name}: {self._failure}")
         answer = received[0]
         if "error" in answer:
-            raise ServerError(f"DHCP server (pid {self.pid}): {answer['error']}")
+            raise ServerError(f"{self.name}: {answer['error']}")
         return answer
 
     def configure(self, configs: Sequence[dict[str, object]]) -> None:
@@ -81,15 +88,19 @@ class _Channel:
 
     def _send_configuration(self, configs: list[dict[str, object]], sockets: Mapping[str, socket]) -> None:
         """Pass a configuration and the sockets of the new interfaces, which are closed on this side."""
-        text = os.memfd_create("dhcp-configuration", os.MFD_CLOEXEC)
+        text = -1
         try:
+            text = os.memfd_create("dhcp-configuration", os.MFD_CLOEXEC)
             os.write(text, dumps(configs).encode())
             self._request(
                 {"op": "configure", "interfaces": list(sockets)},
                 [text, *(sock.fileno() for sock in sockets.values())],
             )
+        except OSError as error:
+            raise ServerError(f"{self.name}: its configuration cannot be written: {error.strerror}") from None
         finally:
-            os.close(text)
+            if text >= 0:
+                os.close(text)
             for sock in sockets.values():
                 sock.close()  # the server holds it as well, so there is nothing to wait for
 
@@ -108,6 +119,30 @@ class _Channel:
         """Close this end; the server runs on once it has been configured."""
         self._socket.close()
 
+    def _end(self, *, ask: bool) -> None:
+        """End the server and wait until it is gone: asked to, or else killed; without `ask` the other way round.
+
+        Raises ServerError when it stays.
+        """
+        try:
+            end = ServerExit(self._socket, self.pid)
+        except OSError as error:
+            raise ServerError(f"{self.name}: cannot be ended: {error.strerror}") from None
+        try:
+            ways = (self._is_asked_to_end, end.kill) if ask else (end.kill, self._is_asked_to_end)
+            if not any(way() and end.wait(TIMEOUT) for way in ways):
+                raise ServerError(f"{self.name}: does not end, and may not be killed; end its container")
+        finally:
+            end.close()
+            self._socket.close()
+
+    def _is_asked_to_end(self) -> bool:
+        try:
+            self._request({"op": "stop"})
+        except ServerError:
+            return False
+        return True
+
 
 class ServerProcess(_Channel):
     """A server that this process has started."""
@@ -120,8 +155,16 @@ class ServerProcess(_Channel):
 
         It has a session of its own, no standard input and output, and writes its log to the descriptor `log`
         (None: nowhere), which it keeps below 1 MiB if that is a file, except when it is our own standard
-        error. It ends by itself if we do before the first `configure`. Raises OSError.
+        error. It ends by itself if we do before the first `configure`. Raises ServerError.
         """
+        try:
+            return cls(*cls._spawn(log, log_format), TIMEOUT)
+        except OSError as error:
+            raise ServerError(f"DHCP server: {sys.executable} cannot be started: {error.strerror}") from None
+
+    @staticmethod
+    def _spawn(log: int | None, log_format: str) -> tuple[socket, int]:
+        """Our end of its control connection, and its pid."""
         ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
         # Numbers above 2, for the child's standard streams come first.
         control = fcntl(its.fileno(), F_DUPFD_CLOEXEC, 3)
@@ -150,7 +193,7 @@ class ServerProcess(_Channel):
             if spare >= 0:
                 os.close(spare)
         _move_to_another_cpu(pid)
-        return cls(ours, pid, TIMEOUT)
+        return ours, pid
 
     def take_over(self, old: ServerConnection, configs: Sequence[dict[str, object]]) -> None:
         """Serve these configurations in the place of `old`, whatever state that one is in; returns when it answers.
@@ -173,17 +216,19 @@ class ServerProcess(_Channel):
                 attach_guest_filter(sockets[config.interface], config)
             old.drain()
             old.kill()
-        except (OSError, ServerError):
+        except (OSError, ServerError) as error:
             for sock in sockets.values():
                 sock.close()
-            raise
+            if isinstance(error, ServerError):
+                raise
+            raise ServerError(f"{self.name}: no filter for its packet sockets: {error.strerror}") from None
         self._send_configuration(data, sockets)
 
     def stop(self) -> None:
         """End the server and wait until it is gone; no error if it is gone already. Raises ServerError."""
         if self._is_gone:
             return  # its number may be another process's by now
-        _end(self, self._socket, ask=True)
+        self._end(ask=True)
         self._is_gone = True
         try:
             os.waitpid(self.pid, 0)
@@ -197,19 +242,43 @@ class ServerConnection(_Channel):
     def __init__(self, sock: socket, pid: int, failure: str = "") -> None:
         super().__init__(sock, pid, ANSWER_TIMEOUT)
         self._failure = failure
-        self.is_current = self._version() == PROTOCOL_VERSION
-        """Whether it answers, and in our version of the protocol; one that does not is to be replaced."""
+        self.problem = self._problem()
+        """Why it is to be replaced: it does not answer, or not in our version of the protocol; empty for none."""
 
-    def _version(self) -> object:
-        """The version of its protocol; None for one that does not answer, or too old a one to answer this."""
+    @property
+    def is_current(self) -> bool:
+        """Whether it answers, and in our version of the protocol."""
+        return not self.problem
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered every request so far, in whichever version."""
+        return not self._failure
+
+    def _problem(self) -> str:
         try:
-            return self._request({"op": "version"}).get("version")
+            if self._request({"op": "version"}).get("version") == PROTOCOL_VERSION:
+                return ""
+        except ServerError as error:
+            if self._failure:
+                return str(error)
+        return f"{self.name}: is of another release"  # the first one does not answer this
+
+    def fileno(self) -> int:
+        """The connection, on which poll(2) reports POLLHUP when the server has ended."""
+        return self._socket.fileno()
+
+    def check_health(self) -> None:
+        """Have the server answer; raises ServerError when it does not within two seconds."""
+        try:
+            self._request({"op": "version"})
         except ServerError:
-            return None
+            if self._failure:
+                raise
 
     def stop(self) -> None:
         """Ask the server to end and wait until it is gone; one that does not end is killed. Raises ServerError."""
-        _end(self, self._socket, ask=True)
+        self._end(ask=True)
 
     def drain(self) -> None:
         """Wait until the server has dealt with the frames that came before this call, if it still answers."""
@@ -221,7 +290,7 @@ class ServerConnection(_Channel):
 
     def kill(self) -> None:
         """Kill the server, which then withdraws no router, and wait until it is gone. Raises ServerError."""
-        _end(self, self._socket, ask=False)
+        self._end(ask=False)
 
 
 def connect() -> ServerConnection | None:
@@ -230,28 +299,26 @@ def connect() -> ServerConnection | None:
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
     that out. Raises ServerError when a process of another user holds the control name.
     """
-    sock = control_socket()
-    sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", ANSWER_TIMEOUT, 0))  # bounds connect(2), see unix(7)
-    failure = ""
     try:
-        sock.connect(CONTROL_ADDRESS)
+        sock = control_socket()
+    except OSError as error:
+        raise ServerError(f"DHCP server: no control socket: {error.strerror}") from None
+    failure = ""
+    pid = uid = 0
+    try:
+        connect_within(sock, ANSWER_TIMEOUT)
+        pid, uid = peer(sock)
     except (ConnectionRefusedError, FileNotFoundError):
         sock.close()
         return None
     except BlockingIOError:
         failure = "accepts no connection"
-    if failure:
-        from dhcp.daemon.control_holder import find_holder
-
-        pid, uid = find_holder() or 0, 0
-    else:
-        pid, uid = peer(sock)
+    except OSError as error:
+        sock.close()
+        raise ServerError(f"DHCP server: control socket: {error.strerror}") from None
     if uid not in (0, os.geteuid()):
         sock.close()
         raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
-    if not pid:
-        sock.close()
-        raise ServerError("a process that cannot be found holds the DHCP server's control socket and does not answer")
     return ServerConnection(sock, pid, failure)
 
 
@@ -269,42 +336,3 @@ def _move_to_another_cpu(pid: int) -> None:
             os.sched_setaffinity(pid, allowed)  # it has moved, and may run on any again
     except OSError:
         return  # it has ended, or we lack the permission; it runs all the same
-
-
-def _end(channel: _Channel, sock: socket, *, ask: bool) -> None:
-    """End a server and wait until it is gone: asked to, or else killed. Raises ServerError when it stays."""
-    try:
-        process = os.pidfd_open(channel.pid)
-    except ProcessLookupError:
-        sock.close()
-        return
-    try:
-        if ask and _is_asked_to_end(channel) and _has_ended(process):
-            return
-        try:
-            pidfd_send_signal(process, SIGKILL)
-        except PermissionError:  # without CAP_KILL: it has become another user
-            if ask or not _is_asked_to_end(channel):
-                raise ServerError(f"DHCP server (pid {channel.pid}): does not end, and may not be killed") from None
-        if not _has_ended(process):
-            raise ServerError(f"DHCP server (pid {channel.pid}): does not end")
-    except ProcessLookupError:
-        return  # gone, and reaped, in between
-    finally:
-        os.close(process)
-        sock.close()
-
-
-def _has_ended(process: int) -> bool:
-    """Wait for the end of a process, given by its pidfd; False when TIMEOUT has passed."""
-    waiting = poll()
-    waiting.register(process, POLLIN)
-    return bool(waiting.poll(int(TIMEOUT * 1000)))
-
-
-def _is_asked_to_end(channel: _Channel) -> bool:
-    try:
-        channel._request({"op": "stop"})
-    except ServerError:
-        return False
-    return True

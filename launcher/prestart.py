@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen, as_dict
-from dhcp.process import ServerProcess, connect
+from dhcp.process import ServerError, ServerProcess, connect
 from launcher.interface_xml import interface_xml
 from launcher.request import SetupRequest
 from netsetup.kernel.netns import state_directory
@@ -45,11 +45,12 @@ class Network(Frozen):
 
 
 class PodNetwork(Frozen):
-    """The hook's result: the networks, the DHCP server's pid (None when nothing is served), times in milliseconds."""
+    """The hook's result: the networks, the DHCP server, times in milliseconds."""
 
     networks: dict[str, Network]
     """By name, in the order of the request."""
     dhcp_pid: int | None
+    """The DHCP server's process; None when nothing is served, or by a process of another PID namespace."""
     elapsed_ms: dict[str, float]
     """Of `discover`, `plan`, `apply`, `serve` and `total`."""
     plan: tuple[str, ...]
@@ -126,7 +127,7 @@ def setup_pod_network(
     served = time.perf_counter()
     return PodNetwork(
         networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
-        dhcp_pid=pid,
+        dhcp_pid=pid or None,
         elapsed_ms={
             "discover": round(prepared.discover_ms, 3),
             "plan": round(prepared.plan_ms, 3),
@@ -143,18 +144,26 @@ def setup_pod_network(
 def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> bool:
     """Stop the DHCP server and restore the pod's network; False when nothing was set up.
 
-    Raises NetworkSetupError; its subclass NotRestored lists what is not restored.
+    A server that cannot be ended does not keep the pod from being restored. Raises NetworkSetupError; its subclass
+    NotRestored says what is not restored.
     """
     from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
+    from netsetup.errors import NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
+    server, left = None, ""
     with NamespaceLock(LOCK):
-        server = connect()
-        if server is not None:
-            server.stop()
+        try:
+            server = connect()
+            if server is not None:
+                server.stop()
+        except ServerError as error:
+            left = str(error)
         restored = restore_pod_network_interfaces(state_dir)
         _remove_if_unused(state_directory(state_dir))
+    if left:
+        raise NotRestored(f"the pod is as it was, but one process is left: {left}")
     return restored or server is not None
 
 

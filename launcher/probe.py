@@ -89,8 +89,7 @@ def _connect() -> tuple[ServerConnection | None, str]:
         return None, "no DHCP server runs in this network namespace; `virt-launcher prestart` starts one"
     if not server.is_current:
         server.release()
-        problem = f"DHCP server (pid {server.pid}): does not answer, or is of another release"
-        return None, f"{problem}; `virt-launcher prestart` replaces it"
+        return None, f"{server.problem}; `virt-launcher prestart` replaces it"
     return server, ""
 
 

@@ -28,6 +28,8 @@ def server_configs(record: Record) -> list[dict[str, object]]:
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
     """Make the DHCP server of the current network namespace serve the record; its pid, or None when none is needed.
 
+    The pid is 0 for a server in another PID namespace (`dhcp.process`).
+
     A running server is reconfigured. One with another version of the control protocol is replaced without losing a
     frame of the guest; one that does not answer is killed and replaced. `spawn` starts a server; `spawned` is one
     started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError,
@@ -35,7 +37,7 @@ def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerPro
     """
     configs = server_configs(record)
     running = connect()
-    if running is not None and spawned is not None and running.pid == spawned.pid:
+    if running is not None and spawned is not None and running.pid == spawned.pid:  # the latter is our child
         running.release()
         running = None
     if not configs:

@@ -65,7 +65,9 @@ class Status(Frozen):
     refused: str = ""
     """Why `prestart` would do nothing; empty when it could do what is pending."""
     dhcp: dict[str, Any] | None = None
-    """The server's own report, with its `problem` where `prestart` would replace it; None when no server runs."""
+    """The server's own report, with its `problem` where `prestart` would replace it; None when no server runs.
+
+    `pid` is None for a server in another PID namespace."""
     warnings: tuple[str, ...] = ()
     """What the VM goes without, and why."""
 
@@ -139,10 +141,9 @@ def _server_status() -> dict[str, Any] | None:
             return None
         pid = server.pid
         report = server.status()
-        problem = "" if server.is_current else f"DHCP server (pid {pid}): is of another release"
-        return {**report, "pid": pid, "problem": problem}
+        return {**report, "pid": pid or None, "problem": server.problem}
     except ServerError as error:
-        return {"pid": pid, "problem": str(error)}
+        return {"pid": pid or None, "problem": str(error)}
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -175,7 +176,7 @@ def lines(status: Status) -> Iterator[str]:
     if status.dhcp is None:
         yield "DHCP: no server"
         return
-    yield f"DHCP: server {status.dhcp['pid']}"
+    yield f"DHCP: server {status.dhcp['pid'] or 'whose pid is unknown here'}"
     if status.dhcp["problem"]:
         yield f"  {status.dhcp['problem']}: `prestart` replaces it"
     for port in status.dhcp.get("ports", ()):

@@ -15,7 +15,7 @@ from dhcp.lean.importer import install
 _EXTENSIONS = ("_random", "_stat", "errno", "fcntl")
 _OPEN_TO_OTHERS = 0o005
 # What is of the programs that start or examine a server.
-_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "control_holder", "probe"))
+_OTHER_PROGRAMS = frozenset(("__main__", "__init__", "process", "server", "probe"))
 
 
 def keep_importable() -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from _socket import socket
 from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
+from dhcp.daemon.kill_socket import arm, open_kill_socket
 from dhcp.daemon.late_modules import keep_importable
 from dhcp.daemon.privileges import drop_privileges
 from dhcp.io.log import Log
@@ -32,6 +33,7 @@ class Daemon:
         self._connections: ControlConnections | None = None
         self._listener = control_socket()
         self._listener.setblocking(False)
+        self._kill_socket: socket | None = None
 
     def bind(self) -> str:
         """Bind the control name, before privileges are dropped: `listen` fixes the credentials that callers see.
@@ -47,10 +49,11 @@ class Daemon:
             if error.errno == EADDRINUSE:
                 return "another server serves this network namespace already"
             return f"control socket: {error.strerror}"
+        self._kill_socket = open_kill_socket()
         return ""
 
     def end_on_signals(self) -> None:
-        """Leave the loop on SIGTERM and SIGINT.
+        """Leave the loop on SIGTERM and SIGINT, and be killed through the kill socket; once privileges are dropped.
 
         By a socket, because a handler in Python does not run while the loop waits, if the signal came just before.
         """
@@ -58,6 +61,8 @@ class Daemon:
         set_wakeup_fd(self._stop.fileno())
         for number in (SIGTERM, SIGINT):
             signal(number, _ignore)
+        if self._kill_socket is not None:
+            arm(self._kill_socket)
 
     def serve_parent(self, parent: socket) -> None:
         """Serve with the parent as the first connection; the server ends with it if it has not configured it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from posix import O_ACCMODE, O_APPEND, O_CLOEXEC, O_RDWR, close, dup2, fstat, ftruncate, lseek, open, pread, write
+from select import POLLOUT, poll
 from time import gmtime, monotonic, strftime, time
 
 from dhcp.config import ClientConfig
@@ -36,6 +37,8 @@ class Log:
         self._unreported = 0
         self._unknown_macs: set[bytes] = set()
         self._size = -1
+        self._room = poll()
+        self._room.register(fd, POLLOUT)
         if bounded:
             from _stat import S_ISREG  # without the rest of stat
 
@@ -98,6 +101,8 @@ class Log:
             line = " ".join([*map(str, values), *(f"{key}={_plain(value)}" for key, value in fields.items())])
         data = f"{line}\n".encode()
         try:
+            if not self._room.poll(0):
+                return  # a pipe that nobody reads: the server would wait for its reader for ever
             write(self._fd, data)
             if self._size >= 0:
                 self._size += len(data)

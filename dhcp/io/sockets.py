@@ -63,6 +63,8 @@ def open_packet_socket(interface: str) -> socket:
         sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
     except PermissionError as error:
         raise TransportError(error.errno, f"{interface}: a packet socket needs CAP_NET_RAW") from None
+    except OSError as error:
+        raise TransportError(error.errno, f"{interface}: no packet socket: {error.strerror}") from None
     try:
         # before bind, or frames would queue up unfiltered
         attach_filter(sock, REJECT_ALL)

@@ -1,4 +1,4 @@
-"""Restarts the DHCP server when it exits, with the configuration from the record."""
+"""Replaces the DHCP server when it has exited or does not answer, with the configuration from the record."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import os
 import select
 import threading
 
-from dhcp.process import ServerError, ServerProcess
+from dhcp.process import TIMEOUT, ServerConnection, ServerError, ServerProcess, connect, server_name
 from launcher.serve import LOCK, serve
-from netsetup.errors import NetworkSetupError
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record
 
 log = logging.getLogger("launcher")
 
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 2.0
+HEALTH_CHECK_SECONDS = 2.0
+"""Between two questions whether the server still answers; it has two seconds for that."""
 
 
 class DHCPWatchdog:
-    """Monitors the server process from a thread of its own, and starts another when it exits."""
+    """Monitors the server from a thread of its own, and starts another when it has exited or does not answer."""
 
-    def __init__(self, pid: int, state_dir: str | os.PathLike[str], log: int, log_format: str) -> None:
-        """`pid` is the running server's; `state_dir` holds the record; a new server logs to the descriptor `log`."""
-        self.pid = pid
+    def __init__(self, pid: int | None, state_dir: str | os.PathLike[str], log: int, log_format: str) -> None:
+        """`state_dir` holds the record; a new server logs to the descriptor `log`.
+
+        `pid` is the running server's; None when it is in another PID namespace.
+        """
+        self.pid = pid or 0
         self.restarts = 0
         self._state_dir = state_dir
         self._log, self._log_format = log, log_format
@@ -43,8 +47,8 @@ class DHCPWatchdog:
         os.close(self._stop_write)
 
     def _watch(self) -> None:
-        while self._wait_for_exit():
-            log.warning("the DHCP server (pid %d) has exited; starting another", self.pid)
+        while problem := self._wait_for_problem():
+            log.warning("%s; starting another", problem)
             reported, delay = "", RETRY_SECONDS
             while problem := self._restart():
                 if problem != reported:  # once for each reason
@@ -53,24 +57,43 @@ class DHCPWatchdog:
                     return
                 reported, delay = problem, min(2 * delay, LONGEST_RETRY_SECONDS)
 
-    def _wait_for_exit(self) -> bool:
-        """True when the server has exited, False when `stop` was called."""
+    def _wait_for_problem(self) -> str:
+        """Why the server is to be replaced; empty when `stop` was called."""
+        server = None
         try:
-            process = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return True
-        try:
-            poll = select.poll()
-            poll.register(process, select.POLLIN)
-            poll.register(self._stop_read, select.POLLIN)
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            server = connect()
+            if server is not None and server.pid == self.pid:
+                return self._monitor(server)
+        except ServerError as error:
+            return str(error)
         finally:
+            if server is not None:
+                server.release()
+        return f"{server_name(self.pid)}: has exited"
+
+    def _monitor(self, server: ServerConnection) -> str:
+        """As `_wait_for_problem`; raises ServerError when the server does not answer."""
+        waiting = select.poll()
+        waiting.register(server, 0)  # POLLHUP comes unasked
+        waiting.register(self._stop_read, select.POLLIN)
+        while True:
+            server.check_health()
+            ready = {descriptor for descriptor, _ in waiting.poll(int(HEALTH_CHECK_SECONDS * 1000))}
+            if self._stop_read in ready:
+                return ""
+            if ready:
+                self._reap()
+                return f"{server.name}: has exited"
+
+    def _reap(self) -> None:
+        """Reap a child that has closed its connection, which it does while it ends."""
+        if not self.pid:
+            return
+        with contextlib.suppress(OSError):  # it is another's child, or gone
+            process = os.pidfd_open(self.pid)
+            select.select([process], [], [], TIMEOUT)
             os.close(process)
-        if self._stop_read in ready:
-            return False
-        with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
-        return True
 
     def _restart(self) -> str:
         """Have a server serve what is recorded now; why there is none, empty when there is one."""
@@ -84,7 +107,7 @@ class DHCPWatchdog:
             with NamespaceLock(LOCK):  # not while a hook sets the pod up, or a teardown puts it back
                 record = read_record(self._state_dir)
                 pid = serve(record, spawn) if record else None
-        except (ServerError, NetworkSetupError, ValueError, OSError) as error:
+        except Exception as error:  # whatever it is, the next try may succeed
             for server in started:
                 with contextlib.suppress(ServerError):
                     server.stop()

@@ -250,7 +250,7 @@ class _Machine:
                 network.mtu,
             )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
-        if pod.dhcp_pid is not None:
+        if pod.configs:
             self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._log_format)
             self._watchdog.start()
         return pod

@@ -160,11 +160,11 @@ def _server(evidence: Evidence) -> Iterator[Check]:
         return
     report = server.ports.get(network.guest_port)
     if report is None or (evidence.port and not evidence.has_listener):
-        finding = f"process {server.pid} runs, but does not serve {network.guest_port} as it is now"
+        finding = f"{server.name} runs, but does not serve {network.guest_port} as it is now"
         yield wrong(Hop.SERVER, finding, "run `virt-launcher prestart` again: it gives the server the new port")
         return
     answered = ", ".join(f"{count} {name}" for name, count in report.answered.items())
-    yield ok(Hop.SERVER, f"process {server.pid} serves {network.guest_port}; it has sent {answered or 'nothing yet'}")
+    yield ok(Hop.SERVER, f"{server.name} serves {network.guest_port}; it has sent {answered or 'nothing yet'}")
     for family in evidence.families:
         if family.is_ipv6:
             yield _offer6(evidence, family)

@@ -190,7 +190,7 @@ def _server_report(networks: Iterable[VMNetwork]) -> ServerReport:
         pid = server.pid
         status = server.status()
         if not server.is_current:
-            return ServerReport(pid, f"the DHCP server, process {pid}, is of another release")
+            return ServerReport(pid, server.problem)
         ports = status["ports"]
         assert isinstance(ports, list)
         reports = {port["interface"]: PortReport(port["answered"], port["ignored"]) for port in ports}

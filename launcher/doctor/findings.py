@@ -75,6 +75,11 @@ class ServerReport:
     offers6: Mapping[str, Offer6] = field(default_factory=dict)
     """By guest port, of those that are served IPv6."""
 
+    @property
+    def name(self) -> str:
+        """The server's process, which may be in another PID namespace."""
+        return f"process {self.pid or 'whose pid is unknown here'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

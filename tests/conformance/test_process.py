@@ -78,8 +78,9 @@ def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerPro
     assert_it_has_no_right(process.pid)
     descriptors = Path(f"/proc/{process.pid}/fd")
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
-    # standard streams; epoll; listener, this connection, the packet socket, and the pair by which a signal wakes it
-    expected = ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 5
+    # standard streams; epoll; listener, this connection, the packet socket, the kill socket, and the pair by which a
+    # signal wakes it
+    expected = ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 6
     expected.append(PACKAGE)  # what it may import later, as nobody
     assert targets == sorted(expected)
     assert os.getsid(process.pid) == process.pid

@@ -36,6 +36,7 @@ START = (
 # What is changed in a copy of the package: file, old text, new text.
 OTHER_NUMBER = ("control_protocol.py", f"PROTOCOL_VERSION = {PROTOCOL_VERSION}", f"PROTOCOL_VERSION = {1000}")
 NO_VERSION = ("control_server.py", 'if operation == "version":', "if False:")
+NO_KILL = ("main.py", "self._kill_socket = open_kill_socket()", "pass")
 NO_STOP = ("control_server.py", 'if operation == "stop":', "if False:")
 
 
@@ -191,7 +192,7 @@ def test_a_server_that_is_stopped_is_replaced(link: Link, tmp_path: Path) -> Non
 
 
 def test_a_server_that_accepts_no_connection_is_replaced(link: Link, tmp_path: Path) -> None:
-    """Connections fill the backlog of a stopped server; it is found by the control name that it holds."""
+    """Connections fill the backlog of a stopped server; it is killed by its kill socket."""
     pid = Release(tmp_path).start(link)
     os.kill(pid, signal.SIGSTOP)
     fill_backlog(link)
@@ -199,7 +200,7 @@ def test_a_server_that_accepts_no_connection_is_replaced(link: Link, tmp_path: P
         process = ServerProcess.spawn(None)  # a similar process, which must not be found instead
         began = time.monotonic()
         old = found(link)
-        assert (old.pid, old.is_current) == (pid, False)
+        assert (old.pid, old.is_current) == (0, False)
         assert time.monotonic() - began < 3
         process.take_over(old, [TAP0])
     assert gone(pid, 0.1)
@@ -213,8 +214,11 @@ def test_a_name_held_by_who_is_no_server_and_accepts_no_connection(link: Link) -
         squatter.bind("\0virt-launcher/dhcp")
         squatter.listen(1)
         fill_backlog(link)
-        with pytest.raises(ServerError, match="cannot be found"):
-            connect()
+        squatted = connect()
+        assert squatted is not None
+        assert squatted.problem == "DHCP server (pid unknown here): accepts no connection"
+        with pytest.raises(ServerError, match="does not end, and may not be killed"):
+            squatted.stop()
     squatter.close()
 
 
@@ -270,8 +274,13 @@ def test_a_server_whose_name_has_become_free_serves(link: Link, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("edits", "outcome"),
-    [((OTHER_NUMBER,), "served"), ((OTHER_NUMBER, NO_STOP), "does not end, and may not be killed")],
-    ids=["it-ends-when-asked", "it-does-not"],
+    [
+        ((OTHER_NUMBER,), "served"),
+        ((OTHER_NUMBER, NO_STOP), "served"),
+        ((OTHER_NUMBER, NO_KILL), "served"),
+        ((OTHER_NUMBER, NO_STOP, NO_KILL), "does not end, and may not be killed"),
+    ],
+    ids=["either", "kill-socket", "it-ends-when-asked", "neither"],
 )
 def test_without_the_right_to_kill_it_is_asked_to_end(
     link: Link, tmp_path: Path, edits: tuple[tuple[str, str, str], ...], outcome: str

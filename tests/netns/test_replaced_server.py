@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lab.agent import Agent
 from lab.pod import Pod
 from lab.rawclient import RawClient
+from lab.snapshot import assert_restored, take_snapshot
 
 import dhcp
 
@@ -75,21 +80,84 @@ def test_a_server_of_another_release_is_replaced_while_the_guest_asks(pod: Pod, 
     assert agent.prestart()["dhcp"] == second["dhcp"], "it is of this release, and stays"
 
 
-def test_a_server_that_does_not_answer_is_replaced_in_time(pod: Pod, agent: Agent) -> None:
-    stopped = agent.prestart()["dhcp"]["pid"]
-    os.kill(stopped, signal.SIGSTOP)
-    assert "no answer in time: `prestart` replaces it" in agent.run("status").stdout
-    began = time.monotonic()
-    replaced = agent.prestart()["dhcp"]["pid"]
-    assert time.monotonic() - began < 10
-    assert pod.pod.processes() == [replaced]
-    assert replaced != stopped
-    pod.guest.ip("link set eth0 up")
-    with RawClient(pod.guest) as client:
-        assert client.discover()
+ACCEPTS_AND_IS_SILENT = """
+import socket
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind("\\0virt-launcher/dhcp")
+listener.listen()
+print("up", flush=True)
+held = []
+while True:
+    held.append(listener.accept())
+"""
 
 
-def test_a_server_that_does_not_answer_can_be_torn_down(pod: Pod, agent: Agent) -> None:
+def stop(pod: Pod, agent: Agent) -> None:
     os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGSTOP)
-    assert agent.run("teardown").returncode == 0
+
+
+def stop_and_fill_backlog(pod: Pod, agent: Agent) -> None:
+    stop(pod, agent)
+    with pod.pod.entered(), contextlib.suppress(BlockingIOError):
+        while True:
+            caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            caller.setblocking(False)
+            try:
+                caller.connect("\0virt-launcher/dhcp")
+            finally:
+                caller.close()
+
+
+def accept_and_be_silent(pod: Pod, agent: Agent) -> None:
+    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    silent = pod.pod.popen([sys.executable, "-c", ACCEPTS_AND_IS_SILENT], stdout=subprocess.PIPE)
+    assert silent.stdout
+    assert silent.stdout.readline() == "up\n"
+
+
+WEDGED = [stop, stop_and_fill_backlog, accept_and_be_silent]
+
+
+@pytest.mark.parametrize("wedge", WEDGED)
+@pytest.mark.parametrize(
+    ("verb", "code", "says"),
+    [
+        ("status", 0, "`prestart` replaces it"),
+        ("doctor", 1, "WRONG DHCP server"),
+        ("probe", 1, "`virt-launcher prestart` replaces it"),
+        ("prestart", 0, ""),
+        ("teardown", 0, ""),
+    ],
+)
+def test_every_verb_ends_within_a_bound(
+    pod: Pod, agent: Agent, wedge: Callable[[Pod, Agent], None], verb: str, code: int, says: str
+) -> None:
+    """Two seconds for an answer, and what the verb takes otherwise."""
+    original = take_snapshot(pod.pod)
+    wedge(pod, agent)
+    began = time.monotonic()
+    done = agent.run(verb)
+    assert time.monotonic() - began < 10
+    assert (done.returncode, says in done.stdout) == (code, True), done.stdout + done.stderr
+    if verb == "prestart":
+        pod.guest.ip("link set eth0 up")
+        with RawClient(pod.guest) as client:
+            assert client.discover()
+        pod.guest.ip("link set eth0 down")
+    agent.teardown()
     assert pod.pod.processes() == []
+    assert_restored(pod.pod, original)
+
+
+def test_a_teardown_restores_the_pod_of_a_server_that_cannot_be_ended(pod: Pod, agent: Agent) -> None:
+    """Another user's process has the control name: the pod is put back, and what is left is said."""
+    original = take_snapshot(pod.pod)
+    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    program = f"import os\nos.setuid(1)\n{ACCEPTS_AND_IS_SILENT}"
+    squatter = pod.pod.popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert squatter.stdout
+    assert squatter.stdout.readline() == "up\n"
+    done = agent.run("teardown")
+    assert done.returncode == 3
+    assert f"one process is left: process {squatter.pid} of user 1 holds the DHCP server's control" in done.stderr
+    assert_restored(pod.pod, original)

@@ -25,8 +25,8 @@ def watch():
     watchdog.start()
     return watchdog
 
-def wait_for(condition):
-    deadline = time.monotonic() + 5
+def wait_for(condition, seconds=5):
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -135,3 +135,21 @@ watchdog.stop()
         offer = client.discover([(55, b"\x0c")])
     assert offer is not None
     assert offer.joined(12) == b"renamed"
+
+
+def test_a_server_that_does_not_answer_is_replaced(pod: Pod, agent: Agent) -> None:
+    first = agent.prestart()["dhcp"]["pid"]
+    pod.guest.ip("link set eth0 up")
+    stops = f"""
+watchdog = DHCPWatchdog({first}, sys.argv[1], os.open(os.devnull, os.O_WRONLY), "text")
+watchdog.start()
+os.kill({first}, 19)
+wait_for(lambda: watchdog.restarts == 1, 10)
+print(watchdog.pid)
+watchdog.stop()
+"""
+    second, logged = run_in(agent, stops)
+    assert logged[0] == f"DHCP server (pid {first}): no answer in time; starting another"
+    assert pod.pod.processes() == [second]
+    with RawClient(pod.guest) as client:
+        assert client.discover()
