@@ -75,11 +75,12 @@ endef
 demo-packages: libvirt-user
 	$(call install,$(DEMO_PACKAGES))
 
-# Debian's rdnssd conflicts with network-manager, so it is only unpacked.
+# Debian's rdnssd conflicts with network-manager, so it is only unpacked; Debian 13 has no /sbin of its own any more.
 test-packages: libvirt-user
 	$(call install,$(TEST_PACKAGES))
 	@test -x $(RDNSSD)/sbin/rdnssd || { \
-	    mkdir -p $(RDNSSD) && cd $(RDNSSD) && apt-get -q download rdnssd && dpkg-deb -x rdnssd_*.deb .; }
+	    mkdir -p $(RDNSSD) && cd $(RDNSSD) && apt-get -q -o APT::Sandbox::User=root download rdnssd && \
+	    dpkg-deb -x rdnssd_*.deb . && { test -e sbin || ln -s usr/sbin sbin; }; }
 
 bench-packages: libvirt-user
 	$(call install,$(BENCH_PACKAGES))

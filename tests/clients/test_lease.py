@@ -197,7 +197,7 @@ def test_a_search_list_beyond_255_bytes(
         agent.prestart()
         observed = running.acquire()
         assert_lease(running, observed, network, dns=("192.0.2.53",), search=LONG_SEARCH[:names])
-        if client is Udhcpc:  # its script does not use what it is told
+        if client is Udhcpc:  # Debian 12's script does not use what it is told
             assert f"search={' '.join(LONG_SEARCH[:names])}" in observed.lease.splitlines()
 
 

@@ -41,7 +41,9 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_verb_is_told_all(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "prestrat")
     assert text.startswith("virt-launcher: error: argument VERB: invalid choice: 'prestrat'")
-    assert [verb for verb in cli.VERBS if f"'{verb}'" not in text] == []
+    chosen = re.search(r"\(choose from (.*)\)", text)  # argparse quotes them up to Python 3.12
+    assert chosen
+    assert chosen[1].replace("'", "").split(", ") == list(cli.VERBS)
 
 
 @pytest.mark.parametrize(("columns", "width"), [("", cli.HELP_WIDTH), ("0", cli.HELP_WIDTH), ("60", 60), ("x", 100)])
@@ -57,7 +59,7 @@ def test_width_of_the_help(
     ("words", "message"),
     [
         ((), "the following arguments are required: VERB; see virt-launcher --help"),
-        (("nonsense",), r"argument VERB: invalid choice: 'nonsense' \(.*'prestart'.*\); see virt-launcher --help"),
+        (("nonsense",), r"argument VERB: invalid choice: 'nonsense' \(.*prestart.*\); see virt-launcher --help"),
         (("run",), "the following arguments are required: --vmi; see virt-launcher run --help"),
         (("run", "--vmi"), "argument --vmi: expected one argument; see virt-launcher run --help"),
         (("prestart", "--output", "xml"), r"argument --output: invalid choice: 'xml' \(.*\); see virt-launcher .*"),

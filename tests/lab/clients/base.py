@@ -231,11 +231,6 @@ class Client(ABC):
         """The output of all its starts."""
         return self.log_path.read_text(errors="replace")
 
-    def inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a program beside the client, with the same files and network."""
-        target = ["nsenter", f"--target={self.process.pid}", "--mount", "--net", *arguments]
-        return subprocess.run(target, capture_output=True, text=True, timeout=20)
-
 
 def _route(route: dict[str, Any]) -> tuple[str, str]:
     destination = route["dst"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Dhcpcd(Client):
 
     def renew(self) -> None:
         self._lease.unlink()
-        self.inside("dhcpcd", "-4", "-n", self.nic)
+        self.process.send_signal(signal.SIGHUP)  # rebind: by broadcast, to any server
 
     @property
     def _lease(self) -> Path:

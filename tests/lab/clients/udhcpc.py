@@ -8,10 +8,11 @@ from pathlib import Path
 
 from lab.clients.base import Client
 
-_SCRIPT = """#!/bin/sh
-/etc/udhcpc/default.script "$@"
+_DEBIANS_SCRIPT = Path("/etc/udhcpc/default.script")
+_SCRIPT = f"""#!/bin/sh
+{_DEBIANS_SCRIPT} "$@"
 case $1 in
-    bound|renew) { echo "event=$1"; env; } >"$VLTEST_LEASE.new" && mv "$VLTEST_LEASE.new" "$VLTEST_LEASE" ;;
+    bound|renew) {{ echo "event=$1"; env; }} >"$VLTEST_LEASE.new" && mv "$VLTEST_LEASE.new" "$VLTEST_LEASE" ;;
     deconfig) rm -f "$VLTEST_LEASE" ;;
 esac
 """
@@ -20,12 +21,12 @@ _ASKED = ("search", "mtu", "staticroutes")
 
 
 class Udhcpc(Client):
-    """Renews after half the lease, at least fifteen seconds. Its script applies neither option 121 nor 119; the lease
-    is observed as the script's environment."""
+    """Renews after half the lease, at least fifteen seconds. Its script does not apply option 121, and 119 since Debian
+    13 only; the lease is observed as the script's environment."""
 
     name = "udhcpc"
     classless_routes = False
-    search_list = False
+    search_list = _DEBIANS_SCRIPT.exists() and "$search" in _DEBIANS_SCRIPT.read_text()
     clock = False
     sulks = 3
     asked: Sequence[str] = ()
