@@ -12,16 +12,22 @@ from dhcp.v4.lease import ServedLease
 SLOWEST_SECONDS = 0.02
 
 
-def decide_in_time(frame: bytes, port: ServedLease) -> Decision:
-    """The decision about a frame; raises AssertionError when it takes too long each time.
+def decide_in_time(frame: bytes, port: ServedLease, limit: float = SLOWEST_SECONDS) -> Decision:
+    """The decision about a frame; raises AssertionError when it takes longer than `limit` seconds each time.
 
     Each time, for a virtual machine that was paused meanwhile counts the pause as time of the thread.
     """
     fastest = float("inf")
     for _ in range(6):
-        began = time.thread_time()
-        decision = handle(frame, port)
-        fastest = min(fastest, time.thread_time() - began)
-        if fastest <= SLOWEST_SECONDS:
+        seconds, decision = timed(frame, port)
+        fastest = min(fastest, seconds)
+        if fastest <= limit:
             return decision
-    raise AssertionError(f"{fastest * 1e3:.1f} ms for one frame")
+    raise AssertionError(f"{fastest * 1e3:.1f} ms for one frame, more than {limit * 1e3:.1f} ms")
+
+
+def timed(frame: bytes, port: ServedLease) -> tuple[float, Decision]:
+    """The seconds of thread time that a decision took, and the decision."""
+    began = time.thread_time()
+    decision = handle(frame, port)
+    return time.thread_time() - began, decision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ from dhcp.handler import handle
 from dhcp.v4.lease import prepare_lease
 
 SECONDS = 60
-FEWEST_EXECUTIONS = 50_000
+# Of CPU time, for the machine may do other things. Python 3.11 comes to some 5,000, 3.13 to 1,500.
+FEWEST_EXECUTIONS_A_SECOND = 500
 NEIGHBOUR6 = "fe80::99"
 PORT = prepare_lease(
     parse_configs(
@@ -45,6 +47,7 @@ PORT = prepare_lease(
 
 
 def test_no_frame_breaks_a_rule(tmp_path: Path) -> None:
+    before = cpu_seconds_of_children()
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("frames.py"), "corpus", f"-max_total_time={SECONDS}"],
         cwd=tmp_path,  # where a frame that breaks one is written
@@ -52,10 +55,16 @@ def test_no_frame_breaks_a_rule(tmp_path: Path) -> None:
         text=True,
         timeout=SECONDS + 60,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]  # the broken rule, and what led to it
     executions = re.search(r"Done (\d+) runs", done.stderr)
     assert executions
-    assert int(executions[1]) > FEWEST_EXECUTIONS
+    assert int(executions[1]) > FEWEST_EXECUTIONS_A_SECOND * (cpu_seconds_of_children() - before)
+
+
+def cpu_seconds_of_children() -> float:
+    """The CPU time of this process' children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 RIGHT = [discover(), reboot("10.0.0.9"), arp(1, "169.254.1.1"), discover(op=2)]
