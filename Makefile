@@ -1,13 +1,14 @@
-# virt-launcher on Debian 12, as root:
+# virt-launcher on Debian 12 or 13, as root:
 #
 #   make demo    a pod, a node and a real virtual machine, shown step by step
 #   make test    the linters, the type checker and every test; with STRICT=1 the first failure of a test is final
+#   make test-debian13 (or -debian12)    make test on that release, in a chroot
 #
-# Both install what they need the first time (the packages below, and .venv with the versions of constraints.txt); later
+# They install what they need the first time (the packages below, and .venv with the versions of constraints.txt); later
 # runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit venv demo-packages test-packages bench-packages libvirt-user bench clean
+.PHONY: help demo test test-debian12 test-debian13 check unit venv demo-packages test-packages bench-packages libvirt-user bench clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -39,6 +40,13 @@ demo: demo-packages venv
 # once more, one after another; the last lines name each that passed only then, which is a defect of that test.
 test: test-packages venv check
 	$(PYTEST) --numprocesses auto --dist loadfile$(if $(STRICT),, || { test $$? -eq 1 && $(PYTEST) $(SECOND_TRY); })
+
+# The last commit's tree, in a chroot below .cache that is made the first time and kept.
+test-debian12: RELEASE := bookworm
+test-debian13: RELEASE := trixie
+test-debian12 test-debian13:
+	$(call install,mmdebstrap git)
+	.ci/chroot $(RELEASE) make test
 
 check: venv
 	$(BIN)/ruff check .

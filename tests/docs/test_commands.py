@@ -64,6 +64,11 @@ def make_test(_pod: Pod) -> None:
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
 
 
+def make_test_debian(_pod: Pod) -> None:
+    made("test-debian12", last=".ci/chroot bookworm make test")
+    made("test-debian13", last=".ci/chroot trixie make test")
+
+
 def make_check(_pod: Pod) -> None:
     made("check", last=".venv/bin/mypy")
 
@@ -198,6 +203,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make test": make_test,
     "make test STRICT=1": make_test,
+    "make test-debian12": make_test_debian,
+    "make test-debian13": make_test_debian,
     "make check": make_check,
     "make unit": make_unit,
     "make bench": make_bench,
