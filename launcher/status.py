@@ -47,6 +47,8 @@ class NetworkStatus(Frozen):
     """Likewise the IPv6 address."""
     further_addresses: tuple[str, ...]
     """The pod's other addresses, which nobody hands to the VM."""
+    name_servers: dict[str, str]
+    """Those that only the pod itself can reach, each with the address by which the VM does."""
     isolated: bool
     dropped: dict[str, int]
     """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the cause's name."""
@@ -126,6 +128,9 @@ def _status_of(
         address=guest.address4.cidr if guest.address4 else "",
         address6=address6.cidr if address6 else "",
         further_addresses=tuple(a.cidr for a in kept if a.is_global and a not in handed_out),
+        name_servers={
+            local.nameserver: local.substitute.address for local in guest.local_resolvers if local.substitute
+        },
         isolated=network.isolated,
         dropped={counter.label: count for counter, count in values if counter.counts != CONNECTIONS},
         causes={counter.label: counter.what for counter, _ in values if counter.counts != CONNECTIONS},
@@ -156,6 +161,8 @@ def lines(status: Status) -> Iterator[str]:
         yield f"  VM's address {served or 'none: the network itself has to serve one'}"
         if network.further_addresses:
             yield f"  not handed out: {', '.join(network.further_addresses)}"
+        for server, substitute in network.name_servers.items():
+            yield f"  the pod's own name server {server}, by {substitute}"
         yield f"  isolation {'on' if network.isolated else 'off'}"
         for name, count in network.dropped.items():
             if count:

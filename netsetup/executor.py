@@ -14,6 +14,7 @@ from netsetup.nft import tables as nftables
 from netsetup.plan import Plan
 from netsetup.steps import (
     AddAddress,
+    AddHostRoute,
     AddLocalRoute,
     AddNeighbour,
     AddRoute,
@@ -63,7 +64,7 @@ def _take(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
         _request(netlink, step, indexes)
     except KernelRefused as refused:
         if (
-            isinstance(step, AddAddress | AddRoute | AddLocalRoute | AddRule | AddNeighbour)
+            isinstance(step, AddAddress | AddRoute | AddHostRoute | AddLocalRoute | AddRule | AddNeighbour)
             and refused.errno in ALREADY_THERE
         ):
             return
@@ -120,6 +121,8 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             _await_addresses(netlink, indexes[link])
         case AddRoute(route):
             netlink.add_route(route)
+        case AddHostRoute(link, address):
+            netlink.add_host_route(indexes[link], address)
         case AddLocalRoute(link, address):
             netlink.add_local_route(indexes[link], address)
         case DeleteRoute(route):

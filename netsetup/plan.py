@@ -63,13 +63,9 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
         anew = binding.admit(observed, replace(request, mac=network.guest.mac), resolver)
         guest = replace(anew.guest, mac_source=network.guest.mac_source)
         return replace(anew, guest=guest, adopted=network.adopted, adopted_sysctls=network.adopted_sysctls)
+    network = replace(network, pod=replace(network.pod, resolver=resolver))
     merged = binding.merge_observed_changes(observed, network, request)
-    return replace(
-        merged,
-        pod=replace(merged.pod, resolver=resolver),
-        isolated=request.isolated,
-        options=request.options,
-    )
+    return replace(merged, isolated=request.isolated, options=request.options)
 
 
 def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "") -> Plan:

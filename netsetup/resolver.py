@@ -3,6 +3,8 @@
 import ipaddress
 import re
 
+from dhcp.lean.frozen import replace
+from netsetup.model.local_resolver import DNS_PORT, is_loopback, listening_address
 from netsetup.model.pod_interface import Resolver
 
 LABEL_MAX = 63
@@ -18,7 +20,14 @@ def read_resolver(path: str = "/etc/resolv.conf") -> Resolver:
             text = file.read()
     except OSError as error:
         return Resolver(problems=(f"{path}: {error.strerror}",))
-    return parse_resolver(text)
+    resolver = parse_resolver(text)
+    here = dict.fromkeys(listening_address(server) for server in resolver.nameservers if is_loopback(server))
+    if not here:
+        return resolver
+    from netsetup.kernel.listeners import dns_ports
+
+    ports = [(address, *dns_ports(address)) for address in here]
+    return replace(resolver, ports=tuple(found for found in ports if found[1:] != (DNS_PORT, DNS_PORT)))
 
 
 def parse_resolver(text: str) -> Resolver:

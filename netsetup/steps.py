@@ -162,6 +162,16 @@ class AddRoute(Frozen):
         return f"route add {self.route.text}"
 
 
+class AddHostRoute(Frozen):
+    """Lead packets for one address out by this link, on which it is."""
+
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"route add {self.address} dev {self.link}"
+
+
 class AddLocalRoute(Frozen):
     """Have the host take packets for an address when they come in by this link, although the address is another's."""
 
@@ -250,6 +260,7 @@ Step = (
     | DeleteAddress
     | AwaitAddresses
     | AddRoute
+    | AddHostRoute
     | AddLocalRoute
     | DeleteRoute
     | AddRule

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from launcher.dhcpconfig.names import resolvers
+from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.routing import inherited_routes4, without_implied
+from netsetup.model.routing import inherited_routes4
 
 if TYPE_CHECKING:
     from netsetup.model.vm_network import VMNetwork
@@ -22,16 +22,11 @@ class NoServerAddress(NetworkSetupError):
     """Every link-local address that the server could use is taken."""
 
 
-def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> dict[str, object]:
-    """The fields that say what is served over IPv4. Raises NoServerAddress.
-
-    A default route says where other routes through its gateway lead as well, if it is the VM's `only_default`.
-    """
+def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
+    """The fields that say what is served over IPv4. Raises NoServerAddress."""
     pod, own_router = network.pod, network.guest.router4
     # Where the pod is the VM's router, the pod's routes stay with the router.
     routes = [] if own_router else inherited_routes4(pod)
-    if only_default:
-        routes = without_implied(routes, address.network if _is_on_link(address, pod) else f"{address.address}/32")
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""
     prefix = address.prefixlen if own_router else prefix_length(address, pod)
@@ -44,21 +39,23 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
             {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
             for r in routes
             if not (r.is_default and r.gateway) and not _is_connected(r, address, pod)
+        ]
+        # Without a default route the VM needs one to what stands for a name server of the pod's.
+        + [
+            {"destination": f"{s}/32", "gateway": "0.0.0.0"}
+            for s in substitutes_on_link(network, AF_INET)
+            if not default
         ],
         "dns": resolvers(network, ipv6=False),
     }
-
-
-def has_default4(network: VMNetwork) -> bool:
-    """Whether the VM has an IPv4 default route through this network."""
-    return network.guest.router4 is not None or any(route.is_default for route in inherited_routes4(network.pod))
 
 
 def neighbours4(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer ARP."""
     if network.guest.router4 or network.guest.address4 is None:
         return {}
-    return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
+    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
+    return {**permanent, **substitutes_on_link(network, AF_INET)}
 
 
 def prefix_length(address: Address, pod: PodInterface) -> int:
@@ -67,7 +64,7 @@ def prefix_length(address: Address, pod: PodInterface) -> int:
     Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
     through the gateway only, and do not answer ARP of a VM with the wider mask.
     """
-    return address.prefixlen if _is_on_link(address, pod) else 32
+    return address.prefixlen if any(_is_connected(route, address, pod) for route in pod.routes) else 32
 
 
 def free_server_address(pod: PodInterface) -> str:
@@ -82,11 +79,6 @@ def free_server_address(pod: PodInterface) -> str:
         if candidate not in taken and not any(ipaddress.ip_address(candidate) in network for network in networks):
             return candidate
     raise NoServerAddress(f"{pod.name}: no free server address in {SERVER_PREFIX}0/24, the pod's routes cover it")
-
-
-def _is_on_link(address: Address, pod: PodInterface) -> bool:
-    """Whether the address's own prefix is on the link."""
-    return any(_is_connected(route, address, pod) for route in pod.routes)
 
 
 def _is_connected(route: Route, address: Address, pod: PodInterface) -> bool:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from launcher.dhcpconfig.names import resolvers
+from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.model.kernel import AF_INET6
-from netsetup.model.routing import destinations6_through, permanent_mac, router6_of, usable_routes6
+from netsetup.model.routing import destinations6_through, permanent_mac, router6_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from netsetup.model.kernel import Address
     from netsetup.model.pod_interface import PodInterface
     from netsetup.model.vm_network import VMNetwork
@@ -47,21 +45,12 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     }
 
 
-def unserved_routes6(network: VMNetwork) -> Iterator[str]:
-    """The pod's IPv6 routes that the VM does not get, a line each: an advertisement is that of one router."""
-    if network.guest.router6 or not network.serves6:
-        return
-    router = router6_of(network.pod)
-    for route in usable_routes6(network.pod):
-        if router and route.gateway not in ("", router.gateway):
-            yield f"IPv6 route {route.text}: a router advertisement is for one router, {router.gateway}; left out"
-
-
 def neighbours6(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer."""
     if network.guest.router6 or not network.serves6:
         return {}
-    return {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
+    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
+    return {**permanent, **substitutes_on_link(network, AF_INET6)}
 
 
 def prefix_length6(address: Address, pod: PodInterface) -> int:

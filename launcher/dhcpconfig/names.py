@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from netsetup.model.local_resolver import is_loopback
 from netsetup.resolver import fault_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netsetup.model.local_resolver import LocalResolver
     from netsetup.model.vm_network import VMNetwork
 
 MOST_RESOLVERS = 16
@@ -41,8 +43,25 @@ def hostname_of(network: VMNetwork) -> str:
 
 def resolvers(network: VMNetwork, *, ipv6: bool) -> list[str]:
     """The pod's name servers of one family that the VM can reach, without a zone."""
-    servers = [s for s in network.pod.resolver.nameservers if (":" in s) == ipv6 and not _fault_of_resolver(s, network)]
-    return [server.partition("%")[0] for server in servers[:MOST_RESOLVERS]]
+    usable = [server for server in network.pod.resolver.nameservers if not _fault_of_resolver(server, network)]
+    servers = dict.fromkeys(_reached_at(server, network) for server in usable)
+    return [server for server in servers if (":" in server) == ipv6][:MOST_RESOLVERS]
+
+
+def _reached_at(server: str, network: VMNetwork) -> str:
+    """The address at which the VM reaches a name server: another one where only the pod reaches that itself."""
+    local = _local(server, network)
+    return local.substitute.address if local and local.substitute else server.partition("%")[0]
+
+
+def _local(server: str, network: VMNetwork) -> LocalResolver | None:
+    return next((local for local in network.guest.local_resolvers if local.nameserver == server), None)
+
+
+def substitutes_on_link(network: VMNetwork, family: int) -> dict[str, str]:
+    """What stands for name servers of the pod's on the VM's link, and has no device there, with its MAC."""
+    found = [local.substitute for local in network.guest.local_resolvers if local.family == family]
+    return {substitute.address: substitute.mac for substitute in found if substitute and substitute.mac}
 
 
 def refused_names(network: VMNetwork) -> Iterator[str]:
@@ -65,6 +84,10 @@ def refused_names(network: VMNetwork) -> Iterator[str]:
 
 def _fault_of_resolver(server: str, network: VMNetwork) -> str:
     """Why the VM cannot reach a name server that the pod reaches; empty when it can."""
+    if local := _local(server, network):
+        return local.fault
+    if is_loopback(server):
+        return "only the pod itself can reach it"
     address, _, zone = server.partition("%")
     if ":" not in server or not ipaddress.ip_address(address).is_link_local:
         return ""

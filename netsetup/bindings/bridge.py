@@ -6,7 +6,7 @@ node ── eth0 (another MAC, no address) ── k6t-eth0 (keeps the address, a
 from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
-from netsetup.bindings import keeper
+from netsetup.bindings import dns, keeper
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     ONE_MAC_KINDS,
@@ -14,8 +14,10 @@ from netsetup.bindings.devices import (
     allow_list,
     attach_port_steps,
     bridge_name,
+    bridge_netfilter_steps,
     bridge_path,
     device_release_steps,
+    dns_client,
     guest_mac,
     guest_port_steps,
     new_network,
@@ -27,10 +29,11 @@ from netsetup.bindings.devices import (
 )
 from netsetup.bindings.keeper import derived_mac, kept_addresses
 from netsetup.bindings.restore import link_steps, restore_steps
-from netsetup.model.kernel import Namespace
+from netsetup.model.kernel import BRIDGE_NETFILTER, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.dns import bridged_dns
 from netsetup.nft.isolation import bridged_rules
 from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import SetLearning, SetMac, SetMaster, SetUp, Step
@@ -39,8 +42,6 @@ is_private: Final = False
 reserved_mac: Final = ""
 
 interface_element = tap_element
-merge_observed_changes = keeper.merge_observed_changes
-other_settings = keeper.other_settings
 path = bridge_path
 
 
@@ -54,12 +55,28 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
     guest = keeper.guest_of(pod, *guest_mac(request, pod.link.mac))
-    return new_network(observed, pod, request, guest, bridge=bridge)
+    return _with_dns(observed, new_network(observed, pod, request, guest, bridge=bridge))
+
+
+def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
+    """See `keeper.merge_observed_changes`."""
+    return _with_dns(observed, keeper.merge_observed_changes(observed, network, request))
+
+
+def _with_dns(observed: Namespace, network: VMNetwork) -> VMNetwork:
+    return dns.carried_on_link(observed, network, keeper.keeper_mac(network.pod))
+
+
+def other_settings(observed: Namespace) -> tuple[str, ...]:
+    """Bridge netfilter, where DNS is carried."""
+    return BRIDGE_NETFILTER
 
 
 def rules(network: VMNetwork) -> NetworkRules:
     """The guest may use every address of the pod interface."""
-    return bridged_rules(allow_list(network, network.pod.addresses), network.pod.name)
+    bridged = bridged_rules(allow_list(network, network.pod.addresses), network.pod.name)
+    local, mac = network.guest.local_resolvers, keeper.keeper_mac(network.pod)
+    return bridged_dns(dns_client(network), local, network.bridge, mac, bridged)
 
 
 def hops(network: VMNetwork) -> Hops:
@@ -78,7 +95,9 @@ def hops(network: VMNetwork) -> Hops:
 
 def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Bridge and guest port, made and set but not yet up: nothing can pass."""
-    return keeper.keeper_steps(observed, network) + guest_port_steps(observed, network)
+    steps = keeper.keeper_steps(observed, network) + guest_port_steps(observed, network)
+    carries = any(local.substitute for local in network.guest.local_resolvers)
+    return steps + (bridge_netfilter_steps(observed) if carries else [])
 
 
 def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
@@ -98,7 +117,7 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps.append(SetLearning(nic.name, False))
     if not nic.up:
         steps.append(SetUp(nic.name, True))
-    return steps
+    return steps + dns.carry_steps(observed, network, network.bridge)
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------

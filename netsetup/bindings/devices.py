@@ -8,12 +8,13 @@ from typing import Final
 
 from netsetup.bindings.binding import InterfaceElement
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.kernel import ALIAS, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.kernel import ALIAS, BRIDGE_NETFILTER, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
+from netsetup.nft.dns import Client
 from netsetup.nft.isolation import AllowList
 from netsetup.steps import (
     AddAddress,
@@ -265,6 +266,20 @@ def has_ipv6(observed: Namespace, name: str) -> bool:
 def tap_element(network: VMNetwork) -> InterfaceElement:
     """libvirt opens the guest port, and neither makes, configures nor removes it."""
     return InterfaceElement("ethernet", (("target", (("dev", network.guest_port), ("managed", "no"))),))
+
+
+def bridge_netfilter_steps(observed: Namespace) -> list[Step]:
+    """Netfilter's hooks of IP see no frame that a bridge has not handed to the pod itself.
+
+    On, in every new namespace, where br_netfilter is loaded.
+    """
+    return [step for key in BRIDGE_NETFILTER if observed.sysctl(key) for step in sysctl_steps(observed, key, "0")]
+
+
+def dns_client(network: VMNetwork) -> Client:
+    """The VM, as it asks the pod's own name servers, where it has addresses of the pod's."""
+    addresses = [a.address if a else "" for a in (network.guest.address4, network.guest.address6)]
+    return Client(network.guest_port, network.mac, *addresses)
 
 
 def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:

@@ -10,7 +10,7 @@ The pod interface needs no second MAC without a bridge, so this works on macvlan
 from typing import Final
 
 from netsetup.admission import pod_interface, require_frames
-from netsetup.bindings import keeper
+from netsetup.bindings import dns, keeper
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     a_device,
@@ -18,6 +18,7 @@ from netsetup.bindings.devices import (
     allow_list,
     bridge_name,
     device_release_steps,
+    dns_client,
     guest_mac,
     guest_port_steps,
     guest_port_up_steps,
@@ -34,6 +35,7 @@ from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.dns import forwarded_dns
 from netsetup.nft.forwarding import forwarded_rules
 from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import SetAllMulticast, SetMac, SetUp, Step
@@ -42,7 +44,6 @@ is_private: Final = False
 reserved_mac: Final = ""
 
 interface_element = tap_element
-merge_observed_changes = keeper.merge_observed_changes
 other_settings = keeper.other_settings
 
 
@@ -55,7 +56,17 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     _require_receives(pod, mac)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
-    return new_network(observed, pod, request, keeper.guest_of(pod, mac, source), bridge=bridge)
+    return _with_dns(observed, new_network(observed, pod, request, keeper.guest_of(pod, mac, source), bridge=bridge))
+
+
+def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
+    """See `keeper.merge_observed_changes`."""
+    return _with_dns(observed, keeper.merge_observed_changes(observed, network, request))
+
+
+def _with_dns(observed: Namespace, network: VMNetwork) -> VMNetwork:
+    without6 = "the fwd binding hands no IPv6 to the pod"
+    return dns.carried_on_link(observed, network, keeper.keeper_mac(network.pod), without6=without6)
 
 
 def _require_receives(pod: PodInterface, mac: str) -> None:
@@ -79,7 +90,8 @@ def path(network: VMNetwork) -> tuple[str, ...]:
 
 def rules(network: VMNetwork) -> NetworkRules:
     """The guest may use every address of the pod interface."""
-    return forwarded_rules(allow_list(network, network.pod.addresses), network.pod.name)
+    carried = forwarded_dns(dns_client(network), network.guest.local_resolvers)
+    return forwarded_rules(allow_list(network, network.pod.addresses), network.pod.name, carried)
 
 
 def hops(network: VMNetwork) -> Hops:
@@ -115,7 +127,8 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps.append(SetMac(nic.name, network.pod.link.mac))
     if not nic.up:
         steps.append(SetUp(nic.name, True))
-    return steps + guest_port_up_steps(observed, network)
+    steps += guest_port_up_steps(observed, network)
+    return steps + dns.carry_steps(observed, network, network.guest_port)
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
@@ -124,5 +137,6 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Our devices go, and the pod interface gets back what it had; no frame is forwarded any more."""
     steps = link_steps(own_nic(observed, network.pod), network.pod.link)
+    steps += dns.release_steps(observed, network.guest_port) if network.adopted else []
     steps += device_release_steps(observed, network, keeper.keeper_mac(network.pod))
     return steps + restore_steps(observed, network.pod)

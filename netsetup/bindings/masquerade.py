@@ -13,11 +13,13 @@ from typing import Final
 
 from dhcp.lean.frozen import replace
 from netsetup.admission import pod_interface
+from netsetup.bindings import dns
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     allow_list,
     attach_port_steps,
     bridge_name,
+    bridge_netfilter_steps,
     bridge_path,
     bridge_steps,
     device_release_steps,
@@ -53,9 +55,9 @@ from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
 from netsetup.nft.isolation import routed_rules
-from netsetup.nft.nat import LOOPBACK, Side, Translation, nat_counters, nat_rules
+from netsetup.nft.nat import Side, Translation, nat_counters, nat_rules
 from netsetup.nft.ruleset import NetworkRules
-from netsetup.steps import AddLocalRoute, AddRule, DeleteRule, Step, sysctl_steps
+from netsetup.steps import AddRule, DeleteRule, Step, sysctl_steps
 
 is_private: Final = True
 reserved_mac: Final = "02:00:00:00:00:00"
@@ -101,7 +103,8 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     if AF_INET6 in families:
         _require_no_overlap(observed, pod, private.network6, AF_INET6, "vmIPv6NetworkCIDR", bridge)
     mac, source = guest_mac(request, local_mac(f"guest {pod.link.mac}"), reserved_mac)
-    return new_network(observed, pod, request, guest_of(pod, private, mac, source), bridge=bridge, private=private)
+    guest = guest_of(pod, private, mac, source)
+    return dns.carried_by_router(observed, new_network(observed, pod, request, guest, bridge=bridge, private=private))
 
 
 def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: str) -> Guest:
@@ -175,7 +178,7 @@ def merge_observed_changes(observed: Namespace, network: VMNetwork, request: Net
             neighbours=observed.neighbours_of(nic.index),
         )
     guest = guest_of(pod, wanted, network.guest.mac, network.guest.mac_source)
-    return replace(network, pod=pod, private=wanted, guest=guest)
+    return dns.carried_by_router(observed, replace(network, pod=pod, private=wanted, guest=guest))
 
 
 def _private(network: VMNetwork) -> PrivateNetwork:
@@ -215,6 +218,7 @@ def translation_of(network: VMNetwork) -> Translation:
         ports=private.ports,
         kept_ports=private.kept_ports,
         sidecar=private.sidecar,
+        resolvers=guest.local_resolvers,
     )
 
 
@@ -239,8 +243,8 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Bridge and guest port, made and set but not yet up: nothing can pass."""
     steps = bridge_steps(observed, network, reserved_mac)
     # What the guest sends to itself by the pod's address is translated when it has come in, not on the bridge, which
-    # sends nothing back to where it came from. On, in every new namespace, where br_netfilter is loaded.
-    steps += [step for key in BRIDGE_NETFILTER if observed.sysctl(key) for step in sysctl_steps(observed, key, "0")]
+    # sends nothing back to where it came from.
+    steps += bridge_netfilter_steps(observed)
     if network.guest.router4:
         # The guest reaches in-pod clients, who speak from 127.0.0.1; the raw chain keeps it from the loopback address.
         steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
@@ -308,7 +312,7 @@ def _may_divert(rule: Rule, vm: IPv4Network | IPv6Network) -> bool:
 
 def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The kernel looks at the setting of the interface a packet comes in by, or of all."""
-    steps = _loopback6_steps(observed, network)
+    steps = dns.loopback6_steps(observed, network.bridge)  # for answers to ::1, translated back
     ours = (network.bridge, network.guest_port)
     for link in observed.links:
         if link.name not in ours and _learns_routes(observed, link):
@@ -320,14 +324,6 @@ def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     for name in (network.bridge, network.pod.name):
         steps += sysctl_steps(observed, FORCE_FORWARDING.format(name), "1")
     return steps
-
-
-def _loopback6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
-    """What route_localnet is for IPv4: the guest's answers to ::1, translated back, are looked up for their interface
-    alone. The guest cannot use that: ::1 on the wire is dropped (RFC 4291 §2.5.3)."""
-    bridge, loopback = observed.link(network.bridge), LOOPBACK[False]
-    there = bridge and any(r.destination == f"{loopback}/128" for r in observed.routes_of(bridge.index))
-    return [] if there else [AddLocalRoute(network.bridge, loopback)]
 
 
 def _learns_routes(observed: Namespace, link: Link) -> bool:

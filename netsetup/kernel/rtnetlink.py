@@ -36,6 +36,7 @@ from netsetup.model.kernel import (
     IFF_UP,
     NUD_PERMANENT,
     RTN_LOCAL,
+    SCOPE_LINK,
     TABLE_LOCAL,
     Address,
     Link,
@@ -213,6 +214,13 @@ class Netlink:
             RTM_NEWROUTE,
             NLM_F_CREATE | NLM_F_EXCL,
         )
+
+    def add_host_route(self, index: int, address: str) -> None:
+        """A route of the main table to one address on the link of an interface."""
+        if ":" in address:
+            self.add_route(Route(AF_INET6, f"{address}/128", interface=index))
+        else:
+            self.add_route(Route(AF_INET, f"{address}/32", interface=index, scope=SCOPE_LINK))
 
     def add_local_route(self, index: int, address: str) -> None:
         """A route of the local table by which packets for an IPv6 address are accepted on an interface."""

@@ -11,6 +11,8 @@ class Resolver(Frozen):
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    ports: tuple[tuple[str, int, int], ...] = ()
+    """The UDP and TCP port of a name server on this host, by its address, where they are not 53."""
 
 
 class PodInterface(Frozen):

@@ -4,6 +4,7 @@ from typing import Final
 
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link
+from netsetup.model.local_resolver import LocalResolver
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 
@@ -40,6 +41,8 @@ class Guest(Frozen):
     router6_link_local: str = ""
     """The source of its router advertisements (RFC 4861 §4.2)."""
     router_mac: str = ""
+    local_resolvers: tuple[LocalResolver, ...] = ()
+    """The pod's name servers that only the pod itself can reach, and what answers the VM in their place."""
 
     @property
     def is_routed(self) -> bool:

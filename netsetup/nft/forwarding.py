@@ -34,11 +34,14 @@ MARKED: Final = f"meta mark {OUR_MARK:#x}"
 MARK: Final = f"meta mark set {OUR_MARK:#x}"
 
 
-def forwarded_rules(allowed: AllowList, pod_interface: str) -> NetworkRules:
-    """For a guest port and a pod interface that are joined by nothing else."""
+def forwarded_rules(
+    allowed: AllowList, pod_interface: str, carried: tuple[list[str], list[str], list[str]] = ([], [], [])
+) -> NetworkRules:
+    """For a guest port and a pod interface that are joined by nothing else; `carried` is `dns.forwarded_dns`."""
+    to_pod, to_guest, inet = carried
     port, nic = allowed.guest_port, pod_interface
     counters = _counters(allowed)
-    outward = [f"{match} drop" for match in served_matches(allowed, from_guest=True)]
+    outward = [*to_pod, *(f"{match} drop" for match in served_matches(allowed, from_guest=True))]
     inward = [f"{match} drop" for match in served_matches(allowed, from_guest=False)]
     if allowed.isolated:
         outward.append(f"jump {port}")
@@ -51,7 +54,11 @@ def forwarded_rules(allowed: AllowList, pod_interface: str) -> NetworkRules:
     # In a chain of its own that comes later: while one table takes the place of another, a frame may traverse the
     # first chain of both, and the second of them must still see the mark.
     lines += _base_chain(f"clean-{port}", "egress", nic, [f"{MARKED} meta mark set 0"], priority=1)
-    return NetworkRules(netdev=tuple(lines), counters=(*isolation_counters(allowed, NETDEV), *counters))
+    if to_guest:
+        lines += _base_chain(f"dns-{port}", "egress", port, to_guest)
+    return NetworkRules(
+        netdev=tuple(lines), inet=tuple(inet), counters=(*isolation_counters(allowed, NETDEV), *counters)
+    )
 
 
 def _counters(allowed: AllowList) -> tuple[Counter, ...]:

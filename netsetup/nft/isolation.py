@@ -146,7 +146,7 @@ def _ipv6_rules(allowed: AllowList) -> Iterator[str]:
         yield f"ip6 saddr :: {unspecified} return"  # RFC 4862 §5.4.2, RFC 3590
         yield _drop(allowed, f"ip6 saddr != {element_set((*allowed.addresses6, 'fe80::/10'))}", "ipv6")
         # The target address of a neighbour advertisement (RFC 4861 §4.4).
-        own = "".join(f" @th,64,128 != {_number(address)}" for address in allowed.addresses6)
+        own = "".join(f" @th,64,128 != {raw_address6(address)}" for address in allowed.addresses6)
         target = f"icmpv6 type nd-neighbor-advert @th,64,128 & {_LINK_LOCAL_MASK} != {_LINK_LOCAL}{own}"
         yield _drop(allowed, target, "ipv6")
 
@@ -159,6 +159,6 @@ _LINK_LOCAL = hex(0xFE80 << 112)
 _LINK_LOCAL_MASK = hex(0xFFC0 << 112)
 
 
-def _number(address: str) -> str:
+def raw_address6(address: str) -> str:
     """An IPv6 address as nft compares raw payload."""
     return f"0x{IPv6Address(address).packed.hex()}"

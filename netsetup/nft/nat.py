@@ -12,7 +12,9 @@ from typing import Final
 
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import AF_INET
+from netsetup.model.local_resolver import LocalResolver
 from netsetup.model.private_network import ForwardedPorts, Sidecar
+from netsetup.nft.dns import dnat_rules
 from netsetup.nft.ruleset import CONNECTIONS, INET, PACKETS, Counter, chain, counter_lines, element_set
 
 LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
@@ -50,6 +52,8 @@ class Translation(Frozen):
     ports: tuple[ForwardedPorts, ...] = ()
     kept_ports: tuple[int, ...] = ()
     sidecar: Sidecar | None = None
+    resolvers: tuple[LocalResolver, ...] = ()
+    """Those that only the pod itself can reach."""
 
 
 ALL: Final = "every-port"
@@ -93,7 +97,8 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
     ]
     lines += chain("raw", raw, "filter hook prerouting priority raw")
 
-    inbound = [f"iifname {nic} fib daddr type local jump inbound"]
+    inbound = dnat_rules(translation.resolvers, f"iifname {bridge}")
+    inbound += [f"iifname {nic} fib daddr type local jump inbound"]
     inbound += [
         f"iifname {bridge} {side.word} daddr {element_set(side.pod_addresses)} jump inbound"
         for side in sides
@@ -172,6 +177,9 @@ def _seen_from_inside(translation: Translation, side: Side) -> tuple[str, ...]:
 
 def _kept(translation: Translation) -> Iterator[str]:
     """What stays with the pod itself."""
+    for resolver in translation.resolvers:
+        word = "ip" if resolver.family == AF_INET else "ip6"
+        yield from (f"{word} daddr {resolver.target} {name} dport {port} return" for name, port in resolver.ports)
     if translation.kept_ports:
         ports = element_set(map(str, translation.kept_ports))
         yield from (f"{s.word} saddr {LOOPBACK[s.is_ipv4]} tcp dport {ports} return" for s in translation.sides)
