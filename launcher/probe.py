@@ -65,7 +65,7 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
         options = network.options
         if request and name in request.interfaces:
             options = request.guest_options(request.interfaces[name], options.hostname)
-        config = client_config(replace(network, options=options))
+        config = client_config(replace(network, options=options), record.networks.values())
         if config is None:
             continue  # not served by us: it has no address
         if server is None:

@@ -22,7 +22,8 @@ the network alone."""
 
 def server_configs(record: Record) -> list[dict[str, object]]:
     """The configuration (`dhcp.config`) of every network that is served. Raises NoServerAddress."""
-    return [config for network in record.networks.values() if (config := client_config(network)) is not None]
+    networks = record.networks.values()
+    return [config for network in networks if (config := client_config(network, networks)) is not None]
 
 
 def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:

@@ -249,7 +249,7 @@ def differences(offer: Offer, config: Mapping[str, Any], left_out: Collection[in
     """How an offer differs from a configuration in the server's JSON shape, a line each; empty when it does not.
 
     All of its content is compared: the header, each option by its number, and the routes for what they do.
-    Options that are `left_out` for want of room may be missing, and of the search list (119) the last names.
+    Options that are `left_out` for want of room may be missing, and the last of search list (119) and routes (121).
     """
     found = []
     for name, configured in _expected_header(config).items():
@@ -263,7 +263,7 @@ def differences(offer: Offer, config: Mapping[str, Any], left_out: Collection[in
         if (offered or None) != (wanted or None) and not cut:
             label = f"option {code} ({name})" if name else f"option {code}"
             found.append(f"{label}: offered {_shown(offered)}, configured {_shown(wanted)}")
-    return found + list(_route_differences(offer, config))
+    return found + list(_route_differences(offer, config, is_cut=121 in left_out))
 
 
 def _expected_header(config: Mapping[str, Any]) -> dict[str, str]:
@@ -307,7 +307,7 @@ def _hexadecimal(digits: str | None) -> str:
     return f"0x{digits}" if digits else ""
 
 
-def _route_differences(offer: Offer, config: Mapping[str, Any]) -> Iterator[str]:
+def _route_differences(offer: Offer, config: Mapping[str, Any], *, is_cut: bool) -> Iterator[str]:
     wanted = {(route["destination"], route.get("gateway", ON_LINK)) for route in config.get("routes", ())}
     if config.get("router"):
         wanted.add(("0.0.0.0/0", config["router"]))
@@ -317,7 +317,7 @@ def _route_differences(offer: Offer, config: Mapping[str, Any]) -> Iterator[str]
     for gateway in {gateway for _, gateway in wanted} - {ON_LINK}:
         if not any(ipaddress.ip_address(gateway) in network for network in on_link):
             wanted.add((f"{gateway}/32", ON_LINK))
-    for destination, gateway in sorted(wanted - offer.effective_routes):
+    for destination, gateway in () if is_cut else sorted(wanted - offer.effective_routes):
         yield f"option 121 (routes): {destination} via {gateway} is configured and not offered"
     for destination, gateway in sorted(offer.effective_routes - wanted):
         yield f"option 121 (routes): {destination} via {gateway} is offered and not configured"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, OVERLOAD
+from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, MS_CLASSLESS_ROUTES, OVERLOAD
 from dhcp.wire.options4 import (
     FILE_OCTETS,
     FILE_OVERLOADED,
     SNAME_OCTETS,
     SNAME_OVERLOADED,
     Layout,
+    classless_route_ends,
     encode_option,
     lay_out_plainly,
 )
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Clients that read one of these join its instances (RFC 3397 §2, RFC 3442 "concatenation-requiring").
-_JOINED = (CLASSLESS_ROUTES, DOMAIN_SEARCH)
+_JOINED = (CLASSLESS_ROUTES, MS_CLASSLESS_ROUTES, DOMAIN_SEARCH)
 
 
 def lay_out(
@@ -32,7 +33,7 @@ def lay_out(
 
     When they do not fit, `file` and `sname` take some of them (option 52). When that does not help, the
     options named in `expendable` are dropped one by one, the first first, and after them the last of the
-    others; 119 loses its last names first.
+    others; 119 loses its last names first, 121 and 249 their last routes.
     """
     kept = list(options)
     dropped: list[int] = []
@@ -43,22 +44,25 @@ def lay_out(
             sacrifice = [code for code in expendable if code in present]
         code = sacrifice.pop(0) if sacrifice else kept[-1][0]
         dropped.append(code)
-        if code == DOMAIN_SEARCH and (layout := _shortened(kept, room, dropped, search)) is not None:
+        if code in _JOINED and (layout := _shortened(kept, room, dropped, code, search)) is not None:
             break
         kept = [item for item in kept if item[0] != code]
     return layout
 
 
 def _shortened(
-    options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int], search: Sequence[str]
+    options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int], code: int, search: Sequence[str]
 ) -> Layout | None:
-    """With as many names of the search list as fit, found by halving: a list may be long, and a guest ask often."""
+    """With as many names or routes of a list as fit, found by halving: a list may be long, and a guest ask often."""
+    whole = dict(options)[code]
+    room_in_all = room + FILE_OCTETS + SNAME_OCTETS
+    ends = [] if code == DOMAIN_SEARCH else [end for end in classless_route_ends(whole) if end < room_in_all]
     best = None
-    fewest, most = 1, len(search) - 1
+    fewest, most = 1, len(ends) or len(search) - 1
     while fewest <= most:
         middle = (fewest + most + 1) // 2
-        value = encode_search_list(search[:middle])
-        kept = [(code, value if code == DOMAIN_SEARCH else old) for code, old in options]
+        value = whole[: ends[middle - 1]] if ends else encode_search_list(search[:middle])
+        kept = [(number, value if number == code else old) for number, old in options]
         if (layout := _fitted(kept, room, dropped)) is not None:
             best, fewest = layout, middle + 1
         else:
@@ -68,6 +72,8 @@ def _shortened(
 
 def _fitted(options: Sequence[tuple[int, bytes]], room: int, dropped: Sequence[int]) -> Layout | None:
     """All of the options, in the options field alone or with `file` and `sname`; None when they do not fit."""
+    if sum(len(value) for _, value in options) > room + FILE_OCTETS + SNAME_OCTETS:
+        return None
     if (layout := lay_out_plainly(options, room, dropped)) is not None:
         return layout
     split = _pack(options, (room - 3, FILE_OCTETS, SNAME_OCTETS))
@@ -93,9 +99,16 @@ def _pack(options: Sequence[tuple[int, bytes]], rooms: Sequence[int]) -> list[by
 
 
 def _spread(code: int, value: bytes, fields: list[bytes], rooms: Sequence[int]) -> bool:
-    """Fill what is left of the fields with one option, in the order in which they are joined (RFC 3396 §5)."""
+    """Fill what is left of the fields with one option, in the order in which they are joined (RFC 3396 §5).
+
+    Routes stay whole, for clients that do not join them.
+    """
     for index, room in enumerate(rooms):
         while value and (size := min(room - len(fields[index]) - 3, 255, len(value))) > 0:
+            if code != DOMAIN_SEARCH and not (
+                size := max((e for e in classless_route_ends(value) if e <= size), default=0)
+            ):
+                break
             fields[index] += bytes((code, size)) + value[:size]
             value = value[size:]
     return not value

@@ -110,10 +110,11 @@ def default_router(config: ClientConfig) -> bytes:
 
 
 def classless_routes(config: ClientConfig) -> tuple[Route, ...]:
-    """The routes of option 121 in the order that every client can follow: gateways first, default last.
+    """The routes of option 121 in the order that every client can follow: what gateways need, the default, the rest.
 
     A gateway outside the subnet is on-link by a host route of its own, which ISC dhclient's script must have
-    added before a route over that gateway. Empty when option 3 alone is enough.
+    added before a route over that gateway. The default comes next, because of a list that is too long for a client's
+    messages the beginning is kept. Empty when option 3 alone is enough.
     """
     routes = list(config.routes)
     router = default_router(config)
@@ -129,6 +130,7 @@ def classless_routes(config: ClientConfig) -> tuple[Route, ...]:
     ]
     if not config.routes and not hosts:
         return ()
-    via = [route for route in routes if route.gateway != ANY and route.prefix_length]
+    first = [r for r in on_link if any(network(gateway, r.prefix_length) == r.destination for gateway in gateways)]
     default = [route for route in routes if not route.prefix_length]
-    return (*hosts, *on_link, *via, *default)
+    rest = [r for r in on_link if r not in first] + [r for r in routes if r.gateway != ANY and r.prefix_length]
+    return (*hosts, *first, *default, *rest)

@@ -37,6 +37,7 @@ from dhcp.wire.ipv4 import (
     encode_datagram,
 )
 from dhcp.wire.option_codes import (
+    BROADCAST_ADDRESS,
     CLASSLESS_ROUTES,
     CLIENT_FQDN,
     CLIENT_ID,
@@ -80,11 +81,12 @@ _NEVER_DROPPED = (MESSAGE_TYPE, SERVER_ID, *_TIMES, CLIENT_ID, RAPID_COMMIT)
 _PRECEDENCE = (
     *_NEVER_DROPPED,
     SUBNET_MASK,
+    BROADCAST_ADDRESS,
     ROUTER,
+    INTERFACE_MTU,
     DOMAIN_NAME_SERVER,
     CLASSLESS_ROUTES,
     MS_CLASSLESS_ROUTES,
-    INTERFACE_MTU,
     DOMAIN_NAME,
     HOST_NAME,
     DOMAIN_SEARCH,
@@ -93,6 +95,9 @@ _PRECEDENCE = (
 # iPXE's own sub-option 176, "no-pxedhcp" = 1: do not wait two seconds for a proxy DHCP server.
 _IPXE_NO_PROXY = b"\xb0\x01\x01"
 _LONGEST_CLIENT_ID = 255
+_USUAL = bytes((SUBNET_MASK, ROUTER, DOMAIN_NAME_SERVER, HOST_NAME, DOMAIN_NAME, INTERFACE_MTU, NTP_SERVERS))
+_USUAL += bytes((DOMAIN_SEARCH, CLASSLESS_ROUTES))
+_USUAL_CLIENT_ID = bytes(19)  # a type, an IAID and a DUID (RFC 4361 §6.1)
 _CHADDR = slice(MESSAGE_AT + CHADDR_AT, MESSAGE_AT + CHADDR_AT + MAC_OCTETS)
 
 
@@ -253,6 +258,13 @@ def _layout(message: Message, lease: ServedLease, kind: int, extra: Sequence[tup
     options += _client_id(message)
     room = _room(message, lease)
     return lay_out_plainly(options, room) or _lay_out_within(options, room, lease.config.search)
+
+
+def usual_layout(lease: ServedLease, largest: int) -> Layout:
+    """The options of an OFFER to a client that asks for what most do, and takes messages of `largest` octets."""
+    options = {PARAMETER_LIST: _USUAL, MAX_MESSAGE_SIZE: largest.to_bytes(2, "big"), CLIENT_ID: _USUAL_CLIENT_ID}
+    mac = lease.config.client_mac.ljust(16, b"\0")
+    return _layout(Message(DISCOVER, 0, 0, ANY, mac, options), lease, OFFER)
 
 
 def _lay_out_within(options: Sequence[tuple[int, bytes]], room: int, search: Sequence[str]) -> Layout:

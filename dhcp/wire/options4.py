@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhcp.lean.frozen import Frozen
-from dhcp.wire.option_codes import DOMAIN_SEARCH, END, OVERLOAD, PAD
+from dhcp.wire.option_codes import CLASSLESS_ROUTES, DOMAIN_SEARCH, END, MS_CLASSLESS_ROUTES, OVERLOAD, PAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def encode_option(code: int, value: bytes) -> bytes:
         from dhcp.wire.search_list import split_search_list
 
         parts = split_search_list(value)
+    elif code in (CLASSLESS_ROUTES, MS_CLASSLESS_ROUTES):
+        parts = split_classless_routes(value)
     else:
         parts = [value[at : at + 255] for at in range(0, len(value), 255)]
     return b"".join(bytes((code, len(part))) + part for part in parts)
@@ -87,3 +89,27 @@ def encode_classless_routes(routes: Sequence[Route]) -> bytes:
         bytes((route.prefix_length,)) + route.destination[: (route.prefix_length + 7) // 8] + route.gateway
         for route in routes
     )
+
+
+def classless_route_ends(value: bytes) -> list[int]:
+    """Where each route of an option 121 ends; of what is no such list, as far as it can be read."""
+    ends, at = [], 0
+    while at < len(value) and value[at] <= 32 and (at := at + 1 + (value[at] + 7) // 8 + 4) <= len(value):
+        ends.append(at)
+    return ends
+
+
+def split_classless_routes(value: bytes) -> list[bytes]:
+    """The value of option 121 in parts of at most 255 octets, each of whole routes.
+
+    Clients join the parts, but for systemd-networkd, which reads each by itself.
+    """
+    parts, begin, last = [], 0, 0
+    for end in classless_route_ends(value):
+        if end - begin > 255:
+            parts.append(value[begin:last])
+            begin = last
+        last = end
+    parts.append(value[begin:last])
+    rest = [value[at : at + 255] for at in range(last, len(value), 255)]  # of what is no list of routes
+    return [part for part in (*parts, *rest) if part]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launcher.dhcpconfig.ipv4 import ipv4_fields, neighbours4
-from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6
+from launcher.dhcpconfig.ipv4 import has_default4, ipv4_fields, neighbours4
+from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6, unserved_routes6
 from launcher.dhcpconfig.names import domain_of, hostname_of, refused_names, search_list
+from launcher.dhcpconfig.room import lines_without_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,20 +18,21 @@ if TYPE_CHECKING:
     from netsetup.model.vm_network import VMNetwork
 
 
-def client_config(network: VMNetwork) -> dict[str, object] | None:
+def client_config(network: VMNetwork, networks: Iterable[VMNetwork] = ()) -> dict[str, object] | None:
     """The configuration of the DHCP server for one network; None where the pod has no address to hand out.
 
-    Made of the record alone. Raises NoServerAddress.
+    Made of the record alone; `networks` are all of the VM. Raises NoServerAddress.
     """
     ipv6 = ipv6_fields(network)
     address4, options = network.guest.address4, network.options
     if address4 is None and not ipv6:
         return None
+    only_default = not any(other.name != network.name and has_default4(other) for other in networks)
     search = search_list(network.pod.resolver.search, options.subdomain)
     config: dict[str, object] = {
         "interface": network.guest_port,
         "client_mac": network.mac,
-        **(ipv4_fields(network, address4) if address4 else {}),
+        **(ipv4_fields(network, address4, only_default=only_default) if address4 else {}),
         "search": list(search),
         "domain": domain_of(search),
         "hostname": hostname_of(network),
@@ -47,9 +49,14 @@ def client_config(network: VMNetwork) -> dict[str, object] | None:
 
 def warnings_of(networks: Iterable[VMNetwork]) -> tuple[str, ...]:
     """What the VM goes without although the pod, or its manifest, has it, and why: a line each, none twice."""
-    return tuple(dict.fromkeys(line for network in networks for line in _warnings(network)))
+    listed = list(networks)
+    return tuple(dict.fromkeys(line for network in listed for line in _warnings(network, listed)))
 
 
-def _warnings(network: VMNetwork) -> Iterable[str]:
-    if network.guest.address4 or network.serves6:
-        yield from refused_names(network)
+def _warnings(network: VMNetwork, networks: Iterable[VMNetwork]) -> Iterable[str]:
+    config = client_config(network, networks)
+    if config is None:
+        return
+    yield from refused_names(network)
+    for line in (*unserved_routes6(network), *lines_without_room(config)):
+        yield f"network {network.name}: {line}"

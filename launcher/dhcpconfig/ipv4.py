@@ -9,7 +9,7 @@ from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.routing import inherited_routes4
+from netsetup.model.routing import inherited_routes4, without_implied
 
 if TYPE_CHECKING:
     from netsetup.model.vm_network import VMNetwork
@@ -22,11 +22,16 @@ class NoServerAddress(NetworkSetupError):
     """Every link-local address that the server could use is taken."""
 
 
-def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
-    """The fields that say what is served over IPv4. Raises NoServerAddress."""
+def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> dict[str, object]:
+    """The fields that say what is served over IPv4. Raises NoServerAddress.
+
+    A default route says where other routes through its gateway lead as well, if it is the VM's `only_default`.
+    """
     pod, own_router = network.pod, network.guest.router4
     # Where the pod is the VM's router, the pod's routes stay with the router.
     routes = [] if own_router else inherited_routes4(pod)
+    if only_default:
+        routes = without_implied(routes, address.network if _is_on_link(address, pod) else f"{address.address}/32")
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""
     prefix = address.prefixlen if own_router else prefix_length(address, pod)
@@ -50,6 +55,11 @@ def ipv4_fields(network: VMNetwork, address: Address) -> dict[str, object]:
     }
 
 
+def has_default4(network: VMNetwork) -> bool:
+    """Whether the VM has an IPv4 default route through this network."""
+    return network.guest.router4 is not None or any(route.is_default for route in inherited_routes4(network.pod))
+
+
 def neighbours4(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer ARP."""
     if network.guest.router4 or network.guest.address4 is None:
@@ -64,7 +74,7 @@ def prefix_length(address: Address, pod: PodInterface) -> int:
     Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
     through the gateway only, and do not answer ARP of a VM with the wider mask.
     """
-    return address.prefixlen if any(_is_connected(route, address, pod) for route in pod.routes) else 32
+    return address.prefixlen if _is_on_link(address, pod) else 32
 
 
 def free_server_address(pod: PodInterface) -> str:
@@ -79,6 +89,11 @@ def free_server_address(pod: PodInterface) -> str:
         if candidate not in taken and not any(ipaddress.ip_address(candidate) in network for network in networks):
             return candidate
     raise NoServerAddress(f"{pod.name}: no free server address in {SERVER_PREFIX}0/24, the pod's routes cover it")
+
+
+def _is_on_link(address: Address, pod: PodInterface) -> bool:
+    """Whether the address's own prefix is on the link."""
+    return any(_is_connected(route, address, pod) for route in pod.routes)
 
 
 def _is_connected(route: Route, address: Address, pod: PodInterface) -> bool:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.model.kernel import AF_INET6
-from netsetup.model.routing import destinations6_through, permanent_mac, router6_of
+from netsetup.model.routing import destinations6_through, permanent_mac, router6_of, usable_routes6
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netsetup.model.kernel import Address
     from netsetup.model.pod_interface import PodInterface
     from netsetup.model.vm_network import VMNetwork
@@ -43,6 +45,16 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
         **fields,
         "routes6": [{"destination": d, "gateway": route.gateway} for d in destinations6_through(route.gateway, pod)],
     }
+
+
+def unserved_routes6(network: VMNetwork) -> Iterator[str]:
+    """The pod's IPv6 routes that the VM does not get, a line each: an advertisement is that of one router."""
+    if network.guest.router6 or not network.serves6:
+        return
+    router = router6_of(network.pod)
+    for route in usable_routes6(network.pod):
+        if router and route.gateway not in ("", router.gateway):
+            yield f"IPv6 route {route.text}: a router advertisement is for one router, {router.gateway}; left out"
 
 
 def neighbours6(network: VMNetwork) -> dict[str, str]:

@@ -32,11 +32,41 @@ def inherited_routes4(pod: PodInterface) -> list[Route]:
     """
     best: dict[str, Route] = {}
     for route in sorted(pod.routes, key=lambda route: route.metric):
-        usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.via and route.table in pod.tables
+        usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.tos and route.table in pod.tables
+        usable = usable and not route.via
         found = best.get(route.destination)
         if usable and (found is None or pod.tables.index(route.table) < pod.tables.index(found.table)):
             best[route.destination] = first_leg(route)
     return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
+
+
+def without_implied(routes: list[Route], subnet: str) -> list[Route]:
+    """The routes without those that lead where packets would go without them: through the default route's gateway.
+
+    That is so where every wider destination around a route's own has the same gateway. `subnet` is on the link.
+    """
+    default = next((route for route in routes if route.is_default and route.gateway), None)
+    if default is None:
+        return routes
+    around: dict[int, dict[int, Route | None]] = {}
+    for destination, route in [(subnet, None), *((route.destination, route) for route in routes)]:
+        network = ip_network(destination)
+        around.setdefault(network.prefixlen, {}).setdefault(int(network.network_address), route)
+    lengths = sorted(around, reverse=True)
+
+    def is_implied(route: Route) -> bool:
+        network = ip_network(route.destination)
+        address = int(network.network_address)
+        for length in lengths:
+            start = address >> (32 - length) << (32 - length)
+            if length >= network.prefixlen or start not in around[length]:
+                continue
+            wider = around[length][start]
+            if wider is default or wider is None or wider.gateway != default.gateway:
+                return wider is default
+        return False
+
+    return [route for route in routes if route.gateway != default.gateway or not is_implied(route)]
 
 
 def router6_of(pod: PodInterface) -> Route | None:
@@ -44,16 +74,17 @@ def router6_of(pod: PodInterface) -> Route | None:
 
     Of several the kernel's choice: the first table that has the destination, there the least metric.
     """
-    through = [route for route in _usable6(pod) if route.gateway]
+    through = [route for route in usable_routes6(pod) if route.gateway]
     return min(through, key=lambda r: (not r.is_default, pod.tables6.index(r.table), r.metric), default=None)
 
 
 def destinations6_through(gateway: str, pod: PodInterface) -> list[str]:
     """The IPv6 destinations that are reached through a gateway; an advertisement is that of one router."""
-    return sorted({route.destination for route in _usable6(pod) if route.gateway == gateway})
+    return sorted({route.destination for route in usable_routes6(pod) if route.gateway == gateway})
 
 
-def _usable6(pod: PodInterface) -> list[Route]:
+def usable_routes6(pod: PodInterface) -> list[Route]:
+    """The IPv6 routes that the kernel may use for packets from the VM's address, multipath ones by their first leg."""
     return [
         first_leg(route)
         for route in pod.routes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -14,9 +15,9 @@ import pytest
 from lab.agent import DIRECT, Agent
 from lab.bridged import dnsmasq_arguments
 from lab.checks import assert_lease, assert_traffic, pings
-from lab.clients import Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
+from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
 from lab.namespace import Namespace
-from lab.pod import GUEST_PORT, MakePod, Pod
+from lab.pod import DNS, GUEST_PORT, MakePod, Pod
 from lab.shape import GuestNetwork, load_shape, shape_names
 from lab.sniffer import Sniffer
 
@@ -254,6 +255,34 @@ def test_options_by_number_reach_the_client(make_pod: MakePod, tmp_path: Path) -
         b"a text".hex(),
         "fe",
     ]
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+@pytest.mark.parametrize("shape", ["flannel", "calico"])
+@pytest.mark.parametrize("count", [40, 200])
+def test_a_long_list_of_routes(
+    make_pod: MakePod, client: type[Client], shape: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every client has its default route and the first of the others, as many as its messages hold; none is garbled."""
+    monkeypatch.setattr(Dhcpcd, "probing", False)
+    pod = make_pod(shape)
+    network = pod.shape.guest
+    assert network
+    gateway = {"flannel": "10.244.1.7", "calico": "169.254.1.7"}[shape]
+    listed = [(f"10.{100 + n // 100}.{n % 100}.0/24", gateway) for n in range(count)]
+    pod.pod.ip(*(f"route add {destination} via {gateway} dev eth0 onlink" for destination, _ in listed))
+    with Agent(pod) as agent, client(pod.guest) as running:
+        warnings = agent.prestart()["warnings"]
+        observed = running.acquire()
+    assert bool(warnings) == (count > 50)
+    assert observed.router == network.router
+    got = {route for route in observed.routes if route[1] == gateway}
+    held = 0 if not client.classless_routes else 40 if count == 40 else 50
+    assert got >= set(listed[:held])
+    assert got <= set(listed)
+    known = {f"{address}/32" for address in (gateway, network.router, *DNS)} | {network.address, "0.0.0.0/0"}
+    known |= {str(ipaddress.ip_interface(network.address).network), f"{network.address.partition('/')[0]}/32"}
+    assert {destination for destination, via in observed.routes if via != gateway} <= known
 
 
 @pytest.mark.parametrize("client", [Dhclient, Networkd, Dhcpcd], ids=lambda client: client.name)

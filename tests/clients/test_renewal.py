@@ -178,9 +178,9 @@ def test_what_the_cni_changes_reaches_the_guest_by_renewal(pod: Pod, agent: Agen
     agent.serve(**SHORT)
     with Networkd(pod.guest) as client:  # dhclient's script looks at routes in a new lease only
         before = client.acquire()
-        pod.pod.ip("route add 10.99.0.0/16 via 10.244.1.1 dev eth0 onlink")
+        pod.pod.ip("route add 10.99.0.0/16 via 10.244.1.7 dev eth0 onlink")
         pod.pod.write_resolv_conf("nameserver 192.0.2.53\n")
         agent.prestart()
         wait_until(lambda: client.resolver()[0] == ("192.0.2.53",), 8, client.log)
-        wait_until(lambda: ("10.99.0.0/16", "10.244.1.1") in client.observe().routes, 2, client.log)
+        wait_until(lambda: ("10.99.0.0/16", "10.244.1.7") in client.observe().routes, 2, client.log)
         assert client.addresses() == before.addresses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from lab.vmnetworks import bridged
@@ -59,7 +60,7 @@ def test_flannel() -> None:
     )
     assert config["client_address"] == "10.244.1.5/24"
     assert config["router"] == config["server_address"] == "10.244.1.1"
-    assert routes_of(config) == [("10.244.0.0/16", "10.244.1.1")]
+    assert routes_of(config) == [], "the default route says where 10.244.0.0/16 leads"
     assert config["dns"] == ["10.96.0.10"]
     assert config["domain"] == "default.svc.cluster.local"
     assert (config["hostname"], config["mtu"], config["client_mac"]) == ("vm", 1450, MAC)
@@ -82,7 +83,7 @@ def test_ptp_has_no_connected_route_so_the_vm_gets_a_32() -> None:
         )
     )
     assert config["client_address"] == "10.84.1.16/32"
-    assert routes_of(config) == [("10.84.1.1/32", "0.0.0.0"), ("10.84.1.0/24", "10.84.1.1")]
+    assert routes_of(config) == [("10.84.1.1/32", "0.0.0.0")]
 
 
 def test_without_a_default_route_there_is_no_router_and_the_server_takes_a_free_address() -> None:
@@ -216,3 +217,71 @@ def test_more_resolvers_than_anything_has_room_for_are_left_out_and_reported() -
     assert [line.partition(":")[0] for line in warnings_of([net])] == [
         f"nameserver {server}" for server in servers[16:]
     ]
+
+
+def many(count: int, gateway: str = "10.0.0.7") -> list[Route]:
+    return [route(f"10.{n // 256 + 1}.{n % 256}.0/24", gateway) for n in range(count)]
+
+
+def test_routes_that_the_default_implies_are_not_sent() -> None:
+    config = config_of(
+        network(
+            "10.0.0.5/24",
+            route("0.0.0.0/0", "10.0.0.1"),
+            route("10.0.0.0/24", proto=2),
+            route("10.1.0.0/16", "10.0.0.7"),
+            route("10.1.2.0/24", "10.0.0.1"),  # not implied: 10.1.0.0/16 leads elsewhere
+            route("10.2.0.0/16", "10.0.0.1"),
+            route("10.2.3.0/24", "10.0.0.1"),
+            route("10.0.0.128/25", "10.0.0.1"),  # nor this one: 10.0.0.0/24 is on the link
+            route("10.3.0.0/16"),
+            route("10.3.4.5/32", "10.0.0.1"),  # nor this
+        )
+    )
+    assert sorted(routes_of(config)) == [
+        ("10.0.0.128/25", "10.0.0.1"),
+        ("10.1.0.0/16", "10.0.0.7"),
+        ("10.1.2.0/24", "10.0.0.1"),
+        ("10.3.0.0/16", "0.0.0.0"),
+        ("10.3.4.5/32", "10.0.0.1"),
+    ]
+
+
+def test_with_a_default_route_on_another_network_nothing_is_implied() -> None:
+    """The guest may prefer that one."""
+    net = network("10.0.0.5/24", route("0.0.0.0/0", "10.0.0.1"), *many(3, "10.0.0.1"))
+    other = dataclasses.replace(network("10.9.0.5/24", route("0.0.0.0/0", "10.9.0.1")), name="other")
+    layer2 = dataclasses.replace(network("10.9.0.5/24"), name="other")
+    for networks, count in (([net, other], 3), ([net, layer2], 0), ([net], 0)):
+        config = client_config(net, networks)
+        assert config
+        assert len(routes_of(config)) == count
+
+
+def test_a_route_for_a_type_of_service_is_not_for_all_packets() -> None:
+    net = network("10.0.0.5/24", route("10.7.0.0/16", "10.0.0.1", tos=16), route("10.7.0.0/16", "10.0.0.7", metric=50))
+    assert routes_of(config_of(net)) == [("10.7.0.0/16", "10.0.0.7")]
+
+
+@pytest.mark.parametrize(
+    ("count", "patterns"),
+    [
+        (40, []),
+        (60, [r"of 576 octets, .* only 5\d of 61 routes, 0 of 3 search names, 0 of 1 domain name$"]),
+        (200, [r"of 1450 octets have room for only 16\d of 201 routes,", r"of 576 octets, .* only 5\d of 201 routes,"]),
+    ],
+)
+def test_routes_without_room_are_reported(count: int, patterns: list[str]) -> None:
+    lines = warnings_of([network("10.0.0.5/24", *many(count))])
+    assert len(lines) == len(patterns)
+    for pattern, line in zip(patterns, lines, strict=True):
+        assert re.search(pattern, line), line
+
+
+def test_names_without_room_are_reported() -> None:
+    search = tuple(f"a{n}.{'x' * 50}{n}.test" for n in range(32))
+    lines = warnings_of([network("10.0.0.5/24", resolver=Resolver(search=search))])
+    largest, smallest, networkd = lines
+    assert re.search(r"of 1450 octets have room for only 2\d of 32 search names$", largest)
+    assert re.search(r"of 576 octets, .* have room for only \d of 32 search names$", smallest)
+    assert networkd.endswith("systemd-networkd reads only 4 of 32 search names")

@@ -249,3 +249,13 @@ def test_a_guest_behind_a_router_reaches_no_link_local_resolver(server: str) -> 
     net = masqueraded(dataclasses.replace(network().pod, resolver=Resolver(nameservers=("fd00::a", server))))
     assert config_of(net)["dns6"] == ["fd00::a"]
     assert [line.partition(": ")[0] for line in warnings_of([net])] == [f"nameserver {server}"]
+
+
+def test_routes_that_one_advertisement_cannot_have_are_reported() -> None:
+    others = [Route(AF_INET6, f"fd01:{n:x}::/64", interface=2, gateway="fe80::1") for n in range(60)]
+    assert warnings_of([network(default("fe80::1"), *others)]) == ()
+    (line,) = warnings_of([network(*others)])
+    assert line == "network default: router advertisements have room for only 42 of 60 IPv6 routes"
+    elsewhere = Route(AF_INET6, "fd02::/64", interface=2, gateway="fe80::2")
+    (line,) = warnings_of([network(default("fe80::1"), elsewhere)])
+    assert "fd02::/64 via fe80::2" in line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from lab.requests import packed, tlv
 
 from dhcp.config import Route
 from dhcp.v4.layout import lay_out
-from dhcp.wire.options4 import decode_options, encode_classless_routes, encode_option
+from dhcp.wire.options4 import decode_options, encode_classless_routes, encode_option, split_classless_routes
 from dhcp.wire.search_list import encode_search_list
 
 NO_FILE, NO_SNAME = bytes(128), bytes(64)
@@ -207,3 +209,69 @@ NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
 @given(st.lists(NAME, max_size=12))
 def test_search_lists_decode_to_themselves(names: list[str]) -> None:
     assert list(_domain_names(encode_search_list(names))) == names
+
+
+def routes_of(seed: int) -> bytes:
+    """The value of an option 121 that is longer than 255 octets."""
+    chance = random.Random(seed)
+    value = b""
+    for _ in range(chance.randint(52, 150)):
+        length = chance.randint(0, 32)
+        value += bytes((length,)) + chance.randbytes((length + 7) // 8 + 4)
+    return value
+
+
+ROUTES = st.integers(0).map(routes_of)
+
+
+def parsed_alone(value: bytes) -> list[bytes] | None:
+    """The routes of one instance of option 121; None where it is no list of whole routes."""
+    found = []
+    while value:
+        octets = 1 + (value[0] + 7) // 8 + 4
+        if value[0] > 32 or octets > len(value):
+            return None
+        found.append(value[:octets])
+        value = value[octets:]
+    return found
+
+
+@given(ROUTES)
+def test_each_part_of_a_long_list_of_routes_is_a_list(value: bytes) -> None:
+    """Clients join the parts (RFC 3396); systemd-networkd reads each by itself."""
+    parts = split_classless_routes(value)
+    assert all(0 < len(part) <= 255 for part in parts)
+    assert [route for part in parts for route in parsed_alone(part) or []] == parsed_alone(value)
+
+
+@given(ROUTES, st.integers(120, 600))
+def test_routes_are_whole_wherever_they_are_laid_out(value: bytes, room: int) -> None:
+    layout = lay_out([(53, b"\2"), (12, b"host"), (121, value)], room, (12, 121))
+    parts = [part for field in (layout.field, layout.file, layout.sname) for part in instances(field, 121)]
+    routes = [route for part in parts for route in parsed_alone(part) or []]
+    assert routes == (parsed_alone(value) or [])[: len(routes)]
+    assert b"".join(parts) == b"".join(routes)
+    assert routes
+
+
+def instances(field: bytes, code: int) -> list[bytes]:
+    """The values of each instance of an option in a field of options."""
+    found = []
+    while field and field[0] != 255:
+        if field[0]:
+            if field[0] == code:
+                found.append(field[2 : 2 + field[1]])
+            field = field[2 + field[1] :]
+        else:
+            field = field[1:]
+    return found
+
+
+def test_of_routes_that_do_not_fit_the_first_are_kept() -> None:
+    value = b"".join(bytes((32, 10, 0, n // 256, n % 256, 192, 0, 2, 1)) for n in range(100))
+    layout = lay_out([(53, b"\2"), (121, value)], 300, (121,))
+    assert layout.dropped == (121,)
+    kept = decode_options(layout.field, layout.file, layout.sname)[121]
+    assert value.startswith(kept)
+    assert len(kept) % 9 == 0
+    assert len(kept) > 9 * 40, "in the options field, file and sname"

@@ -84,7 +84,7 @@ def _reversed_mask(code: int, value: bytes) -> bytes:
         ("dhcp.v4.lease.encode_classless_routes", _whole_destinations, {}, "option 121"),
         (
             "dhcp.v4.lease.encode_classless_routes",
-            lambda routes: encode_classless_routes(routes[:-1]),
+            lambda routes: encode_classless_routes(routes[1:]),
             {},
             "option 121 (routes): 0.0.0.0/0",
         ),
