@@ -4,6 +4,7 @@ What is already as it should be takes no step, so the plan of a pod that is set 
 made half-way leads on from there.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from netsetup.bindings.binding import InterfaceElement
@@ -14,8 +15,9 @@ from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
+from netsetup.nft.allow_list import AllowList
 from netsetup.nft.dns import Client
-from netsetup.nft.isolation import AllowList
+from netsetup.nft.neighbour_discovery import SUBSTITUTE_ROUTER, link_local_of
 from netsetup.steps import (
     AddAddress,
     CreateBridge,
@@ -24,6 +26,7 @@ from netsetup.steps import (
     DeleteLink,
     PinMac,
     SetAlias,
+    SetLearning,
     SetMaster,
     SetMtu,
     SetUp,
@@ -198,8 +201,12 @@ def attach_port_steps(observed: Namespace, network: VMNetwork, addresses: list[A
     """The bridge goes up with its `addresses`, and the guest port becomes a port of it."""
     steps = address_steps(observed, network, addresses)
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
-    if port is None or bridge is None or port.master != bridge.index:
+    joins = port is None or bridge is None or port.master != bridge.index
+    if joins:
         steps.append(SetMaster(network.guest_port, network.bridge))
+    if joins or (port and port.learning):
+        # The kernel would learn a MAC from each frame before our rules drop it, and a guest can send any number.
+        steps.append(SetLearning(network.guest_port, False))
     if port is None or (port.index, network.mac) not in observed.forwarding_entries:
         steps.append(PinMac(network.guest_port, network.mac))
     return steps + guest_port_up_steps(observed, network)
@@ -292,4 +299,15 @@ def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:
         serves6=network.serves6,
         addresses4=tuple(a.address for a in addresses if a.is_global and ":" not in a.address),
         addresses6=tuple(a.address for a in addresses if a.is_global and ":" in a.address),
+        others6=tuple(dict.fromkeys(_others6(network))),
     )
+
+
+def _others6(network: VMNetwork) -> Iterator[str]:
+    """Link-local addresses that the record knows to be a router's or a neighbour's."""
+    guest, pod = network.guest, network.pod
+    known = [SUBSTITUTE_ROUTER, guest.router6_link_local]
+    known += [route.gateway for route in pod.routes] + [neighbour.address for neighbour in pod.neighbours]
+    yield from (address for address in known if address[:3] in ("fe8", "fe9", "fea", "feb"))
+    macs = (guest.router_mac, network.gateway6_mac, *(neighbour.mac for neighbour in pod.neighbours))
+    yield from (link_local_of(mac) for mac in macs if mac)

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dhcp.lean.frozen import Frozen, replace
 from netsetup.model.kernel import AF_INET6
 from netsetup.model.local_resolver import DNS_PORT, LocalResolver, Substitute
-from netsetup.nft.isolation import raw_address6
-from netsetup.nft.ruleset import NetworkRules, chain
+from netsetup.nft.ruleset import NetworkRules, chain, raw_address6
 
 TO_DNS = f"meta l4proto {{ tcp, udp }} th dport {DNS_PORT}"
 

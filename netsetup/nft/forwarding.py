@@ -11,24 +11,9 @@ them was made anew. Works with nft 1.0.6 and 1.1.3, and needs the egress hook of
 from collections.abc import Iterable
 from typing import Final
 
-from netsetup.nft.isolation import (
-    ETHERTYPES,
-    AllowList,
-    isolation_chains,
-    isolation_counters,
-    served_matches,
-)
-from netsetup.nft.ruleset import (
-    FRAMES_IN,
-    FRAMES_OWN,
-    NETDEV,
-    OUR_MARK,
-    Counter,
-    NetworkRules,
-    chain,
-    counter_lines,
-    element_set,
-)
+from netsetup.nft.allow_list import AllowList
+from netsetup.nft.isolation import INWARD, isolation_chains, isolation_counters, served_matches
+from netsetup.nft.ruleset import FRAMES_OWN, NETDEV, OUR_MARK, Counter, NetworkRules, chain, counter_lines
 
 MARKED: Final = f"meta mark {OUR_MARK:#x}"
 MARK: Final = f"meta mark set {OUR_MARK:#x}"
@@ -40,13 +25,13 @@ def forwarded_rules(
     """For a guest port and a pod interface that are joined by nothing else; `carried` is `dns.forwarded_dns`."""
     to_pod, to_guest, inet = carried
     port, nic = allowed.guest_port, pod_interface
-    counters = _counters(allowed)
+    own = Counter(NETDEV, f"{port}-own", "own", FRAMES_OWN, "none is to leave with the VM's MAC")
     outward = [*to_pod, *(f"{match} drop" for match in served_matches(allowed, from_guest=True))]
     inward = [f"{match} drop" for match in served_matches(allowed, from_guest=False)]
     if allowed.isolated:
         outward.append(f"jump {port}")
-        inward.append(f"@ll,96,16 != {element_set(ETHERTYPES)} counter name {port}-inward drop")
-    lines = [*isolation_chains(allowed), *counter_lines(counters)]
+        inward.insert(0, f"jump {port}-{INWARD}")  # first: the guest's neighbours are learnt from all that comes
+    lines = [*isolation_chains(allowed), *counter_lines((own,))]
     lines += _base_chain(f"from-{port}", "ingress", port, [*outward, MARK, _to(nic)])
     lines += _base_chain(f"to-{port}", "ingress", nic, [*inward, _to(port)])
     # The pod's own frames would have the VM's MAC; only the VM's, and those of our packet sockets, are marked.
@@ -56,17 +41,8 @@ def forwarded_rules(
     lines += _base_chain(f"clean-{port}", "egress", nic, [f"{MARKED} meta mark set 0"], priority=1)
     if to_guest:
         lines += _base_chain(f"dns-{port}", "egress", port, to_guest)
-    return NetworkRules(
-        netdev=tuple(lines), inet=tuple(inet), counters=(*isolation_counters(allowed, NETDEV), *counters)
-    )
-
-
-def _counters(allowed: AllowList) -> tuple[Counter, ...]:
-    """Those beside isolation's own."""
-    port = allowed.guest_port
-    own = Counter(NETDEV, f"{port}-own", "own", FRAMES_OWN, "none is to leave with the VM's MAC")
-    inward = Counter(NETDEV, f"{port}-inward", "inward", FRAMES_IN, "a VLAN tag, or no IP and no ARP")
-    return (inward, own) if allowed.isolated else (own,)
+    counters = (*isolation_counters(allowed, NETDEV), own)
+    return NetworkRules(netdev=tuple(lines), inet=tuple(inet), counters=counters)
 
 
 def _to(device: str) -> str:

@@ -10,6 +10,7 @@ lost.
 import binascii
 import re
 from collections.abc import Iterable
+from ipaddress import IPv6Address
 from typing import Final
 
 from dhcp.lean.frozen import Frozen
@@ -82,6 +83,11 @@ def counter_lines(counters: Iterable[Counter]) -> list[str]:
 def element_set(elements: Iterable[str]) -> str:
     """An anonymous set."""
     return f"{{ {', '.join(elements)} }}"
+
+
+def raw_address6(address: str) -> str:
+    """An IPv6 address as nft compares raw payload."""
+    return f"0x{IPv6Address(address).packed.hex()}"
 
 
 def tables_of(networks: Iterable[NetworkRules], copy: str = "") -> dict[str, str]:

@@ -19,6 +19,7 @@ _COUNTER = r"counter (\S+) \{\s*packets (\d+)"
 _COPY_ELEMENT = r'0x([0-9a-f]{8}) comment "([^"]*)"'
 _HANDLE = r"(?m)# handle (\d+)$"
 _RULE = r"(?m)^\t\t(.*) # handle \d+$"
+_ANONYMOUS_SET = r"(?:^|\s)[^@\s]\S* \{ "  # not what a rule adds to a set: `add @name { … }`
 # The last is a device that is there no more, or was made anew: the rule has the number of the old one.
 _OUT_OF_FORCE = r"(?m)^\t\t.*policy (?!accept)|^\tflags .*dormant|^\t\tfwd to \d"
 
@@ -90,5 +91,5 @@ def _is_as_loaded(listing: str) -> bool:
     listing shows the numbers of all but the anonymous sets. A deleted last rule shows in the number of rules alone.
     """
     handles = [int(number) for number in re.findall(_HANDLE, listing)][1:]  # the first is the table's own
-    anonymous_sets = sum(rule.count("{ ") for rule in re.findall(_RULE, listing))
+    anonymous_sets = sum(len(re.findall(_ANONYMOUS_SET, rule)) for rule in re.findall(_RULE, listing))
     return len(handles) + anonymous_sets == max(handles, default=0) and not re.search(_OUT_OF_FORCE, listing)

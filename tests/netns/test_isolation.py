@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from lab.agent import DIRECT, Agent
-from lab.pod import MakePod, Pod
+from lab.pod import MakePod
 from lab.rawclient import RawClient
-from lab.sniffer import Frame, Sniffer
+from lab.sniffer import Sniffer
+from lab.wire import Wire, same
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.dhcp6 import DHCP6_Advertise
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
@@ -185,35 +186,6 @@ ALLOWED: dict[str, Packet] = {
 MARK = bytes(ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=4242, dport=4242) / Raw(b"mark"))
 
 
-class Wire:
-    """Sends frames from the guest or the node and records them at the other."""
-
-    def __init__(self, pod: Pod, agent: Agent, guest: RawClient, sniffer: Sniffer) -> None:
-        self.pod, self._agent, self._guest, self._sniffer = pod, agent, guest, sniffer
-
-    def crosses(self, packet: Packet) -> bool:
-        """Whether the node receives the frame; a marker frame sent after it ends the wait."""
-        data = bytes(packet)
-        self._sniffer.frames.clear()
-        self._guest.send(data)
-        self._guest.send(MARK)
-        self._sniffer.wait_for(lambda frame: not frame.outgoing and frame.data.startswith(MARK))
-        return any(same(frame, data) for frame in self._sniffer.frames if not frame.outgoing)
-
-    def dropped(self) -> dict[str, int]:
-        printed = self._agent.run("status", "--output", "json", check=True).stdout
-        counts: dict[str, int] = json.loads(printed)["networks"][0]["dropped"]
-        return {cause: counts[cause] for cause in CAUSES}
-
-    def status_text(self) -> str:
-        return self._agent.run("status", check=True).stdout
-
-
-def same(frame: Frame, data: bytes) -> bool:
-    """The kernel takes a VLAN tag out of the frame, so compare from behind."""
-    return frame.data[-20:] == data[-20:] and frame.source == data[6:12].hex(":")
-
-
 @pytest.fixture(params=DIRECT)
 def wire(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[Wire]:
     pod = make_pod("ovn-kubernetes")
@@ -222,7 +194,7 @@ def wire(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[Wire]:
         agent.prestart()
         pod.guest.ip("link set eth0 up")
         with RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
-            yield Wire(pod, agent, guest, sniffer)
+            yield Wire(agent, guest, sniffer, MARK)
 
 
 def test_lies_are_dropped_and_counted(wire: Wire) -> None:
@@ -252,7 +224,7 @@ def test_it_can_be_switched_off_and_on(make_pod: MakePod, binding: str) -> None:
         RawClient(pod.guest) as guest,
         Sniffer(pod.node, "vethpod") as sniffer,
     ):
-        wire = Wire(pod, agent, guest, sniffer)
+        wire = Wire(agent, guest, sniffer, MARK)
         agent.prestart("--no-isolation")
         assert wire.crosses(packet)
         assert "isolation off" in agent.run("status", check=True).stdout
@@ -274,7 +246,7 @@ def test_the_manifest_can_switch_it_off(make_pod: MakePod, tmp_path: Path) -> No
     pod = make_pod("ovn-kubernetes")
     pod.guest.ip("link set eth0 up")
     with Agent(pod) as agent, RawClient(pod.guest) as guest, Sniffer(pod.node, "vethpod") as sniffer:
-        wire = Wire(pod, agent, guest, sniffer)
+        wire = Wire(agent, guest, sniffer, MARK)
         agent.prestart("--vmi", manifest)
         assert "isolation off" in agent.run("status", check=True).stdout
         for name in ("another MAC", "another IPv4 source", "another IPv6 source", "ARP for another address", "a VLAN"):

@@ -24,7 +24,8 @@ from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
-from netsetup.nft.isolation import AllowList, isolation_chains, isolation_counters, served_matches
+from netsetup.nft.allow_list import AllowList
+from netsetup.nft.isolation import isolation_chains, isolation_counters, served_matches
 from netsetup.nft.ruleset import NETDEV, NetworkRules, chain
 from netsetup.steps import Step
 

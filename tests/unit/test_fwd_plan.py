@@ -183,6 +183,6 @@ def test_status_has_a_counter_of_what_is_dropped_beside_isolation() -> None:
     from netsetup.bindings import fwd
 
     counters = {counter.label: counter.what for counter in fwd.rules(network_of()).counters}
-    assert counters["inward"] == "frames for the guest: a VLAN tag, or no IP and no ARP"
+    assert counters["inward"] == "frames for the guest: no untagged IP or ARP, or what could hide it"
     assert counters["own"] == "frames of the pod itself: none is to leave with the VM's MAC"
     assert [counter.label for counter in fwd.rules(network_of(isolated=False)).counters] == ["own"]
