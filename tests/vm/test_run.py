@@ -157,7 +157,7 @@ def test_a_killed_dhcp_server_is_replaced(living: Entrypoint) -> None:
     assert_lease_line(living.await_report("lease", leases + 1, seconds=10), living.pod, hostname="named")
     replacement = living.dhcp_server()
     assert replacement not in (None, server)
-    assert f"the DHCP server (pid {server}) has exited; starting another" in living.messages("warning")
+    assert f"DHCP server (pid {server}): has exited; starting another" in living.messages("warning")
 
 
 def test_nothing_waits_to_be_reaped(living: Entrypoint) -> None:
