@@ -13,7 +13,7 @@ from dhcp.lean.frozen import Frozen
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel, find_images
 from launcher.machine.domain_xml import domain_xml
-from launcher.machine.libvirt_driver import SHARED_CACHE, LibvirtError, connect
+from launcher.machine.libvirt_driver import SHARED_CACHE, DriverOpening, LibvirtError, connect
 from launcher.request import SetupRequest
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class LibvirtDomainManager:
         self._setup = setup or _setup_pod_network
         self._teardown = teardown or _teardown_pod_network
         self._networks: AttachedNetworks | None = None
+        self._root = self.state_dir / "libvirt"
+        self._opening: DriverOpening | None = None
         self._connection: Connection | None = None
         self._domain: Domain | None = None
         self._console = ConsoleLog(self.console_log)
@@ -133,7 +135,14 @@ class LibvirtDomainManager:
 
     def pre_start_hook(self) -> AttachedNetworks:
         """Set the pod's networks up for the VM. Raises what `launcher.prestart` raises; the pod is then as before."""
-        self._networks = self._setup(SetupRequest.from_vmi(self.vmi), self.state_dir)
+        request = SetupRequest.from_vmi(self.vmi)
+        if self._uri is None:
+            self._opening = DriverOpening(self._root, self._cache)
+        try:
+            self._networks = self._setup(request, self.state_dir)
+        except BaseException:
+            self._discard_opening()
+            raise
         return self._networks
 
     def domain_xml(self) -> str:
@@ -154,7 +163,11 @@ class LibvirtDomainManager:
             raise RuntimeError(f"the domain {self.vmi.domain_name} was started before")
         self.state_dir.mkdir(parents=True, exist_ok=True)
         name = self.vmi.domain_name
-        self._connection = connect(self._uri, root=self.state_dir / "libvirt", cache=self._cache)
+        if self._opening is not None:
+            self._connection = self._opening.connection()
+            self._opening = None
+        else:
+            self._connection = connect(self._uri, root=self._root, cache=self._cache)
         leftover = self._connection.find(name)
         if leftover is not None:
             # Left by a launcher that was killed: it uses the same tap and disks.
@@ -207,6 +220,7 @@ class LibvirtDomainManager:
 
     def close(self) -> None:
         """Destroy the domain if it still runs, and close the connection. May be called at any time."""
+        self._discard_opening()
         if self._connection is None:
             return
         try:
@@ -219,9 +233,15 @@ class LibvirtDomainManager:
 
     def teardown(self) -> None:
         """Put the pod's networks back. Raises what `launcher.prestart` raises."""
+        self._discard_opening()
         if self._networks is not None:
             self._teardown(self.state_dir)
             self._networks = None
+
+    def _discard_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.discard()
+            self._opening = None
 
     def _running(self) -> bool:
         return self.wait(0) is None

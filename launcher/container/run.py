@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -103,6 +104,7 @@ def _launch(
 ) -> int:
     from netsetup.kernel import netns as namespaces
 
+    sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
     resolver_path = namespaces.resolver_path(netns)
     vmi = _load_vmi(path, _import_what_follows)
     if netns is not None:

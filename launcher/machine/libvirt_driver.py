@@ -144,10 +144,73 @@ class Connection:
         with _as_libvirt_error("monitor the connection"):
             self._handle.registerCloseCallback(lambda _connection, _reason, _opaque: callback(), None)
 
+    def examine_host(self) -> None:
+        """Have libvirt read what it knows of QEMU and of this CPU: 17 ms of the first `create`."""
+        import libvirt
+
+        with contextlib.suppress(libvirt.libvirtError):  # `create` says what is wrong
+            self._handle.getDomainCapabilities()
+
     def close(self) -> None:
         """Close the connection, which ends the domains started through it. May be called again."""
         with contextlib.suppress(LibvirtError), _as_libvirt_error("close the connection"):
             self._handle.close()
+
+
+class DriverOpening:
+    """The embedded driver, opened by a thread while the network is set up. One of `connection` or `discard` follows.
+
+    It takes longer than the hook, and needs nothing of the pod.
+    """
+
+    def __init__(self, root: Path, cache: Path | None) -> None:
+        """Arguments as of `connect`."""
+        self._root = root
+        self._made = [folder for folder in (root, root.parent) if not folder.exists()]
+        self._connection: Connection | None = None
+        self._error: LibvirtError | None = None
+        self._thread: threading.Thread | None = None
+        try:
+            # Not in the thread: in Python both would wait for each other.
+            uri = _prepare(None, root, cache)
+        except LibvirtError as error:
+            self._error = error
+            return
+        self._thread = threading.Thread(target=self._open, args=(uri,), name="libvirt-open", daemon=True)
+        self._thread.start()
+
+    def connection(self) -> Connection:
+        """The open connection. Raises what `connect` raises; the folders stay, with libvirt's log."""
+        self._wait()
+        self._made.clear()
+        if self._error is not None:
+            raise self._error
+        assert self._connection is not None
+        return self._connection
+
+    def discard(self) -> None:
+        """Close the connection, and remove the folders that were made for it."""
+        import shutil
+
+        self._wait()
+        if self._connection is not None:
+            self._connection.close()
+        if self._root in self._made:
+            shutil.rmtree(self._root, ignore_errors=True)
+        if self._root.parent in self._made:
+            with contextlib.suppress(OSError):  # something else is in it
+                self._root.parent.rmdir()
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _open(self, uri: str) -> None:
+        try:
+            self._connection = _open(uri)
+            self._connection.examine_host()
+        except LibvirtError as error:
+            self._error = error
 
 
 def preload() -> None:
@@ -162,14 +225,25 @@ def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_C
     `cache` is shared by all roots and makes every later start half a second shorter; None keeps it below `root`.
     Raises LibvirtError.
     """
+    return _open(_prepare(uri, root, cache))
+
+
+def _prepare(uri: str | None, root: Path, cache: Path | None) -> str:
+    """Load libvirt, and start its event loop; the URI to open. Raises LibvirtError."""
     log = Path(os.devnull)
     if uri is None:
         _prepare_root(root, cache)
         uri = f"qemu:///embed?root={quote(str(root))}"
         log = root / "libvirt.log"
-    libvirt = _load(log)
+    _load(log)
     with _event_loop_lock:
         _event_loop()
+    return uri
+
+
+def _open(uri: str) -> Connection:
+    import libvirt
+
     with _as_libvirt_error(f"connect to {uri}"):
         handle = libvirt.open(uri)
     connection = Connection(handle, uri)
@@ -184,7 +258,7 @@ def _is_embedded(uri: str) -> bool:
     return ":///embed" in uri
 
 
-def _load(log: Path) -> Any:
+def _load(log: Path) -> None:
     # Read when the library is loaded; without it libvirt would log its errors, and more, to standard error.
     os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{log}")
     try:
@@ -194,7 +268,6 @@ def _load(log: Path) -> Any:
         raise LibvirtError(reason) from None
     # The Python binding prints every error before it raises it.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    return libvirt
 
 
 @contextlib.contextmanager
@@ -229,6 +302,7 @@ def _prepare_root(root: Path, cache: Path | None) -> None:
         limit = _SOCKET_PATH_MAXIMUM - _LONGEST_SOCKET
         raise LibvirtError(f"{root} is too long for the sockets of libvirt below it: at most {limit} characters")
     try:
+        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / "etc").mkdir(parents=True, exist_ok=True)
         configuration = _QEMU_CONF + (_QEMU_CONF_ROOT if os.geteuid() == 0 else "")
         (root / "etc/qemu.conf").write_text(configuration)

@@ -41,3 +41,32 @@ def test_directory_that_cannot_be_made() -> None:
     assert failure(Path("/proc/virt-launcher")).startswith(
         "libvirt's directory /proc/virt-launcher cannot be created: "
     )
+
+
+def test_driver_opened_ahead_and_not_wanted_leaves_nothing() -> None:
+    """Neither its own folders nor an error, where there is no libvirt."""
+    script = """
+import sys
+from pathlib import Path
+from launcher.machine.libvirt_driver import DriverOpening, LibvirtError
+state, kept = Path(sys.argv[1], "state"), Path(sys.argv[1], "kept")
+sys.modules.update({name: None for name in sys.argv[2:]})
+kept.mkdir()
+for folder in (state, kept):
+    DriverOpening(folder / "libvirt", None).discard()
+assert not state.exists() and list(kept.iterdir()) == []
+opening = DriverOpening(state / "libvirt", None)
+try:
+    opening.connection().close()
+except LibvirtError as error:
+    print(error)
+opening.discard()
+assert (state / "libvirt/etc/qemu.conf").exists()
+"""
+    for missing, message in ((), ""), (("libvirt",), "libvirt cannot be loaded: "):
+        with tempfile.TemporaryDirectory(prefix="vltest-") as directory:
+            words = [sys.executable, "-c", script, directory, *missing]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        assert done.stdout.startswith(message)
+        assert bool(done.stdout) == bool(message)
