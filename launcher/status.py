@@ -19,7 +19,7 @@ from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import CONNECTIONS, Counter
 from netsetup.nft.tables import read_counters
-from netsetup.plan import is_replaced, plan_setup
+from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
 
 
@@ -83,7 +83,9 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     """
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
-        record = find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy)
+        record = find_record(
+            state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy, observed.links
+        )
         if record is None:
             return None
     networks = tuple(record.networks.values())
@@ -92,7 +94,8 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     try:
         # Of an interface that was made anew, `prestart` reads first what it has.
         if not any(is_replaced(observed, network) for network in networks):
-            pending = tuple(plan_setup(observed, networks, copy_of(record)).lines())
+            now = [as_prestart_would(observed, network) for network in networks]
+            pending = tuple(plan_setup(observed, now, copy_of(record)).lines())
     except InvalidRequest as refusal:
         refused = str(refusal)
     counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}

@@ -4,10 +4,10 @@ from typing import Final
 
 from dhcp.lean.frozen import replace
 from netsetup.errors import InterfaceNotFound, UnsupportedInterface
+from netsetup.model.identity import is_marked
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
-    ALIAS,
     FORCE_FORWARDING,
     FORWARDING4,
     FORWARDING6,
@@ -87,7 +87,7 @@ def require_frames(observed: Namespace, link: Link) -> None:
     if not is_ethernet(link):
         raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it has no frames for a VM")
     master = next((other for other in observed.links if other.index == link.master), None)
-    if master is not None and not master.alias.startswith(ALIAS):
+    if master is not None and not is_marked(master):
         instead = f", or give the VM {master.name} itself" if master.kind in AGGREGATE_KINDS else ""
         raise UnsupportedInterface(
             f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; release it{instead}"

@@ -15,7 +15,8 @@ from netsetup.kernel.gateway_mac import solicit_gateways, with_gateway_mac
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import ALIAS, Namespace
+from netsetup.model.identity import is_marked
+from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
@@ -23,6 +24,7 @@ from netsetup.plan import (
     Plan,
     admit,
     converge,
+    interfaces_of,
     is_replaced,
     is_untouched,
     other_sysctls,
@@ -74,7 +76,7 @@ def prepare_pod_network_interfaces(
     with Netlink() as netlink, NamespaceLock():
         began = time.perf_counter()
         observed = observe(netlink)
-        recorded = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy)
+        recorded = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
         resolver = read_resolver(resolver_path)
         discovered = time.perf_counter()
         fresh = recorded is None or all(is_untouched(observed, n) for n in recorded.networks.values())
@@ -120,11 +122,13 @@ def _new_record(
     networks = {name: admit(observed, request, resolver) for name, request in wanted.items()}
     if ask:
         networks = _with_gateway_macs(netlink, networks)
+    sysctls = other_sysctls(observed, tuple(networks.values()))
     return Record(
         boot_id=records.boot_id(),
         namespace_cookie=netlink.namespace_cookie,
         networks=networks,
-        sysctls=other_sysctls(observed, tuple(networks.values())),
+        sysctls=sysctls,
+        sysctl_interfaces=interfaces_of(observed, sysctls),
     )
 
 
@@ -144,7 +148,8 @@ def _converged(
         networks = _with_gateway_macs(netlink, networks)
     known = dict(record.sysctls)
     later = tuple((k, v) for k, v in other_sysctls(observed, tuple(networks.values())) if k not in known)
-    return replace(record, networks=networks, sysctls=record.sysctls + later)
+    sysctls = record.sysctls + later
+    return replace(record, networks=networks, sysctls=sysctls, sysctl_interfaces=interfaces_of(observed, sysctls))
 
 
 def _with_gateway_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:
@@ -160,7 +165,7 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
-        record = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy)
+        record = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
         if record is None:
             _require_nothing_ours(observed)
             return False
@@ -172,7 +177,7 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
 def _require_nothing_ours(observed: Namespace) -> None:
     """Raises NotRestored when a set-up of ours is there and no record says what was before."""
     for link in observed.links:
-        if link.alias.startswith(ALIAS):
+        if is_marked(link):
             raise NotRestored(f"{link.name} is ours, but no record says what the pod was before; left as it is")
 
 
@@ -229,7 +234,7 @@ def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
             problem = f"set up with MTU {network.mtu}, not {request.mtu}"
         elif request.queues != network.queues:
             problem = f"set up with {network.queues} queues, not {request.queues}"
-        elif (request.pod_interface, request.guest_port) != devices:
+        elif (request.pod_interface, request.guest_port) not in (devices, network.requested):
             problem = f"it joins {' and '.join(devices)}"
         if problem:
             raise InvalidRequest(f"network {name}: {problem}; run teardown first")

@@ -9,9 +9,9 @@ from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
 from netsetup.bindings.binding import UnsuitedInterface
-from netsetup.bindings.devices import own_nic
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
+from netsetup.model.identity import interface_of, own_nic
 from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
@@ -60,12 +60,35 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     """
     binding = binding_of(network.binding)
     if is_replaced(observed, network):
-        anew = binding.admit(observed, replace(request, mac=network.guest.mac), resolver)
-        guest = replace(anew.guest, mac_source=network.guest.mac_source)
-        return replace(anew, guest=guest, adopted=network.adopted, adopted_sysctls=network.adopted_sysctls)
+        named = replace(request, pod_interface=network.pod.name, guest_port=network.guest_port)
+        anew = binding.admit(observed, replace(named, mac=network.guest.mac), resolver)
+        return replace(
+            anew,
+            guest=replace(anew.guest, mac_source=network.guest.mac_source),
+            bridge=anew.bridge and network.bridge,
+            adopted=network.adopted,
+            adopted_sysctls=network.adopted_sysctls,
+            adopted_state=network.adopted_state,
+            requested=network.requested,
+        )
     network = replace(network, pod=replace(network.pod, resolver=resolver))
     merged = binding.merge_observed_changes(observed, network, request)
-    return replace(merged, isolated=request.isolated, options=request.options)
+    return with_present_mtu(observed, replace(merged, isolated=request.isolated, options=request.options), request.mtu)
+
+
+def with_present_mtu(observed: Namespace, network: VMNetwork, limit: int) -> VMNetwork:
+    """The recorded network with the MTU that its pod interface has now, which is for the CNI alone to change.
+
+    `limit` is the largest that the VM shall use, 0 for none.
+    """
+    nic = own_nic(observed, network.pod)
+    pod = replace(network.pod, link=replace(network.pod.link, mtu=nic.mtu)) if nic else network.pod
+    return replace(network, pod=pod, mtu=min(limit, pod.mtu) if limit else pod.mtu)
+
+
+def as_prestart_would(observed: Namespace, network: VMNetwork) -> VMNetwork:
+    """The recorded network with what the next `prestart` follows without asking anybody: the MTU."""
+    return with_present_mtu(observed, network, network.mtu if network.mtu < network.pod.mtu else 0)
 
 
 def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "") -> Plan:
@@ -170,6 +193,12 @@ def other_sysctls(observed: Namespace, networks: Sequence[VMNetwork]) -> tuple[t
         keys += binding_of(name).other_settings(observed)
     values = dict(observed.sysctls)
     return tuple((key, values[key]) for key in keys if key in values and not any(name in key for name in ours))
+
+
+def interfaces_of(observed: Namespace, sysctls: Sequence[tuple[str, str]]) -> tuple[tuple[str, int], ...]:
+    """The interfaces that settings are of, with their indexes."""
+    names = dict.fromkeys(interface_of(key) for key, _ in sysctls)
+    return tuple((link.name, link.index) for link in observed.links if link.name in names)
 
 
 def _arp_ignore_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:

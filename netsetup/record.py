@@ -9,14 +9,16 @@ import contextlib
 import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from dhcp.lean.frozen import Frozen, as_dict
+from dhcp.lean.frozen import Frozen, as_dict, replace
 from dhcp.lean.json import dumps, loads
 from netsetup.errors import RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.model.identity import as_named_now, settings_now
+from netsetup.model.kernel import Link
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.tables import read_tables
 
@@ -38,6 +40,8 @@ class Record(Frozen):
     """By their names, in the order in which they were set up."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of interfaces that are not the VM's, as they were."""
+    sysctl_interfaces: tuple[tuple[str, int], ...] = ()
+    """The indexes of these interfaces by name. A record of an earlier release has none."""
     version: int = VERSION
 
 
@@ -81,15 +85,30 @@ def copy_of(record: Record) -> str:
 def read_record(state_dir: str | os.PathLike[str] | None = None) -> Record | None:
     """The record of the current network namespace; None when nothing is set up. Raises as `find_record` does."""
     with Netlink() as netlink:
-        return find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: read_tables().copy)
+        return find_record(
+            state_directory(state_dir), netlink.namespace_cookie, lambda: read_tables().copy, netlink.links()
+        )
 
 
-def find_record(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
+def find_record(
+    folder: str, namespace_cookie: int, read_copy: Callable[[], str], links: Sequence[Link]
+) -> Record | None:
     """The record of this namespace, from its file or else from the kernel's copy; None when there is neither.
+
+    Devices have the names in it that they have now, among these `links`.
 
     A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read, which is
     logged. One of an earlier version is migrated. Raises NewerRecord for one of a later version.
     """
+    record = _find(folder, namespace_cookie, read_copy)
+    if record is None:
+        return None
+    networks = {name: as_named_now(links, network) for name, network in record.networks.items()}
+    sysctls, interfaces = settings_now(links, record.sysctls, record.sysctl_interfaces)
+    return replace(record, networks=networks, sysctls=sysctls, sysctl_interfaces=interfaces)
+
+
+def _find(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
     path = f"{folder}/{FILE}"
     try:
         with open(path, "rb") as file:

@@ -278,6 +278,6 @@ def sysctl_steps(observed: Namespace, key: str, value: str) -> list[Step]:
 
 
 def addr_gen_mode_steps(nic: Link, pod: PodInterface) -> list[Step]:
-    """The step that lets the kernel make link-local addresses as it did, unless it does."""
+    """The step that lets the kernel make link-local addresses as it did, unless it does, or has no IPv6 there."""
     mode = pod.link.addr_gen_mode
-    return [] if mode is None or mode == nic.addr_gen_mode else [SetAddrGenMode(nic.name, mode)]
+    return [] if mode is None or nic.addr_gen_mode in (None, mode) else [SetAddrGenMode(nic.name, mode)]

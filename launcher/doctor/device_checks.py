@@ -13,6 +13,7 @@ from launcher.doctor.drift import has_no_bridge, hop_of, pending_findings
 from launcher.doctor.findings import RUN_PRESTART, Check, Evidence, Hop, ok, trouble_of, unseen, wrong
 from launcher.doctor.targets import Family, Side, gateways_of
 from netsetup.model.kernel import Link
+from netsetup.plan import as_prestart_would
 
 
 def judge(evidence: Evidence) -> Iterator[Check]:
@@ -37,9 +38,11 @@ def _pod_nic(evidence: Evidence) -> Iterator[Check]:
     if nic.up and not nic.carrier:
         advice = "look at its other end on the node: the CNI's host-side interface is down or gone"
         found.append(wrong(Hop.POD_NIC, f"{name} has no carrier", advice))
-    if nic.mtu < evidence.network.mtu:
-        finding = f"{name} has MTU {nic.mtu}, less than the {evidence.network.mtu} configured for the VM"
-        found.append(wrong(Hop.POD_NIC, finding, f"in the pod: `ip link set {name} mtu {evidence.network.mtu}`"))
+    mtu = evidence.network.mtu
+    if as_prestart_would(evidence.observed, evidence.network).mtu != mtu:
+        compared = "less" if nic.mtu < mtu else "more"
+        finding = f"{name} has MTU {nic.mtu}, {compared} than the {mtu} configured for the VM"
+        found.append(wrong(Hop.POD_NIC, finding, RUN_PRESTART))
     found += _lost(evidence, nic)
     well = f"{name} is up with a carrier, MTU {nic.mtu}, and {evidence.hops.pod_nic}"
     yield from found or [ok(Hop.POD_NIC, well)]

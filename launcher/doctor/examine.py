@@ -27,7 +27,8 @@ from netsetup.errors import InvalidRequest
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import ALIAS, Link, Namespace
+from netsetup.model.identity import is_marked
+from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of
 from netsetup.nft.tables import EDITED
@@ -48,7 +49,9 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     """
     with Netlink() as netlink, NamespaceLock(wait_seconds=LOCK_SECONDS):
         observed = observe(netlink)
-        record = find_record(state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy)
+        record = find_record(
+            state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy, observed.links
+        )
     if record is None:
         return (_nothing_set_up(observed),)
     listened = _listened_on()  # before we listen ourselves
@@ -93,7 +96,7 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _nothing_set_up(observed: Namespace) -> Check:
-    ours = next((link.name for link in observed.links if link.alias.startswith(ALIAS)), "")
+    ours = next((link.name for link in observed.links if is_marked(link)), "")
     if ours:
         finding = f"{ours} is ours, but no record says what the pod was before"
         return Check(Hop.RECORD.value, False, finding, "name the --state-dir of `prestart`, or recreate the pod")

@@ -21,14 +21,14 @@ from netsetup.bindings.devices import (
     guest_mac,
     guest_port_steps,
     new_network,
-    own_nic,
     require_bridge_name_free,
     require_nic,
     require_no_port,
     tap_element,
 )
-from netsetup.bindings.keeper import derived_mac, kept_addresses
+from netsetup.bindings.keeper import kept_addresses
 from netsetup.bindings.restore import link_steps, restore_steps
+from netsetup.model.identity import derived_mac, own_nic
 from netsetup.model.kernel import BRIDGE_NETFILTER, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest

@@ -7,9 +7,12 @@ made half-way leads on from there.
 from collections.abc import Iterator
 from typing import Final
 
+from dhcp.lean.frozen import replace
 from netsetup.bindings.binding import InterfaceElement
+from netsetup.bindings.restore import restore_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.kernel import ALIAS, BRIDGE_NETFILTER, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.identity import TAP, is_marked, mark_of
+from netsetup.model.kernel import AF_INET, BRIDGE_NETFILTER, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
@@ -34,7 +37,6 @@ from netsetup.steps import (
     sysctl_steps,
 )
 
-ADDR_GEN_MODE_NONE: Final = 1
 IFNAME_MAX: Final = 15
 
 ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
@@ -59,7 +61,7 @@ def new_network(
 
     Raises DeviceConflict when the guest port is in use, InvalidRequest for an MTU larger than the link's.
     """
-    adopted = adopt(observed, request.guest_port, bridge)
+    adopted = adopt(observed, request.guest_port, bridge, request.name)
     prefixes = tuple(f"net/ipv{version}/conf/{request.guest_port}/" for version in (4, 6))
     return VMNetwork(
         name=request.name,
@@ -75,6 +77,17 @@ def new_network(
         options=request.options,
         adopted=adopted,
         adopted_sysctls=tuple((k, v) for k, v in observed.sysctls if k.startswith(prefixes)) if adopted else (),
+        adopted_state=_state_of(observed, adopted) if adopted else None,
+    )
+
+
+def _state_of(observed: Namespace, link: Link) -> PodInterface:
+    """What an adopted device has of its own; its settings are recorded apart."""
+    return PodInterface(
+        link=link,
+        addresses=observed.addresses_of(link.index),
+        routes=observed.routes_of(link.index),
+        neighbours=observed.neighbours_of(link.index),
     )
 
 
@@ -129,13 +142,13 @@ def bridge_name(pod_interface: str) -> str:
     return f"k6t-{hashlib.sha256(pod_interface.encode()).hexdigest()[:11]}"
 
 
-def adopt(observed: Namespace, name: str, bridge: str) -> Link | None:
-    """The device that stands under the guest port's name, if the plan may use it.
+def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | None:
+    """The device that stands under the guest port's name, if the plan may use it; None for one of our own.
 
     Raises DeviceConflict for one that somebody else is using: it has an address, or is a port of another bridge.
     """
     link = observed.link(name)
-    if link is None or link.alias.startswith(ALIAS):
+    if link is None or link.alias == mark_of(network):
         return None
     addresses = [a for a in observed.addresses_of(link.index) if a.scope != SCOPE_LINK]
     if addresses:
@@ -152,7 +165,7 @@ def adopt(observed: Namespace, name: str, bridge: str) -> Link | None:
 
 def is_our_bridge(link: Link, mac: str) -> bool:
     """Known by its alias; between the request that makes it and the one that sets the alias, by the `mac` it gets."""
-    return link.kind == "bridge" and (link.alias.startswith(ALIAS) or link.mac == mac)
+    return link.kind == "bridge" and (is_marked(link) or (not link.alias and link.mac == mac))
 
 
 def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> None:
@@ -179,7 +192,7 @@ def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step
     if bridge and bridge.mtu != network.mtu:
         steps.append(SetMtu(network.bridge, network.mtu))
     if bridge is None or not bridge.alias:
-        steps.append(SetAlias(network.bridge, f"{ALIAS} {network.name}"))
+        steps.append(SetAlias(network.bridge, mark_of(network.name)))
     return steps
 
 
@@ -187,9 +200,9 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The guest port, made if it has to be, and set. Raises DeviceConflict when somebody else is using it."""
     steps: list[Step] = []
     port = observed.link(network.guest_port)
-    adopt(observed, network.guest_port, network.bridge)
+    adopt(observed, network.guest_port, network.bridge, network.name)
     if port is None:
-        steps.append(CreateTap(network.guest_port, f"{ALIAS} {network.name}", network.queues))
+        steps.append(CreateTap(network.guest_port, mark_of(network.name), network.queues))
     if port is None or port.mtu != network.mtu:
         steps.append(SetMtu(network.guest_port, network.mtu))
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
@@ -219,6 +232,8 @@ def address_steps(observed: Namespace, network: VMNetwork, addresses: list[Addre
     if bridge is None or not bridge.up:
         steps.append(SetUp(network.bridge, True))
     present = observed.addresses_of(bridge.index) if bridge else ()
+    if network.mtu < IPV6_MIN_MTU:
+        present = tuple(a for a in present if a.family == AF_INET)  # the kernel takes those of IPv6 with the MTU
     there, wanted = {a.key for a in present}, {a.key for a in addresses}
     # What is there beyond them is of an interface that the CNI has made anew since.
     steps += [DeleteAddress(network.bridge, a) for a in present if a.scope != SCOPE_LINK and a.key not in wanted]
@@ -229,13 +244,6 @@ def guest_port_up_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The guest port goes up: from now on the VM's frames pass."""
     port = observed.link(network.guest_port)
     return [] if port and port.up else [SetUp(network.guest_port, True)]
-
-
-def own_nic(observed: Namespace, pod: PodInterface) -> Link | None:
-    """The pod interface; None when the CNI has taken it away since it was recorded, or has made another one of its name
-    (DEL and ADD): what that one has is for nobody to put back."""
-    nic = observed.link(pod.name)
-    return nic if nic and nic.index == pod.link.index else None
 
 
 def require_nic(observed: Namespace, network: VMNetwork) -> Link:
@@ -250,15 +258,18 @@ def device_release_steps(observed: Namespace, network: VMNetwork, mac: str = "")
     """Our devices go, the bridge with this `mac` among them if there is one; an adopted guest port is as it was."""
     steps: list[Step] = []
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
-    if port and network.adopted:
+    if port and network.adopted and port.index == network.adopted.index:
         if bridge and port.master == bridge.index:
             steps.append(SetMaster(port.name, ""))
         if port.mtu != network.adopted.mtu:
             steps.append(SetMtu(port.name, network.adopted.mtu))
         if port.up != network.adopted.up:
             steps.append(SetUp(port.name, network.adopted.up))
-        steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
-    elif port and port.alias.startswith(ALIAS):
+        if network.adopted_state:
+            steps += restore_steps(observed, replace(network.adopted_state, sysctls=network.adopted_sysctls))
+        else:
+            steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
+    elif port and port.kind == TAP and port.alias == mark_of(network.name):
         steps.append(DeleteLink(port.name))
     if bridge and is_our_bridge(bridge, mac):
         steps.append(DeleteLink(bridge.name))

@@ -23,7 +23,6 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
-    own_nic,
     receives_frames_for,
     require_bridge_name_free,
     require_nic,
@@ -31,6 +30,7 @@ from netsetup.bindings.devices import (
     tap_element,
 )
 from netsetup.bindings.restore import link_steps, restore_steps
+from netsetup.model.identity import own_nic
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest

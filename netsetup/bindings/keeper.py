@@ -7,10 +7,19 @@ this host's alone, and nobody outside does.
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.bindings.devices import ADDR_GEN_MODE_NONE, bridge_steps, has_ipv6
+from netsetup.bindings.devices import bridge_steps, has_ipv6
 from netsetup.bindings.restore import changes_since
-from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_NODAD, SCOPE_HOST, Address, Link, Namespace
-from netsetup.model.mac import local_mac
+from netsetup.model.identity import derived_mac
+from netsetup.model.kernel import (
+    ADDR_GEN_MODE_NONE,
+    AF_INET,
+    AF_INET6,
+    IFA_F_NODAD,
+    SCOPE_HOST,
+    Address,
+    Link,
+    Namespace,
+)
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
@@ -34,12 +43,6 @@ def merge_observed_changes(observed: Namespace, network: VMNetwork, request: Net
 def other_settings(observed: Namespace) -> tuple[str, ...]:
     """None."""
     return ()
-
-
-def derived_mac(role: str, pod: PodInterface) -> str:
-    """A locally administered unicast MAC of this pod's own; no two pods of one network share it."""
-    address = pod.addresses[0].address if pod.addresses else ""
-    return local_mac(f"{role} {pod.link.mac} {address}")
 
 
 def keeper_mac(pod: PodInterface) -> str:
@@ -86,6 +89,6 @@ def remove_address_steps(observed: Namespace, network: VMNetwork, nic: Link) -> 
         steps += [DeleteRoute(r) for r in observed.routes_of(nic.index) if r.family == AF_INET]
     if has_ipv6(observed, nic.name):
         steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
-    # A teardown that was killed may have left these changed.
-    steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
+        # A teardown that was killed may have left these changed.
+        steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
     return steps + addr_gen_mode_steps(nic, network.pod)

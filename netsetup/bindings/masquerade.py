@@ -27,12 +27,12 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     has_ipv6,
     new_network,
-    own_nic,
     require_bridge_name_free,
     require_nic,
     tap_element,
 )
 from netsetup.errors import InvalidRequest
+from netsetup.model.identity import own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,

@@ -1,8 +1,9 @@
 """A pod interface put back: its addresses, settings, neighbours and routes as they were recorded. Pure."""
 
 from dhcp.lean.frozen import replace
-from netsetup.bindings.devices import ADDR_GEN_MODE_NONE, own_nic
+from netsetup.model.identity import own_nic
 from netsetup.model.kernel import (
+    ADDR_GEN_MODE_NONE,
     AF_INET,
     AF_INET6,
     IFA_F_TENTATIVE,
@@ -14,6 +15,7 @@ from netsetup.model.kernel import (
     Namespace,
 )
 from netsetup.model.pod_interface import PodInterface
+from netsetup.model.vm_network import IPV6_MIN_MTU
 from netsetup.steps import (
     AddAddress,
     AddNeighbour,
@@ -25,7 +27,6 @@ from netsetup.steps import (
     SetAddrGenMode,
     SetAllMulticast,
     SetMac,
-    SetMtu,
     SetSysctl,
     SetUp,
     Step,
@@ -43,6 +44,7 @@ def restore_steps(observed: Namespace, pod: PodInterface) -> list[Step]:
     nic = own_nic(observed, pod)
     if nic is None:
         return []  # the CNI has taken the interface away, and with it all it had
+    pod = _without_lost_ipv6(nic, pod)
     addresses = _address_steps(observed, nic, pod)
     # Settings that adding addresses needs otherwise come back in the next round, when the addresses are there.
     steps = addresses or _setting_steps(observed, nic, pod)
@@ -56,13 +58,27 @@ def restore_steps(observed: Namespace, pod: PodInterface) -> list[Step]:
     return steps + _route_steps(observed, nic, pod, settled=not addresses)
 
 
+def _without_lost_ipv6(nic: Link, pod: PodInterface) -> PodInterface:
+    """The kernel takes IPv6 and its settings from an interface whose MTU the CNI has made too small for it."""
+    if nic.mtu >= IPV6_MIN_MTU:
+        return pod
+    return replace(
+        pod,
+        addresses=tuple(a for a in pod.addresses if a.family == AF_INET),
+        routes=tuple(r for r in pod.routes if r.family == AF_INET),
+        neighbours=tuple(n for n in pod.neighbours if n.family == AF_INET),
+        sysctls=tuple((key, value) for key, value in pod.sysctls if not key.startswith("net/ipv6/")),
+    )
+
+
 def link_steps(nic: Link | None, before: Link) -> list[Step]:
-    """MAC, MTU and multicast filter of a pod interface, as they were; none for one that has gone."""
+    """MAC and multicast filter of a pod interface, as they were; none for one that has gone.
+
+    Its MTU is never ours to change: if it is another one now, the CNI has set it.
+    """
     steps: list[Step] = []
     if nic and nic.mac != before.mac:
         steps.append(SetMac(nic.name, before.mac))
-    if nic and nic.mtu != before.mtu:
-        steps.append(SetMtu(nic.name, before.mtu))
     if nic and nic.all_multicast != before.all_multicast:
         steps.append(SetAllMulticast(nic.name, before.all_multicast))
     return steps

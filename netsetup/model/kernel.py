@@ -10,7 +10,7 @@ from typing import Final
 from dhcp.lean.frozen import Frozen, replace
 
 ALIAS: Final = "virt-launcher"
-"""How the alias of every device that we make begins."""
+"""How the alias of every device that we make begins; the name of its network follows."""
 
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -42,6 +42,9 @@ IFF_LOOPBACK: Final = 8
 IFF_ALLMULTI: Final = 0x200
 """Set by a user: the device receives all multicast frames."""
 IFF_LOWER_UP: Final = 0x10000
+
+ADDR_GEN_MODE_NONE: Final = 1
+"""The kernel makes no link-local address (IFLA_INET6_ADDR_GEN_MODE)."""
 
 NUD_PERMANENT: Final = 0x80
 NUD_KNOWN: Final = 0x02 | 0x04 | 0x08 | 0x10 | NUD_PERMANENT

@@ -74,6 +74,10 @@ class VMNetwork(Frozen):
     adopted: Link | None = None
     """The guest port as it was found; None when it is a tap of our own."""
     adopted_sysctls: tuple[tuple[str, str], ...] = ()
+    adopted_state: PodInterface | None = None
+    """Its addresses, routes and neighbours; None in a record of an earlier release."""
+    requested: tuple[str, ...] = ()
+    """The names by which pod interface and guest port were requested, where one was renamed since; else none."""
     gateway6_mac: str = ""
     """MAC of the pod's IPv6 gateway as it answered at set-up; empty when it is a permanent neighbour or did not."""
 

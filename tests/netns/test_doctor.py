@@ -129,7 +129,11 @@ FAULTS = {
         in_pod("link set tap0 mtu 1400"), {"guest port": "tap0 has MTU 1400, not 1450 → run `virt-launcher prestart`"}
     ),
     "pod NIC of a smaller MTU": Fault(
-        in_pod("link set eth0 mtu 1400"), {"pod NIC": r"eth0 has MTU 1400, less than the 1450 .* → .*mtu 1450"}
+        in_pod("link set eth0 mtu 1400"),
+        {"pod NIC": r"eth0 has MTU 1400, less than the 1450 .* → run `virt-launcher prestart`"},
+    ),
+    "pod NIC of a larger MTU": Fault(
+        in_pod("link set eth0 mtu 1500"), {"pod NIC": r"eth0 has MTU 1500, more than the 1450 .* → run `virt-launcher"}
     ),
     "bridge of a smaller MTU": Fault(
         in_pod("link set k6t-eth0 mtu 1400"), {"bridge": "k6t-eth0 has MTU 1400, not 1450 → in the pod: `ip link set"}
@@ -433,7 +437,7 @@ def test_status_when_the_cni_has_taken_the_interface_away(make_pod: MakePod, bin
         assert agent.run("prestart").returncode == 2
         agent.teardown()
         assert not pod.pod.has_link("k6t-eth0")
-        assert agent.status() == {"networks": [], "pending": [], "refused": "", "dhcp": None}
+        assert agent.status() == {"networks": [], "pending": [], "refused": "", "dhcp": None, "warnings": []}
 
 
 def test_the_text_has_a_line_for_each_hop(pod: Pod, agent: Agent) -> None:

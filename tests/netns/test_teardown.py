@@ -115,6 +115,53 @@ def test_an_adopted_guest_port_is_put_back(pod: Pod, agent: Agent) -> None:
     assert_restored(pod.pod, before)
 
 
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_what_an_adopted_guest_port_had_is_put_back(pod: Pod, binding: str, state: str) -> None:
+    """Its link-local addresses, routes and neighbours of both families, and the settings that go with them."""
+    pod.guest.ip("link set eth0 up")
+    pod.pod.ip(
+        "link set tap0 addrgenmode none",
+        f"link set tap0 {state}",
+        "addr add fe80::7/64 dev tap0 nodad",
+        "addr add 169.254.7.7/16 scope link dev tap0",
+        "neigh add 169.254.7.8 lladdr 02:00:00:00:07:08 nud permanent dev tap0",
+        "neigh add fe80::8 lladdr 02:00:00:00:07:08 nud permanent dev tap0",
+    )
+    if state == "up":
+        pod.pod.ip(
+            "route add 10.77.0.0/16 via 169.254.7.8 dev tap0 metric 9",
+            "route add fd77::/64 via fe80::8 dev tap0 metric 9",
+            "route add fd78::/64 dev tap0 table 99",
+        )
+    pod.pod.settle()
+    before = take_snapshot(pod.pod)
+    with Agent(pod, binding=binding) as agent:
+        agent.prestart()
+        agent.prestart()
+        agent.teardown()
+        assert not agent.state_directory.exists()
+    assert_restored(pod.pod, before)
+
+
+@pytest.mark.parametrize(
+    "alias", ["virt-launcher2", "virt-launcher", "virt-launcher default (old)", "virt-launcher-x y"]
+)
+def test_a_device_whose_alias_only_begins_like_ours_is_not_ours(pod: Pod, agent: Agent, alias: str) -> None:
+    pod.pod.ip(f"link set tap0 alias '{alias}'")
+    before = take_snapshot(pod.pod)
+    agent.prestart()
+    agent.teardown()
+    assert_restored(pod.pod, before)
+
+
+def test_a_guest_port_made_in_place_of_an_adopted_one_is_removed(pod: Pod, agent: Agent) -> None:
+    agent.prestart()
+    pod.pod.ip("link del tap0")
+    agent.prestart()
+    agent.teardown()
+    assert not pod.pod.has_link("tap0")
+
+
 def test_a_tap_with_an_owner_is_adopted_and_put_back(make_pod: MakePod, binding: str) -> None:
     pod = make_pod(guest_port=False)
     pod.pod.ip("tuntap add dev tap0 mode tap user 65534", "link set tap0 up", "link set tap0 down")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from netsetup.bindings.devices import bridge_name
-from netsetup.bindings.keeper import derived_mac
 from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.model.identity import derived_mac
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -196,7 +196,7 @@ def test_a_foreign_device_under_the_bridges_name_is_refused() -> None:
 
 def set_up(pod: PodInterface, adopted: bool) -> tuple[Namespace, object]:
     """A namespace as the plan leaves it, and the network that was set up."""
-    port = Link(7, "tap0", "veth", "02:00:00:00:00:07", 1500, 0, 0, "", 0, None)
+    port = Link(7, "tap0", "veth" if adopted else "tun", "02:00:00:00:00:07", 1500, 0, 0, "", 0, None)
     before = namespace(pod, *([port] if adopted else []))
     network = admitted(before)
     bridge = Link(9, "k6t-eth0", "bridge", derived_mac("bridge", pod), 1450, IFF_UP, 0, f"{ALIAS} default", 1, None)
