@@ -20,6 +20,11 @@ from lab.pod import Pod
 
 DIRECT = ("bridge", "fwd")
 """The bindings whose VM has the pod's own addresses."""
+ORDINARY_USER = [
+    *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+]
+"""Starts a program as nobody, who may read what root may: the tests' own files may lie below /root."""
 
 
 class Agent:

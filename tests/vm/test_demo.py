@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import ORDINARY_USER, Agent
 from lab.namespace import CONFIGURATION_DIRECTORY, NETNS_DIRECTORY
 
 # The guest's image is built before, or its download would be part of the first demo.
@@ -156,8 +156,7 @@ def test_stopped_in_its_midst(temporary: Path, number: signal.Signals) -> None:
 
 
 def test_as_an_ordinary_user() -> None:
-    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    completed = subprocess.run([*nobody, Agent.program(), "demo"], capture_output=True, text=True)
+    completed = subprocess.run([*ORDINARY_USER, Agent.program(), "demo"], capture_output=True, text=True)
     assert completed.returncode == 1
     assert completed.stdout == ""
     assert completed.stderr == "virt-launcher: error: the demo makes network namespaces and needs root\n"
