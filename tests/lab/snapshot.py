@@ -19,7 +19,7 @@ from typing import Any
 from lab.namespace import Namespace
 
 _FOREVER = 0xFFFFFFFF
-_VOLATILE = {"stats", "stats64", "expires", "used", "confirmed", "updated", "probes", "refcnt"}
+_VOLATILE = {"stats", "stats64", "expires", "used", "confirmed", "updated", "probes", "refcnt", "mcast_n_groups"}
 _VOLATILE_BRIDGE = re.compile(r"_timer$|^root_path_cost$|^ipv6_.*_age$|^hello_timer$|^gc_timer$")
 _SYSCTLS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 _SYSCTLS_ALONE = ("ipv4/ip_forward", "ipv6/bindv6only", "bridge/bridge-nf-call-iptables")
