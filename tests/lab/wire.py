@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from scapy.packet import Packet
 
@@ -24,15 +25,29 @@ class Wire:
 
     def __init__(self, agent: Agent, sender: RawClient, sniffer: Sniffer, mark: bytes) -> None:
         self._agent, self._sender, self._sniffer, self._mark = agent, sender, sniffer, mark
+        self._is_open = False
 
     def crosses(self, packet: Packet) -> bool:
         """Whether the frame arrives."""
+        self._await_open()
         data = bytes(packet)
         self._sniffer.frames.clear()
         self._sender.send(data)
         self._sender.send(self._mark)
-        self._sniffer.wait_for(lambda frame: not frame.outgoing and frame.data.startswith(self._mark))
+        self._sniffer.wait_for(self._is_mark, timeout=10)
         return any(same(frame, data) for frame in self._sniffer.frames if not frame.outgoing)
+
+    def _await_open(self) -> None:
+        """A bridge forwards by a port some time after it has a carrier."""
+        deadline = time.monotonic() + 10
+        while not (self._is_open or any(map(self._is_mark, self._sniffer.frames))):
+            assert time.monotonic() < deadline, "the mark does not pass"
+            self._sender.send(self._mark)
+            time.sleep(0.02)
+        self._is_open = True
+
+    def _is_mark(self, frame: Frame) -> bool:
+        return not frame.outgoing and frame.data.startswith(self._mark)
 
     def dropped(self) -> dict[str, int]:
         """How many frames of the guest were dropped, by cause."""
