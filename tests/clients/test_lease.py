@@ -115,7 +115,6 @@ def test_the_lease_as_dhclient_writes_it_down(pod: Pod, agent: Agent) -> None:
         "subnet-mask": "255.255.255.0",
         "broadcast-address": "10.244.1.255",
         "routers": "10.244.1.1",
-        "rfc3442-classless-static-routes": "16,10,244,10,244,1,1,0,10,244,1,1",
         "domain-name": '"default.svc.cluster.local"',
         "domain-name-servers": "10.96.0.10",
         "domain-search": '"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local."',
@@ -144,7 +143,7 @@ def test_the_lease_as_udhcpc_tells_its_script(pod: Pod, agent: Agent) -> None:
         "dns": "10.96.0.10",
         "search": "default.svc.cluster.local svc.cluster.local cluster.local",
     }
-    assert told["staticroutes"] == "10.244.0.0/16 10.244.1.1 0.0.0.0/0 10.244.1.1"
+    assert "staticroutes" not in told, "the pod's other route is implied by the default one"
 
 
 def test_a_remembered_address_is_confirmed_at_once(pod: Pod, agent: Agent) -> None:
@@ -277,7 +276,7 @@ def test_a_long_list_of_routes(
     assert bool(warnings) == (count > 50)
     assert observed.router == network.router
     got = {route for route in observed.routes if route[1] == gateway}
-    held = 0 if not client.classless_routes else 40 if count == 40 else 50
+    held = 0 if not client.classless_routes else 40 if count == 40 else 49  # beside what NetworkManager asks for
     assert got >= set(listed[:held])
     assert got <= set(listed)
     known = {f"{address}/32" for address in (gateway, network.router, *DNS)} | {network.address, "0.0.0.0/0"}
