@@ -26,7 +26,7 @@ DEFAULT_T2 = 75_600
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
 SMALLEST_MTU, LARGEST_MTU = 68, 0xFFFF  # RFC 2132 §5.1
 SMALLEST_MTU6 = 1280  # RFC 8200 §5
-FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "dns6", "options6")
+FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "on_link6", "dns6", "options6")
 
 
 class Route(Frozen):

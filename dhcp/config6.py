@@ -37,6 +37,8 @@ class ClientConfig6(Frozen):
     uplink: str = ""
     """The interface on which the gateway's MAC is resolved; empty where the client does that itself."""
     routes: tuple[Route6, ...] = ()
+    on_link: tuple[Route6, ...] = ()
+    """Prefixes on the link besides the address's own."""
     dns: tuple[bytes, ...] = ()
     options: tuple[tuple[int, bytes], ...] = ()
     """Further DHCPv6 options by number, encoded."""
@@ -76,9 +78,17 @@ def parse_config6(fields: Fields) -> ClientConfig6:
         router_mac=router_mac,
         uplink=uplink,
         routes=tuple(route for route, _ in routes),
+        on_link=tuple(fields.texts("on_link6", _parse_prefix)),
         dns=tuple(dns),
         options=tuple(fields.numbered("options6", parse_option6)),
     )
+
+
+def _parse_prefix(text: str) -> Route6:
+    destination, length = parse_network6(text)
+    if network6(destination, length) != destination:
+        raise ValueError(f"{text} has bits set beyond its prefix length")
+    return Route6(destination, length)
 
 
 def _parse_route(fields: Fields) -> tuple[Route6, bytes]:

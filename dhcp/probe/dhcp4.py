@@ -288,7 +288,7 @@ def _expected_options(config: Mapping[str, Any]) -> dict[int, Any]:
     (served,) = parse_configs(dict(config))  # for the times, which may be left to their defaults
     values = {
         "netmask": str(network.netmask),
-        "broadcast": str(network.broadcast_address) if network.prefixlen < 31 else "",
+        "broadcast": {32: "", 31: "255.255.255.255"}.get(network.prefixlen, str(network.broadcast_address)),
         "server": config["server_address"],
         "lease_seconds": served.lease_seconds,
         "t1_seconds": served.t1_seconds,

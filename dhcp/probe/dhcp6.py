@@ -197,6 +197,7 @@ def differences6(
     (served,) = parse_configs(dict(config))  # for the times, which may be left to their defaults
     # The gateway's own is what the server has learnt last; without a gateway it is the port's.
     mac_changes = not gateway or "uplink6" in config
+    own_prefix = (str(address.network),) if address.network.prefixlen < 128 else ()
     found = []
     for name, offered, wanted in (
         ("client_address6", lease.address, str(address.ip)),
@@ -209,7 +210,7 @@ def differences6(
         ("mtu", router.mtu, mtu),
         ("managed flag", router.managed, True),
         ("default router", router.lifetime > 0, bool(gateway)),
-        ("prefix on the link", router.on_link, (str(address.network),) if address.network.prefixlen < 128 else ()),
+        ("prefixes on the link", router.on_link, (*own_prefix, *config.get("on_link6", ()))),
         ("prefix for addresses of its own", router.autonomous, ()),
         ("router6_lladdr", router.mac, router.mac if mac_changes else config.get("router6_lladdr", "")),
     ):

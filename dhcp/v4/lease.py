@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dhcp.config import INFINITE, ClientConfig, Route
 from dhcp.lean.frozen import Frozen
-from dhcp.wire.addresses import ANY, directed_broadcast, netmask, network
+from dhcp.wire.addresses import ANY, BROADCAST, directed_broadcast, netmask, network
 from dhcp.wire.option_codes import (
     BOOT_FILE_NAME,
     BROADCAST_ADDRESS,
@@ -76,7 +76,9 @@ def _lease_options(config: ClientConfig) -> dict[int, bytes]:
     if config.lease_seconds != INFINITE:
         options[RENEWAL_TIME] = config.t1_seconds.to_bytes(4, "big")
         options[REBINDING_TIME] = config.t2_seconds.to_bytes(4, "big")
-    if config.prefix_length < 31:  # RFC 3021: a /31 has no broadcast address, and a /32 has no network
+    if config.prefix_length == 31:  # RFC 3021 §2.2; clients take the last address of a /31, the other host's, otherwise
+        options[BROADCAST_ADDRESS] = BROADCAST
+    elif config.prefix_length < 31:  # a /32 has no network
         options[BROADCAST_ADDRESS] = directed_broadcast(config.client_address, config.prefix_length)
     router = default_router(config)
     if router:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from dhcp.config import SMALLEST_MTU6
+from dhcp.config import DEFAULT_LEASE, SMALLEST_MTU6
 from dhcp.wire.addresses6 import is_link_local, network6
 from dhcp.wire.ndp import ADVERTISEMENT, ROUTER_ADVERTISEMENT, SOURCE_LINK_LAYER
 from dhcp.wire.search_list import encode_first_names
@@ -23,8 +23,10 @@ PREFIX, MTU = 3, 5
 ROUTE, RDNSS, DNSSL = 24, 25, 31  # RFC 4191 §2.3, RFC 8106 §5
 MANAGED, OTHER = 0x80, 0x40
 ON_LINK = 0x80
-# The longest that RFC 4861 §6.2.1 allows: the server may be away for so long before the guest loses its route.
-ROUTER_LIFETIME = 9000
+# The longest there is (RFC 8319 §4): the server may be away for 18 hours before the guest loses its route …
+ROUTER_LIFETIME = 65535
+# … and for a day, as with a lease, before it loses what has lifetimes of 32 bits.
+LIFETIME = DEFAULT_LEASE
 
 _PREFIX = Struct("!BBBBIII16s")
 
@@ -50,13 +52,15 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
         prefix = network6(ipv6.client_address, ipv6.prefix_length)
         seconds = config.lease_seconds
         message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, seconds, seconds, 0, prefix)
+    for route in ipv6.on_link:
+        message += _PREFIX.pack(PREFIX, 4, route.prefix_length, ON_LINK, LIFETIME, LIFETIME, 0, route.destination)
     for route in ipv6.routes if reachable else ():
         octets = (route.prefix_length + 63) // 64 * 8
-        head = bytes((ROUTE, 1 + octets // 8, route.prefix_length, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
+        head = bytes((ROUTE, 1 + octets // 8, route.prefix_length, 0)) + LIFETIME.to_bytes(4, "big")
         if len(message) + len(head) + octets <= room // 2:
             message += head + route.destination[:octets]
     if ipv6.dns:
-        message += bytes((RDNSS, 1 + 2 * len(ipv6.dns), 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big")
+        message += bytes((RDNSS, 1 + 2 * len(ipv6.dns), 0, 0)) + LIFETIME.to_bytes(4, "big")
         message += b"".join(ipv6.dns)
     return message + _search_option(config.search if served else (), room - len(message))
 
@@ -67,4 +71,4 @@ def _search_option(names: Sequence[str], room: int) -> bytes:
     if not encoded:
         return b""
     encoded += bytes(-len(encoded) % 8)
-    return bytes((DNSSL, 1 + len(encoded) // 8, 0, 0)) + ROUTER_LIFETIME.to_bytes(4, "big") + encoded
+    return bytes((DNSSL, 1 + len(encoded) // 8, 0, 0)) + LIFETIME.to_bytes(4, "big") + encoded

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launcher.dhcpconfig.ipv4 import has_default4, ipv4_fields, neighbours4
+from launcher.dhcpconfig.ipv4 import has_default4, ipv4_fields, neighbours4, unserved_routes4
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6, unserved_routes6
 from launcher.dhcpconfig.names import domain_of, hostname_of, refused_names, search_list
 from launcher.dhcpconfig.room import lines_without_room
@@ -58,5 +58,5 @@ def _warnings(network: VMNetwork, networks: Iterable[VMNetwork]) -> Iterable[str
     if config is None:
         return
     yield from refused_names(network)
-    for line in (*unserved_routes6(network), *lines_without_room(config)):
+    for line in (*unserved_routes4(network), *unserved_routes6(network), *lines_without_room(config)):
         yield f"network {network.name}: {line}"

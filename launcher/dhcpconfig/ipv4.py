@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import replace
 from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.errors import NetworkSetupError
 from netsetup.model.kernel import AF_INET, RTN_UNICAST, Address, Route
 from netsetup.model.pod_interface import PodInterface
-from netsetup.model.routing import inherited_routes4, without_implied
+from netsetup.model.routing import inherited_routes4, next_hop6_of_default4, permanent_mac, without_implied
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netsetup.model.vm_network import VMNetwork
 
 SERVER_PREFIX = "169.254.75."
@@ -29,12 +32,16 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
     """
     pod, own_router = network.pod, network.guest.router4
     # Where the pod is the VM's router, the pod's routes stay with the router.
-    routes = [] if own_router else inherited_routes4(pod)
+    substitute, _ = substitute_router4(network)
+    routes = [] if own_router else [_reached4(r, pod, substitute) for r in inherited_routes4(pod)]
+    routes = [route for route in routes if not route.via]
+    # The script of Debian's udhcpc takes a router outside the subnet for an address without one alone.
+    prefix = address.prefixlen if own_router else 32 if substitute else prefix_length(address, pod)
+    subnet = str(ipaddress.ip_network(f"{address.address}/{prefix}", strict=False))
     if only_default:
-        routes = without_implied(routes, address.network if _is_on_link(address, pod) else f"{address.address}/32")
+        routes = without_implied(routes, subnet)
     default = next((r for r in routes if r.is_default), None)
     router = own_router.address if own_router else default.gateway if default else ""
-    prefix = address.prefixlen if own_router else prefix_length(address, pod)
     return {
         "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
@@ -43,7 +50,7 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
         "routes": [
             {"destination": r.destination, "gateway": r.gateway or "0.0.0.0"}
             for r in routes
-            if not (r.is_default and r.gateway) and not _is_connected(r, address, pod)
+            if not (r.is_default and r.gateway) and (substitute or not _is_connected(r, address, pod))
         ]
         # Without a default route the VM needs one to what stands for a name server of the pod's.
         + [
@@ -53,6 +60,37 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
         ],
         "dns": resolvers(network, ipv6=False),
     }
+
+
+def substitute_router4(network: VMNetwork) -> tuple[str, str]:
+    """What stands for the IPv6 next hop of the pod's IPv4 default route, which DHCP has no word for, and its MAC.
+
+    Frames are what the next hop receives in both cases. Empty where there is none, or its MAC is not known. Raises
+    NoServerAddress.
+    """
+    next_hop = "" if network.guest.is_routed else next_hop6_of_default4(network.pod)
+    mac = permanent_mac(network.pod, next_hop) or network.gateway4_mac
+    return (free_server_address(network.pod), mac) if next_hop and mac else ("", "")
+
+
+def unserved_routes4(network: VMNetwork) -> Iterator[str]:
+    """The pod's IPv4 routes that the VM does not get, a line each."""
+    if network.guest.router4 or network.guest.address4 is None:
+        return
+    substitute, _ = substitute_router4(network)
+    for route in inherited_routes4(network.pod):
+        if _reached4(route, network.pod, substitute).via:
+            what = f"IPv4 route {route.destination.replace('0.0.0.0/0', 'default')} via {route.via}"
+            if route.is_default:
+                yield f"{what}: the next hop's MAC is not known, as it did not answer at set-up; left out"
+            else:
+                yield f"{what}: DHCP has no word for an IPv6 next hop other than the default route's; left out"
+
+
+def _reached4(route: Route, pod: PodInterface, substitute: str) -> Route:
+    """A route with what stands for its next hop, if that is the default route's."""
+    stands_for = bool(substitute and route.via) and route.via == next_hop6_of_default4(pod)
+    return replace(route, gateway=substitute, via="") if stands_for else route
 
 
 def has_default4(network: VMNetwork) -> bool:
@@ -65,7 +103,8 @@ def neighbours4(network: VMNetwork) -> dict[str, str]:
     if network.guest.router4 or network.guest.address4 is None:
         return {}
     permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
-    return {**permanent, **substitutes_on_link(network, AF_INET)}
+    router, mac = substitute_router4(network)
+    return {**permanent, **({router: mac} if router else {}), **substitutes_on_link(network, AF_INET)}
 
 
 def prefix_length(address: Address, pod: PodInterface) -> int:
@@ -74,7 +113,7 @@ def prefix_length(address: Address, pod: PodInterface) -> int:
     Where the CNI left no on-link route for the prefix (GKE, kind, Azure), neighbours of the same subnet are reached
     through the gateway only, and do not answer ARP of a VM with the wider mask.
     """
-    return address.prefixlen if _is_on_link(address, pod) else 32
+    return address.prefixlen if any(_is_connected(route, address, pod) for route in pod.routes) else 32
 
 
 def free_server_address(pod: PodInterface) -> str:
@@ -91,17 +130,13 @@ def free_server_address(pod: PodInterface) -> str:
     raise NoServerAddress(f"{pod.name}: no free server address in {SERVER_PREFIX}0/24, the pod's routes cover it")
 
 
-def _is_on_link(address: Address, pod: PodInterface) -> bool:
-    """Whether the address's own prefix is on the link."""
-    return any(_is_connected(route, address, pod) for route in pod.routes)
-
-
 def _is_connected(route: Route, address: Address, pod: PodInterface) -> bool:
     return (
         route.family == AF_INET
         and route.table in pod.tables
         and route.type == RTN_UNICAST
         and not route.gateway
+        and not route.via
         and not route.nexthops
         and route.destination == address.network
     )

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from launcher.dhcpconfig.names import resolvers, substitutes_on_link
 from netsetup.model.kernel import AF_INET6
-from netsetup.model.routing import destinations6_through, permanent_mac, router6_of, usable_routes6
+from netsetup.model.routing import (
+    destinations6_through,
+    on_link_destinations6,
+    permanent_mac,
+    router6_of,
+    usable_routes6,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +21,10 @@ if TYPE_CHECKING:
     from netsetup.model.kernel import Address
     from netsetup.model.pod_interface import PodInterface
     from netsetup.model.vm_network import VMNetwork
+
+
+ASSIGNED6 = ("2000::/3", "fc00::/7")
+"""All global and unique local unicast addresses (RFC 4291 §2.4, RFC 4193)."""
 
 
 def ipv6_fields(network: VMNetwork) -> dict[str, object]:
@@ -32,6 +42,8 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     pod = network.pod
     fields = {"client_address6": f"{address.address}/{prefix_length6(address, pod)}", **fields}
     route = router6_of(pod)
+    if (route is None or not route.is_default) and (on_link := _on_link6(address, pod)):
+        fields["on_link6"] = on_link
     if route is None:
         return fields
     permanent = permanent_mac(pod, route.gateway)
@@ -45,6 +57,16 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
         **fields,
         "routes6": [{"destination": d, "gateway": route.gateway} for d in destinations6_through(route.gateway, pod)],
     }
+
+
+def _on_link6(address: Address, pod: PodInterface) -> list[str]:
+    """What the VM resolves itself, as the pod did: prefixes on the link besides the address's own.
+
+    NetworkManager ignores prefixes that begin with ::, so a default route without a gateway is given by its parts, too.
+    """
+    own = {address.network, f"{address.address}/128"}
+    prefixes = [destination for destination in on_link_destinations6(pod) if destination not in own]
+    return [*prefixes, *(ASSIGNED6 if "::/0" in prefixes else ())]
 
 
 def unserved_routes6(network: VMNetwork) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dhcp.lean.frozen import replace
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import NUD_KNOWN
-from netsetup.model.routing import permanent_mac, router6_of
+from netsetup.model.routing import next_hop6_of_default4, permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
 RESOLVE_SECONDS = 0.05
@@ -20,9 +20,9 @@ POLL_SECONDS = 0.002
 
 
 def solicit_gateways(netlink: Netlink, networks: Iterable[VMNetwork]) -> None:
-    """Have the kernel solicit the IPv6 gateway of each network that is not resolved yet; does not wait for answers."""
+    """Have the kernel solicit the gateways of each network that are not resolved yet; does not wait for answers."""
     for network in networks:
-        if address := _unresolved(network):
+        for address in _unresolved(network).values():
             try:
                 netlink.use_neighbour(network.pod.link.index, network.pod.name, address)
             except KernelRefused:
@@ -30,27 +30,29 @@ def solicit_gateways(netlink: Netlink, networks: Iterable[VMNetwork]) -> None:
 
 
 def with_gateway_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
-    """The network with the MAC that its IPv6 gateway answered with, after waiting for it if need be.
+    """The network with the MACs that its IPv6 gateways answered with, after waiting for them if need be.
 
-    A link-local gateway is not waited for: the VM can resolve it by itself. For a global one it cannot, because its
-    router must have a link-local address.
+    A link-local router of the VM's is not waited for: the VM can resolve it by itself. A global one it cannot, because
+    its router must have a link-local address, nor the IPv6 next hop of an IPv4 route.
     """
-    address = _unresolved(network)
-    if not address:
+    wanted = _unresolved(network)
+    if not wanted:
         return network
-    deadline = time.monotonic() + (POLL_SECONDS if address.startswith("fe80:") else RESOLVE_SECONDS)
+    patient = any(field == "gateway4_mac" or not address.startswith("fe80:") for field, address in wanted.items())
+    deadline = time.monotonic() + (RESOLVE_SECONDS if patient else POLL_SECONDS)
     while True:
-        for index, neighbour in netlink.neighbours(NUD_KNOWN):
-            if (index, neighbour.address) == (network.pod.link.index, address):
-                return replace(network, gateway6_mac=neighbour.mac)
-        if time.monotonic() > deadline:
-            return network
+        known = {n.address: n.mac for index, n in netlink.neighbours(NUD_KNOWN) if index == network.pod.link.index}
+        found = {field: known[address] for field, address in wanted.items() if address in known}
+        if len(found) == len(wanted) or time.monotonic() > deadline:
+            return replace(network, **found)
         time.sleep(POLL_SECONDS)
 
 
-def _unresolved(network: VMNetwork) -> str:
-    """The gateway that is not resolved yet; empty when there is none."""
-    if network.guest.is_routed or not network.serves6 or network.gateway6_mac:
-        return ""
-    route = router6_of(network.pod)
-    return route.gateway if route and not permanent_mac(network.pod, route.gateway) else ""
+def _unresolved(network: VMNetwork) -> dict[str, str]:
+    """The gateways that are not resolved yet, by the field of the network that their MACs are for."""
+    wanted = {}
+    if not network.guest.is_routed:
+        route = router6_of(network.pod) if network.serves6 and not network.gateway6_mac else None
+        wanted["gateway6_mac"] = route.gateway if route else ""
+        wanted["gateway4_mac"] = "" if network.gateway4_mac else next_hop6_of_default4(network.pod)
+    return {field: address for field, address in wanted.items() if address and not permanent_mac(network.pod, address)}

@@ -33,11 +33,15 @@ def inherited_routes4(pod: PodInterface) -> list[Route]:
     best: dict[str, Route] = {}
     for route in sorted(pod.routes, key=lambda route: route.metric):
         usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.tos and route.table in pod.tables
-        usable = usable and not route.via
         found = best.get(route.destination)
         if usable and (found is None or pod.tables.index(route.table) < pod.tables.index(found.table)):
             best[route.destination] = first_leg(route)
     return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
+
+
+def next_hop6_of_default4(pod: PodInterface) -> str:
+    """The IPv6 next hop of the pod's IPv4 default route (RFC 8950); empty where it has none, or another one."""
+    return next((route.via for route in inherited_routes4(pod) if route.is_default), "")
 
 
 def without_implied(routes: list[Route], subnet: str) -> list[Route]:
@@ -76,6 +80,12 @@ def router6_of(pod: PodInterface) -> Route | None:
     """
     through = [route for route in usable_routes6(pod) if route.gateway]
     return min(through, key=lambda r: (not r.is_default, pod.tables6.index(r.table), r.metric), default=None)
+
+
+def on_link_destinations6(pod: PodInterface) -> list[str]:
+    """The IPv6 destinations whose hosts are on the link, the default route among them; but for link-local ones."""
+    on_link = {ip_network(route.destination) for route in usable_routes6(pod) if not route.gateway}
+    return sorted(str(network) for network in on_link if not network.is_link_local and not network.is_multicast)
 
 
 def destinations6_through(gateway: str, pod: PodInterface) -> list[str]:

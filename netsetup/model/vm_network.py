@@ -80,6 +80,8 @@ class VMNetwork(Frozen):
     """The names by which pod interface and guest port were requested, where one was renamed since; else none."""
     gateway6_mac: str = ""
     """MAC of the pod's IPv6 gateway as it answered at set-up; empty when it is a permanent neighbour or did not."""
+    gateway4_mac: str = ""
+    """Likewise of the IPv6 next hop of its IPv4 default route."""
 
     @property
     def mac(self) -> str:

@@ -56,7 +56,7 @@ def test_ipv6_alone(make_pod: MakePod) -> None:
     ("changes", "problem"),
     [
         ({"client_address6": "fd00:10:244:1::9/128"}, "client_address6: offered fd00:10:244:1::9"),
-        ({"client_address6": "fd00:10:244:1::5/64"}, "prefix on the link: offered fd00:10:244:1::/64"),
+        ({"client_address6": "fd00:10:244:1::5/64"}, "prefixes on the link: offered fd00:10:244:1::/64"),
         ({"client_address6": None}, "IPv6: Solicit gets no answer"),
         ({"router6": "fe80::1"}, "router6: advertised from fe80::1"),
         ({"router6": None}, "default router: offered nothing"),

@@ -125,7 +125,30 @@ def test_routes_are_told_where_there_is_no_default_one() -> None:
 
 
 def test_default_route_without_a_gateway() -> None:
-    assert of_ipv6(config_of(network(Route(AF_INET6, "::/0", interface=2)))).keys() == {"client_address6", "dns6"}
+    """All addresses are on the link, as they were on the pod's; link-local ones and the VM's own are by themselves."""
+    others = ("fe80::/64", "fd00:10::5/128", "fd00:77::/64", "ff00::/8")
+    config = config_of(network(*(Route(AF_INET6, destination, interface=2) for destination in ("::/0", *others))))
+    assert of_ipv6(config).keys() == {"client_address6", "dns6", "on_link6"}
+    assert config["on_link6"] == ["::/0", "fd00:77::/64", "2000::/3", "fc00::/7"]
+    assert "on_link6" not in config_of(network(default("fe80::1"), Route(AF_INET6, "fd00:77::/64", interface=2)))
+
+
+def test_an_ipv6_next_hop_of_the_ipv4_default_route() -> None:
+    """A router of ours stands for it; the guest has no subnet, so that every client takes it."""
+    routes = [Route(AF_INET, "10.0.0.0/24", interface=2), Route(AF_INET, "0.0.0.0/0", interface=2, via="fe80::1")]
+    routes += [Route(AF_INET, f"10.{n}.0.0/16", interface=2, via=via) for n, via in ((7, "fe80::1"), (8, "fe80::2"))]
+    net = network(*routes, addresses=(Address(AF_INET, "10.0.0.5", 24),), gateway4_mac=GATEWAY_MAC)
+    config = config_of(net)
+    router = "169.254.75.10"
+    assert (config["client_address"], config["router"], config["server_address"]) == ("10.0.0.5/32", router, router)
+    assert config["neighbours"] == {router: GATEWAY_MAC}
+    assert config["routes"] == [{"destination": "10.0.0.0/24", "gateway": "0.0.0.0"}]
+    assert [line.partition(" via ")[0] for line in warnings_of([net])] == ["network default: IPv4 route 10.8.0.0/16"]
+    unknown = dataclasses.replace(net, gateway4_mac="")
+    assert "router" not in config_of(unknown)
+    assert config_of(unknown)["client_address"] == "10.0.0.5/24"
+    lines = [line.partition(" via ")[0].rpartition(" ")[2] for line in warnings_of([unknown])]
+    assert sorted(lines) == ["10.7.0.0/16", "10.8.0.0/16", "default"]
 
 
 def test_oldest_lasting_address() -> None:
