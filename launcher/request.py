@@ -10,6 +10,7 @@ from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 
 if TYPE_CHECKING:
     from launcher.vmi.model import VirtualMachineInstance
+    from netsetup.model.pod_interface import DNSRequest
     from netsetup.model.private_network import PrivateNetwork
     from netsetup.model.request import NetworkRequest
     from netsetup.model.vm_network import GuestOptions
@@ -27,6 +28,8 @@ class SetupRequest(Frozen):
     """Whether the guest may send with its own addresses only."""
     stable_id: str | None = None
     """Identifies the VM in whatever pod it runs; MACs that the manifest does not give are derived from it."""
+    dns: DNSRequest | None = None
+    """What the VM asks for besides its pod's resolver configuration; None for nothing."""
 
     @classmethod
     def default(cls) -> SetupRequest:
@@ -47,6 +50,7 @@ class SetupRequest(Frozen):
             subdomain=vmi.subdomain,
             isolated=vmi.isolated,
             stable_id=vmi.stable_id,
+            dns=vmi.dns,
         )
 
     def guest_options(self, interface: InterfaceSpec, hostname: str) -> GuestOptions:
@@ -84,6 +88,7 @@ class SetupRequest(Frozen):
                     queues=interface.queues,
                     isolated=self.isolated,
                     options=self.guest_options(interface, hostname),
+                    dns=self.dns,
                     private=_private_network(interface),
                 )
             )

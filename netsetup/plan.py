@@ -17,6 +17,7 @@ from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of, tables_of
+from netsetup.resolver import merge_dns
 from netsetup.steps import CreateBridge, CreateTap, DeleteTable, LoadTable, SetSysctl, SetUp, Step
 
 ARP_IGNORE: Final = "net/ipv4/conf/{}/arp_ignore"
@@ -43,6 +44,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     Raises InvalidRequest for what cannot be done in this pod, UnknownBinding and DeviceConflict among it; one for an
     interface that other bindings would admit names them.
     """
+    resolver = merge_dns(resolver, request.dns)
     try:
         return binding_of(request.binding).admit(observed, request, resolver)
     except UnsuitedInterface as refused:
@@ -59,6 +61,7 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     port will still be put back as it was first. Raises as a binding's `admit` does.
     """
     binding = binding_of(network.binding)
+    resolver = merge_dns(resolver, request.dns)
     if is_replaced(observed, network):
         named = replace(request, pod_interface=network.pod.name, guest_port=network.guest_port)
         anew = binding.admit(observed, replace(named, mac=network.guest.mac), resolver)

@@ -5,7 +5,7 @@ import re
 
 from dhcp.lean.frozen import replace
 from netsetup.model.local_resolver import DNS_PORT, is_loopback, listening_address
-from netsetup.model.pod_interface import Resolver
+from netsetup.model.pod_interface import MOST_NAMESERVERS, MOST_SEARCHES, DNSRequest, Resolver
 
 LABEL_MAX = 63
 NAME_MAX = 253
@@ -64,6 +64,36 @@ def parse_resolver(text: str) -> Resolver:
         elif keyword == "options":
             options += values
     return Resolver(tuple(nameservers), tuple(search), tuple(options), tuple(problems))
+
+
+def merge_dns(resolver: Resolver, request: DNSRequest | None) -> Resolver:
+    """The pod's resolver configuration with what the VM asks for, as the kubelet merges a pod's `dnsConfig`.
+
+    Where the kubelet has done that already, because the pod has the same `dnsConfig`, this changes nothing. DHCP cannot
+    carry the options.
+    """
+    if request is None:
+        return resolver
+    asked = [*(f"nameserver {server}" for server in request.nameservers), f"search {' '.join(request.searches)}"]
+    added = parse_resolver("\n".join(asked))
+    base = Resolver() if request.replaces else resolver
+    servers = tuple(dict.fromkeys((*base.nameservers, *added.nameservers)))
+    search = tuple(dict.fromkeys((*base.search, *added.search)))
+    given = {option.partition(":")[0]: option for option in (*base.options, *request.options)}
+    problems = [*base.problems, *(problem for problem in added.problems if problem not in base.problems)]
+    problems += [
+        f"nameserver {server}: one of more than {MOST_NAMESERVERS}; left out" for server in servers[MOST_NAMESERVERS:]
+    ]
+    problems += [f"search {name}: one of more than {MOST_SEARCHES}; left out" for name in search[MOST_SEARCHES:]]
+    problems += [f"dnsConfig option {option}: DHCP has no option for it; left out" for option in request.options]
+    problems = list(dict.fromkeys(problems))
+    return replace(
+        base,
+        nameservers=servers[:MOST_NAMESERVERS],
+        search=search[:MOST_SEARCHES],
+        options=tuple(given.values()),
+        problems=tuple(problems),
+    )
 
 
 def _listed(words: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from dhcp.lean.frozen import replace
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.dns import admit_dns
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
 from launcher.vmi.model import (
@@ -83,12 +84,13 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
     disks = _disks(devices.disks or [], spec.volumes or [])
     _check_boot_orders(interfaces, disks)
     features = domain.features or source.Features()
+    firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata, namespace)
     return VirtualMachineInstance(
         name=metadata.name,
         namespace=namespace,
         uid=metadata.uid,
         memory=_memory(domain),
-        firmware=_firmware(domain.firmware or source.FirmwareSource(), metadata, namespace),
+        firmware=firmware,
         machine=machine,
         cpu=cpu,
         clock=_clock(domain.clock or source.ClockSource()),
@@ -102,7 +104,8 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
         subdomain=spec.subdomain or None,
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         isolated=_annotation(metadata, "isolation", ("on", "off")) == "on",
-        stable_id=_stable_id(domain, metadata),
+        stable_id=firmware.uuid if _annotation(metadata, "mac", ("stable", "pod")) == "stable" else None,
+        dns=admit_dns(spec.dns_policy, spec.dns_config),
     )
 
 
@@ -133,13 +136,6 @@ def _mtu(metadata: source.Metadata) -> int:
             f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {SMALLEST_MTU} to {LARGEST_MTU}"
         )
     return int(value)
-
-
-def _stable_id(domain: source.Domain, metadata: source.Metadata) -> str | None:
-    """The firmware's UUID, which stays the same in the VM's next pod, if the manifest gives it; else None."""
-    if _annotation(metadata, "mac", ("stable", "pod")) == "pod":
-        return None
-    return domain.firmware.uuid if domain.firmware else None
 
 
 def _quantity(path: str, value: source.Quantity) -> int:

@@ -45,7 +45,7 @@ def admit_interfaces(
     spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None = None
 ) -> tuple[InterfaceSpec, ...]:
     """The guest's interfaces in the manifest's order, without those whose state is `absent`."""
-    interfaces = _with_pod_interfaces(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
+    interfaces = _with_status(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
     _check_distinct(interfaces)
     return interfaces
 
@@ -74,17 +74,27 @@ def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[I
     return tuple(admitted)
 
 
-def _with_pod_interfaces(
+def _with_status(
     interfaces: tuple[InterfaceSpec, ...], statuses: Sequence[source.InterfaceStatus]
 ) -> tuple[InterfaceSpec, ...]:
-    """The interfaces with the pod interfaces that the cluster reports for them (such as OVN-Kubernetes' UDN)."""
-    names: dict[str | None, str] = {}
-    for index, status in enumerate(statuses):
-        if status.pod_interface_name:
-            path = f"status.interfaces[{index}].podInterfaceName"
-            check_match(path, status.pod_interface_name, _INTERFACE_NAME, "must be the name of an interface")
-            names[status.name] = status.pod_interface_name
-    return tuple(replace(interface, pod_interface=names.get(interface.name)) for interface in interfaces)
+    """The interfaces with what the cluster reports for them: pod interfaces, such as OVN-Kubernetes' UDN, and MACs.
+
+    A VM that is migrated keeps its MAC by that; one that the spec gives comes first.
+    """
+    reported = {status.name: (f"status.interfaces[{index}]", status) for index, status in enumerate(statuses)}
+    return tuple(
+        _with_one_status(interface, *reported[interface.name]) if interface.name in reported else interface
+        for interface in interfaces
+    )
+
+
+def _with_one_status(interface: InterfaceSpec, path: str, status: source.InterfaceStatus) -> InterfaceSpec:
+    if status.pod_interface_name:
+        check_match(
+            f"{path}.podInterfaceName", status.pod_interface_name, _INTERFACE_NAME, "must be the name of an interface"
+        )
+    mac = interface.mac or _mac(f"{path}.mac", status.mac, binding_of(interface.binding))
+    return replace(interface, mac=mac, pod_interface=status.pod_interface_name or None)
 
 
 def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Network, str]]:

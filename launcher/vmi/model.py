@@ -5,9 +5,12 @@ The pre-start hook imports it whether or not there is a manifest.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dhcp.lean.frozen import Frozen
+
+if TYPE_CHECKING:
+    from netsetup.model.pod_interface import DNSRequest
 
 LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
@@ -52,7 +55,7 @@ class InterfaceSpec(Frozen):
     """The binding's name (`netsetup.bindings.registry`)."""
     model: NicModel = "virtio"
     mac: str | None = None
-    """Lower case, colons; None lets the hook choose it."""
+    """Lower case, colons: the spec's, else the one that the cluster reports; None lets the hook choose it."""
     pod_network: bool = True
     multus_network: str | None = None
     """Name of the NetworkAttachmentDefinition; None for the pod network."""
@@ -182,7 +185,9 @@ class VirtualMachineInstance(Frozen):
     isolated: bool = True
     """Whether the guest may send with its own addresses only (annotation `virt-launcher.io/isolation`)."""
     stable_id: str | None = None
-    """The firmware's UUID where the manifest gives it: MACs derived from it outlive the pod."""
+    """The firmware's UUID, from which MACs are derived that outlive the pod; None for the pod's MACs."""
+    dns: DNSRequest | None = None
+    """What `dnsPolicy` and `dnsConfig` change of the pod's resolver configuration; None for nothing."""
 
     @property
     def domain_name(self) -> str:

@@ -224,6 +224,17 @@ class Volume(msgspec.Struct, kw_only=True):
     name: str
 
 
+class DNSOption(StrictObject):
+    name: str | None = None
+    value: str | None = None
+
+
+class DNSConfig(StrictObject):
+    nameservers: list[str] | None = None
+    searches: list[str] | None = None
+    options: list[DNSOption] | None = None
+
+
 class Spec(StrictObject):
     domain: Domain
     networks: list[Network] | None = None
@@ -232,6 +243,8 @@ class Spec(StrictObject):
     hostname: str | None = None
     subdomain: str | None = None
     termination_grace_period_seconds: int | None = None
+    dns_config: DNSConfig | None = None
+    dns_policy: str | None = None
     # Scheduling and probes of the pod: the cluster's.
     affinity: object = None
     eviction_strategy: object = None
@@ -242,20 +255,18 @@ class Spec(StrictObject):
     scheduler_name: object = None
     tolerations: object = None
     topology_spread_constraints: object = None
-    # The kubelet has already written these to the pod's resolv.conf.
-    dns_config: object = None
-    dns_policy: object = None
 
 
 class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
     """What the cluster reports of one interface."""
 
     name: str | None = None
+    mac: str | None = None
     pod_interface_name: str | None = None
 
 
 class Status(msgspec.Struct, rename="camel", kw_only=True):
-    """The two fields of the cluster's status that the launcher uses: pod interfaces, and how VMs migrate."""
+    """What the launcher uses of the cluster's status: interfaces, and how VMs migrate."""
 
     interfaces: list[InterfaceStatus] | None = None
     migration_transport: str | None = None

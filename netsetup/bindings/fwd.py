@@ -53,6 +53,8 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
     mac, source = guest_mac(request, pod.link.mac)
+    if source == "derived" and not receives_frames_for(pod.link, mac):
+        mac, source = pod.link.mac, "pod"  # no choice of the manifest's
     _require_receives(pod, mac)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))

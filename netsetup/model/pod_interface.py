@@ -1,5 +1,7 @@
 """One interface of the pod as the CNI left it, and its resolver configuration: frozen data. Pure."""
 
+from typing import Final
+
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import AF_INET6, IFA_F_TEMPORARY, TABLE_MAIN, Address, Link, Neighbour, Route
 
@@ -13,6 +15,22 @@ class Resolver(Frozen):
     problems: tuple[str, ...] = ()
     ports: tuple[tuple[str, int, int], ...] = ()
     """The UDP and TCP port of a name server on this host, by its address, where they are not 53."""
+
+
+MOST_NAMESERVERS: Final = 3
+MOST_SEARCHES: Final = 32
+"""What Kubernetes lets a pod with a `dnsConfig` have."""
+
+
+class DNSRequest(Frozen):
+    """What a VM asks for besides its pod's resolver configuration, or in place of it, as Kubernetes' `dnsConfig`."""
+
+    replaces: bool = False
+    """Whether nothing of the pod's is used (the `dnsPolicy` None)."""
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """``ndots:5``, or a name alone."""
 
 
 class PodInterface(Frozen):

@@ -1,6 +1,7 @@
 """One network's request to the pod: frozen data. Pure."""
 
 from dhcp.lean.frozen import Frozen
+from netsetup.model.pod_interface import DNSRequest
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.vm_network import GuestOptions
 
@@ -23,5 +24,7 @@ class NetworkRequest(Frozen):
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
     options: GuestOptions = GuestOptions()
+    dns: DNSRequest | None = None
+    """What the VM asks for besides the pod's resolver configuration; None for nothing."""
     private: PrivateNetwork = PrivateNetwork()
     """The VM's own network, for bindings that put it behind the pod."""

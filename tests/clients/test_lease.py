@@ -232,7 +232,7 @@ def test_options_by_number_reach_the_client(make_pod: MakePod, tmp_path: Path) -
     manifest = {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
-        "metadata": {"name": "vm"},
+        "metadata": {"name": "vm", "annotations": {"virt-launcher.io/mac": "pod"}},
         "spec": {
             "domain": {"memory": {"guest": "64Mi"}, "devices": {"interfaces": [interface]}},
             "networks": [{"name": "default", "pod": {}}],

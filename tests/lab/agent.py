@@ -90,7 +90,7 @@ class Agent:
         manifest = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachineInstance",
-            "metadata": {"name": "vm"},
+            "metadata": {"name": "vm", "annotations": {"virt-launcher.io/mac": "pod"}},
             "spec": {
                 "hostname": socket.gethostname().partition(".")[0].lower(),
                 "domain": {"memory": {"guest": "64Mi"}, "devices": devices},

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netsetup.resolver import parse_resolver, read_resolver
+from netsetup.model.pod_interface import DNSRequest, Resolver
+from netsetup.resolver import merge_dns, parse_resolver, read_resolver
 
 
 def test_a_cluster_pod() -> None:
@@ -89,3 +90,35 @@ def test_commas_between_name_servers_are_blanks() -> None:
     resolver = parse_resolver("nameserver 192.0.2.1,192.0.2.2\nnameserver 192.0.2.3, 2001:db8::1\n")
     assert resolver.nameservers == ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1")
     assert resolver.problems == ()
+
+
+POD = Resolver(("10.96.0.10",), ("default.svc.cluster.local",), ("ndots:5",), ("search a$b: a problem",))
+
+
+def test_a_dns_config_is_merged_as_the_kubelet_does() -> None:
+    request = DNSRequest(False, ("192.0.2.1", "10.96.0.10"), ("B.test", "_x"), ("ndots:2", "edns0"))
+    merged = merge_dns(POD, request)
+    assert merged.nameservers == ("10.96.0.10", "192.0.2.1")
+    assert merged.search == ("default.svc.cluster.local", "b.test")
+    assert merged.options == ("ndots:2", "edns0")
+    assert [line.partition(":")[0] for line in merged.problems] == [
+        "search a$b",
+        "search _x",
+        "dnsConfig option ndots",
+        "dnsConfig option edns0",
+    ]
+    assert merge_dns(merged, request) == merged
+    assert merge_dns(POD, None) == POD
+
+
+def test_the_dns_policy_none_leaves_nothing_of_the_pods() -> None:
+    merged = merge_dns(POD, DNSRequest(True, ("192.0.2.1",), ("b.test",)))
+    assert merged == Resolver(("192.0.2.1",), ("b.test",))
+
+
+def test_merged_are_at_most_three_name_servers_and_32_searches() -> None:
+    searches = tuple(f"s{n}.test" for n in range(32))
+    merged = merge_dns(POD, DNSRequest(False, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), searches))
+    assert merged.nameservers == ("10.96.0.10", "192.0.2.1", "192.0.2.2")
+    assert merged.search == ("default.svc.cluster.local", *searches[:31])
+    assert [line.partition(":")[0] for line in merged.problems[1:]] == ["nameserver 192.0.2.3", "search s31.test"]

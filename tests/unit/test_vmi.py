@@ -17,6 +17,7 @@ from launcher.vmi import reader
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import load_vmi
 from launcher.vmi.model import CPU, DEFAULT_INTERFACE, Disk, KernelBoot, Port, Timer
+from netsetup.model.pod_interface import DNSRequest
 
 MINIMAL: dict[str, Any] = {
     "apiVersion": "kubevirt.io/v1",
@@ -438,3 +439,78 @@ def test_importing_the_request_is_cheap() -> None:
     script = f"import sys; old = set(sys.modules); {imports}; print(*set(sys.modules) - old)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert not {"yaml", "msgspec", "libvirt", "xml", "uuid", "ipaddress"} & set(modules.split())
+
+
+def test_the_mac_of_a_running_vm_comes_from_the_status(tmp_path: Path) -> None:
+    """A VM that is migrated keeps its MAC; the spec's comes first."""
+    reported = {"name": "default", "mac": "02:00:00:00:00:07"}
+    (interface,) = load(
+        tmp_path, changed("status", {"interfaces": [{"mac": "ff:ff:ff:ff:ff:ff"}, reported]})
+    ).interfaces
+    assert interface == replace(DEFAULT_INTERFACE, mac="02:00:00:00:00:07")
+    document = with_interface({"name": "default", "bridge": {}, "macAddress": "02:00:00:00:00:01"})
+    (interface,) = load(tmp_path, document | {"status": {"interfaces": [reported]}}).interfaces
+    assert interface.mac == "02:00:00:00:00:01"
+
+
+def test_a_mac_of_the_status_that_no_guest_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as refusal:
+        load(tmp_path, changed("status", {"interfaces": [{"name": "default", "mac": "01:00:00:00:00:07"}]}))
+    assert refusal.value.path == "status.interfaces[0].mac"
+
+
+def test_macs_are_derived_of_namespace_and_name(tmp_path: Path) -> None:
+    """Or of the firmware's UUID, where the manifest gives it."""
+    first, again = load(tmp_path, MINIMAL), load(tmp_path, changed("metadata.uid", "other"))
+    assert first.stable_id == first.firmware.uuid == again.stable_id
+    others = {
+        load(tmp_path, changed(path, value)).stable_id
+        for path, value in (("metadata.namespace", "shop"), ("metadata.name", "x"))
+    }
+    assert len({first.stable_id, *others}) == 3
+    identity = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+    assert load(tmp_path, changed("spec.domain.firmware", {"uuid": identity})).stable_id == identity
+    assert load(tmp_path, changed("metadata.annotations", {"virt-launcher.io/mac": "pod"})).stable_id is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "expected"),
+    [
+        (None, None, None),
+        ("ClusterFirst", None, None),
+        ("ClusterFirstWithHostNet", {}, DNSRequest()),
+        ("Default", {"searches": ["a.test"]}, DNSRequest(searches=("a.test",))),
+        ("None", {"nameservers": ["192.0.2.1", "2001:db8::1"]}, DNSRequest(True, ("192.0.2.1", "2001:db8::1"))),
+        (
+            None,
+            {"options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]},
+            DNSRequest(options=("ndots:2", "edns0")),
+        ),
+    ],
+)
+def test_dns(tmp_path: Path, policy: str | None, config: dict[str, Any] | None, expected: DNSRequest | None) -> None:
+    document = changed("spec.dnsPolicy", policy)
+    document["spec"]["dnsConfig"] = config
+    assert load(tmp_path, document).dns == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "path"),
+    [
+        ("Cluster", None, "spec.dnsPolicy"),
+        ("None", None, "spec.dnsConfig.nameservers"),
+        ("None", {"searches": ["a.test"]}, "spec.dnsConfig.nameservers"),
+        (None, {"nameservers": ["192.0.2.1"] * 4}, "spec.dnsConfig.nameservers"),
+        (None, {"nameservers": ["192.0.2.1", "dns.test"]}, "spec.dnsConfig.nameservers[1]"),
+        (None, {"searches": ["a.test"] * 33}, "spec.dnsConfig.searches"),
+        (None, {"searches": ["a" * 1024] * 2}, "spec.dnsConfig.searches"),
+        (None, {"options": [{"value": "2"}]}, "spec.dnsConfig.options[0].name"),
+        (None, {"servers": []}, "spec.dnsConfig.servers"),
+    ],
+)
+def test_refused_dns(tmp_path: Path, policy: str | None, config: dict[str, Any] | None, path: str) -> None:
+    document = changed("spec.dnsPolicy", policy)
+    document["spec"]["dnsConfig"] = config
+    with pytest.raises(ManifestError) as refusal:
+        load(tmp_path, document)
+    assert refusal.value.path == path
