@@ -49,7 +49,7 @@ def test_the_address_is_the_bridges_and_the_nic_is_a_port(pod: Pod, agent: Agent
 
 def mtu_manifest(directory: Path, mtu: object) -> Path:
     path = directory / "vmi.json"
-    metadata = {"name": "vm", "annotations": {"virt-launcher.io/mtu": str(mtu)}}
+    metadata = {"name": "vm", "annotations": {"virt-launcher.io/mtu": str(mtu), "virt-launcher.io/mac": "pod"}}
     spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}}
     manifest = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": metadata, "spec": spec}
     path.write_text(json.dumps(manifest))
