@@ -1,17 +1,20 @@
 """Resolves the MAC of the pod's IPv6 gateway on the pod's interface: the guest uses a substitute address for it.
 
-It is solicited whenever the guest itself solicits for the substitute address.
+It is solicited whenever the guest itself solicits for the substitute address, or anyone advertises the gateway unasked.
+Only the first answer is taken, from the gateway's address to ours, soon after the question: others on the network may
+say what they like (RFC 4861 §7.2.5 would have an unsolicited one taken as well).
 """
 
 from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
+from time import monotonic
 
 from dhcp.io.filters import advertisement_filter
 from dhcp.io.sockets import attach_filter
 from dhcp.wire.ipv4 import Unusable
 from dhcp.wire.ipv6 import decode_packet6
-from dhcp.wire.ndp import decode_neighbour_advertisement, encode_neighbour_solicitation
+from dhcp.wire.ndp import SOLICITED, decode_flags, decode_neighbour_advertisement, encode_neighbour_solicitation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 _LARGEST_FRAME = 2048
 _FRAMES_A_TURN = 32
 SOLICIT_SECONDS = 1.0
-"""A guest does not make us solicit more often (RFC 4861 §10, RETRANS_TIMER)."""
+"""Neither a guest nor a neighbour makes us solicit more often (RFC 4861 §10, RETRANS_TIMER)."""
+ANSWER_SECONDS = 3.0
+"""How long an answer is waited for (RFC 4861 §10, MAX_UNICAST_SOLICIT times RETRANS_TIMER)."""
 
 
 class GatewayResolver:
@@ -33,6 +38,7 @@ class GatewayResolver:
         self._lease: ServedLease6 | None = None
         self._on_mac: Callable[[bytes], None] = _ignore
         self._solicited = -SOLICIT_SECONDS
+        self._awaits_answer = False
 
     def serve(self, lease: ServedLease6, on_mac: Callable[[bytes], None]) -> None:
         """Call `on_mac` with each MAC that the gateway of this lease advertises from now on. Raises OSError."""
@@ -44,7 +50,7 @@ class GatewayResolver:
         lease = self._lease
         if lease is None or now - self._solicited < SOLICIT_SECONDS:
             return
-        self._solicited = now
+        self._solicited, self._awaits_answer = now, True
         try:
             self.socket.send(encode_neighbour_solicitation(lease.client_mac, lease.client_address, lease.gateway))
         except OSError:
@@ -57,12 +63,23 @@ class GatewayResolver:
                 frame = self.socket.recv(_LARGEST_FRAME, MSG_DONTWAIT)
             except OSError:
                 return
-            try:
-                target, mac = decode_neighbour_advertisement(decode_packet6(frame))
-            except Unusable:
-                continue
-            if self._lease and target == self._lease.gateway:
-                self._on_mac(mac)
+            self._take(frame, monotonic())
+
+    def _take(self, frame: bytes, now: float) -> None:
+        lease = self._lease
+        try:
+            packet = decode_packet6(frame)
+            target, mac = decode_neighbour_advertisement(packet)
+        except Unusable:
+            return
+        if lease is None or target != lease.gateway:
+            return
+        answers = decode_flags(packet) & SOLICITED and packet.destination == lease.client_address
+        if not answers:
+            self.solicit(now)  # it may have another MAC now: the gateway itself says which
+        elif self._awaits_answer and now - self._solicited < ANSWER_SECONDS and packet.source == lease.gateway:
+            self._awaits_answer = False
+            self._on_mac(mac)
 
 
 def _ignore(mac: bytes) -> None:

@@ -58,6 +58,9 @@ def _filter(lease: ServedLease, only_client: bytes = b"") -> bytes:
     return guest_filter(lease.arp, only_client, lease.ipv6.neighbours if lease.ipv6 else None)
 
 
+_MOST_ROUTER_MACS = 16
+
+
 class GuestPort:
     """Answers the frames that the guest sends on one interface. The socket is the port's from now on."""
 
@@ -75,6 +78,8 @@ class GuestPort:
         self._guard = FloodGuard()
         self._ra_sender: RASender | None = None
         self.resolver: GatewayResolver | None = None
+        self._router_macs: set[bytes] = set()
+        """Those that the gateway had before, the first few."""
         self.blocks_in_receive = False
         self.configure(config)
 
@@ -210,7 +215,12 @@ class GuestPort:
         if ipv6 is None or lease is None or ipv6.router_mac == mac:
             return
         fields = {"interface": self.config.interface, "router": ipv6_text(ipv6.router), "mac": mac_text(mac)}
-        self._log.write("info", "router", {**fields, "before": mac_text(ipv6.router_mac)})
+        level = "info"
+        if mac in self._router_macs:
+            level, fields["reason"] = "warning", "two hosts answer for it: its MAC changes back and forth"
+        elif ipv6.router_mac and len(self._router_macs) < _MOST_ROUTER_MACS:
+            self._router_macs.add(ipv6.router_mac)
+        self._log.write(level, "router", {**fields, "before": mac_text(ipv6.router_mac)})
         self.configure(replace(self.config, ipv6=replace(ipv6, router_mac=mac)))
         if ipv6.router_mac:  # the guest has the old one, and the next router advertisement may have to wait
             try:

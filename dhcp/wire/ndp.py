@@ -50,6 +50,11 @@ def decode_target(packet: Packet6) -> bytes:
     return packet.payload[_TARGET]
 
 
+def decode_flags(packet: Packet6) -> int:
+    """The flags of a neighbour advertisement that has been decoded: ROUTER, SOLICITED, OVERRIDE (§4.4)."""
+    return packet.payload[4]
+
+
 def decode_neighbour_advertisement(packet: Packet6) -> tuple[bytes, bytes]:
     """The address that a Neighbour Advertisement is about, and its MAC; raises Unusable (RFC 4861 §7.1.2, §7.2.5).
 
