@@ -13,12 +13,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
 from launcher import logs
 from launcher.exit_codes import FAILED, exit_code_of
+
+if TYPE_CHECKING:
+    from netsetup.model.owner import Owner
 
 log = logging.getLogger("launcher")
 
@@ -101,10 +104,25 @@ def _add_prestart(to: _Parsers) -> None:
         "prestart", _prestart, to.pod, to.output, help="set the pod's network up; returns when DHCP is answering"
     )
     prestart.add_argument("--vmi", metavar="FILE", help="VirtualMachineInstance manifest (default: one bridged NIC)")
+    prestart.add_argument(
+        "--owner",
+        metavar="UID[:GID]",
+        type=_owner,
+        help="who may open the VM's tap device besides root (default: this process's user and group)",
+    )
     prestart.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
     prestart.add_argument(
         "--no-isolation", action="store_true", help="let the VM send with other addresses than its own"
     )
+
+
+def _owner(text: str) -> Owner:
+    from netsetup.model.owner import parse_owner
+
+    try:
+        return parse_owner(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _add_teardown(to: _Parsers) -> None:
@@ -168,6 +186,8 @@ def _prestart(options: argparse.Namespace) -> int:
         request = SetupRequest.from_vmi(load_vmi(options.vmi))
     if options.no_isolation:
         request = replace(request, isolated=False)
+    if options.owner:
+        request = replace(request, owner=options.owner)
     pod = setup_pod_network(
         request,
         state_dir=options.state_dir,

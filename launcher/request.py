@@ -10,6 +10,7 @@ from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 
 if TYPE_CHECKING:
     from launcher.vmi.model import VirtualMachineInstance
+    from netsetup.model.owner import Owner
     from netsetup.model.pod_interface import DNSRequest
     from netsetup.model.private_network import PrivateNetwork
     from netsetup.model.request import NetworkRequest
@@ -28,6 +29,8 @@ class SetupRequest(Frozen):
     """Whether the guest may send with its own addresses only."""
     stable_id: str | None = None
     """Identifies the VM in whatever pod it runs; MACs that the manifest does not give are derived from it."""
+    owner: Owner | None = None
+    """Who may open the VM's tap devices without CAP_NET_ADMIN; None for this process's user and group."""
     dns: DNSRequest | None = None
     """What the VM asks for besides its pod's resolver configuration; None for nothing."""
 
@@ -86,6 +89,7 @@ class SetupRequest(Frozen):
                     stable_id=f"{self.stable_id} {interface.name}" if self.stable_id else "",
                     mtu=interface.mtu,
                     queues=interface.queues,
+                    owner=self.owner,
                     isolated=self.isolated,
                     options=self.guest_options(interface, hostname),
                     dns=self.dns,

@@ -232,6 +232,8 @@ def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
             problem = f"set up with MAC {network.mac}, not {request.mac}"
         elif request.mtu and min(request.mtu, network.pod.mtu) != network.mtu:
             problem = f"set up with MTU {network.mtu}, not {request.mtu}"
+        elif request.owner and request.owner != network.owner:
+            problem = f"its guest port was made for {network.owner or 'whoever set it up'}, not {request.owner}"
         elif request.queues != network.queues:
             problem = f"set up with {network.queues} queues, not {request.queues}"
         elif (request.pod_interface, request.guest_port) not in (devices, network.requested):

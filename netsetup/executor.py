@@ -83,13 +83,13 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
         case CreateBridge(name, mac, mtu):
             netlink.create_bridge(name, mac, mtu)
             indexes[name] = netlink.link_index(name)
-        case CreateTap(name, alias, queues):
+        case CreateTap(name, alias, queues, owner):
 
             def mark() -> None:
                 indexes[name] = netlink.link_index(name)
                 netlink.set_alias(indexes[name], name, alias)
 
-            tap.create_tap(name, queues, mark)
+            tap.create_tap(name, queues, owner, mark)
         case DeleteLink(link):
             if link in indexes:
                 netlink.delete_link(indexes.pop(link), link)

@@ -163,7 +163,7 @@ def _makes_bridge() -> bool:
 
 def _makes_tap() -> bool:
     try:
-        tap.create_tap("preflight-tap", 1, lambda: None)
+        tap.create_tap("preflight-tap", 1, None, lambda: None)
     except NetworkSetupError:
         return False
     return True

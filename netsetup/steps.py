@@ -10,6 +10,7 @@ import re
 
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link, Namespace, Neighbour, Route, Rule
+from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import PodInterface
 
 
@@ -26,9 +27,12 @@ class CreateTap(Frozen):
     name: str
     alias: str
     queues: int
+    owner: Owner | None = None
+    """Who may open it without CAP_NET_ADMIN; None for the user and group that carry this out."""
 
     def __str__(self) -> str:
-        return f"tuntap add {self.name} mode tap{' multi_queue' if self.queues > 1 else ''}"
+        owner = f" user {self.owner.uid} group {self.owner.gid}" if self.owner else ""
+        return f"tuntap add {self.name} mode tap{' multi_queue' if self.queues > 1 else ''}{owner}"
 
 
 class DeleteLink(Frozen):

@@ -72,6 +72,7 @@ def new_network(
         mtu=require_mtu(request.mtu, pod),
         bridge=bridge,
         queues=request.queues,
+        owner=request.owner,
         isolated=request.isolated,
         private=private,
         options=request.options,
@@ -202,7 +203,7 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     port = observed.link(network.guest_port)
     adopt(observed, network.guest_port, network.bridge, network.name)
     if port is None:
-        steps.append(CreateTap(network.guest_port, mark_of(network.name), network.queues))
+        steps.append(CreateTap(network.guest_port, mark_of(network.name), network.queues, network.owner))
     if port is None or port.mtu != network.mtu:
         steps.append(SetMtu(network.guest_port, network.mtu))
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):

@@ -1,6 +1,7 @@
 """One network's request to the pod: frozen data. Pure."""
 
 from dhcp.lean.frozen import Frozen
+from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import DNSRequest
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.vm_network import GuestOptions
@@ -21,6 +22,8 @@ class NetworkRequest(Frozen):
     """The largest MTU the VM shall use; 0 takes what the pod has."""
     queues: int = 1
     """Queue pairs of a tap of our own."""
+    owner: Owner | None = None
+    """Who may open it besides the privileged; None for this process's user and group."""
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
     options: GuestOptions = GuestOptions()

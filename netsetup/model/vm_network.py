@@ -5,6 +5,7 @@ from typing import Final
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link
 from netsetup.model.local_resolver import LocalResolver
+from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 
@@ -66,6 +67,8 @@ class VMNetwork(Frozen):
     bridge: str = ""
     """The bridge between pod interface and guest port; empty for a binding without one."""
     queues: int = 1
+    owner: Owner | None = None
+    """Who may open a tap of our own; None for whoever set it up."""
     isolated: bool = True
     """Whether frames of the guest with other addresses than its own are dropped."""
     private: PrivateNetwork | None = None
