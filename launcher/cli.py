@@ -7,7 +7,6 @@ destroyed after its grace period, and 5, the guest crashed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import logging
 import os
@@ -17,8 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
-from launcher import logs
+from launcher import logs, streams
 from launcher.exit_codes import FAILED, exit_code_of
+from launcher.streams import OutputError, print_result, require_output
+
+if TYPE_CHECKING:
+    from launcher.prestart import PodNetwork
 
 if TYPE_CHECKING:
     from netsetup.model.owner import Owner
@@ -32,10 +35,14 @@ HELP_WIDTH = 100
 def command() -> NoReturn:
     """The program: `main`, exiting without the interpreter's 10 ms of finalisation."""
     gc.disable()  # hardly anything of what a start makes is garbage; `run`, which runs on, switches it on again
-    status = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            stream.flush()
+    streams.open_standard_streams()
+    try:
+        status = main()
+    except SystemExit as ended:  # help, or bad usage
+        status = ended.code if isinstance(ended.code, int) else FAILED
+    if problem := streams.flush():
+        log.error("%s", problem)
+        status = status or FAILED
     os._exit(status)
 
 
@@ -53,6 +60,14 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=_formatter, **settings)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            super()._print_message(message, file)
+        except OSError as error:
+            if file is sys.stdout:  # of help; an error's exit code says more than that it cannot be read
+                streams.discard_output()
+                self.exit(FAILED, f"virt-launcher: error: standard output: {error.strerror}\n")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"virt-launcher: error: {message}; see {self.prog} --help\n")
@@ -175,6 +190,7 @@ VERBS: dict[str, Callable[[_Parsers], None]] = {
 
 
 def _prestart(options: argparse.Namespace) -> int:
+    require_output()
     resolver_path = _enter(options.netns)
     from launcher.prestart import setup_pod_network
     from launcher.request import SetupRequest
@@ -195,17 +211,36 @@ def _prestart(options: argparse.Namespace) -> int:
         server_log_format=options.log_format,
         dry_run=options.dry_run,
     )
+    try:
+        print_result(_prestart_result(pod, options))
+    except OutputError as unprinted:
+        if not options.dry_run:
+            _undo_unprinted(pod, options.state_dir, unprinted)
+        raise
+    return 0
+
+
+def _prestart_result(pod: PodNetwork, options: argparse.Namespace) -> str:
     if options.output == "json":
         result = pod.as_json()
         if options.dry_run:
             result |= {"plan": pod.plan, "configs": pod.configs}
-        print(dumps(result))
-        return 0
+        return dumps(result)
+    lines = [network.interface_xml for network in pod.networks.values()]
     if options.dry_run:
-        print("\n".join(pod.plan) or "nothing to do")
-    for network in pod.networks.values():
-        print(network.interface_xml)
-    return 0
+        lines.insert(0, "\n".join(pod.plan) or "nothing to do")
+    return "\n".join(lines)
+
+
+def _undo_unprinted(pod: PodNetwork, state_dir: str | None, unprinted: OutputError) -> None:
+    """Put a pod back whose result nobody gets to see; NotRestored for one that was set up before, and has changed."""
+    from launcher.prestart import teardown_pod_network
+    from netsetup.errors import NotRestored
+
+    if pod.fresh:
+        teardown_pod_network(state_dir)
+    elif pod.plan:
+        raise NotRestored(f"{unprinted}; the pod stays set up, with what had changed: {'; '.join(pod.plan)}")
 
 
 def _teardown(options: argparse.Namespace) -> int:
@@ -225,9 +260,9 @@ def _status(options: argparse.Namespace) -> int:
 
     status = read_status(options.state_dir)
     if options.output == "json":
-        print(dumps(dataclasses.asdict(status or Status())))
+        print_result(dumps(dataclasses.asdict(status or Status())))
     else:
-        print("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
+        print_result("\n".join(lines(status)) if status else "nothing is set up in this network namespace")
     return 0
 
 
@@ -239,9 +274,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     checks = examine(options.state_dir)
     if options.output == "json":
-        print(dumps({"checks": [dataclasses.asdict(check) for check in checks]}))
+        print_result(dumps({"checks": [dataclasses.asdict(check) for check in checks]}))
     else:
-        print("\n".join(lines(checks)))
+        print_result("\n".join(lines(checks)))
     return 0 if is_well(checks) else FAILED
 
 
@@ -254,9 +289,9 @@ def _probe(options: argparse.Namespace) -> int:
 
     found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
     if options.output == "json":
-        print(dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
+        print_result(dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
     else:
-        print("\n".join(lines(found)))
+        print_result("\n".join(lines(found)))
     return 1 if any(probed.problems for probed in found) else 0
 
 

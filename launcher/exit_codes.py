@@ -22,11 +22,25 @@ def exit_code_of(action: Callable[[], int]) -> int:
         return INTERRUPTED
     except Exception as error:
         code = getattr(error, "exit_code", None)
-        if code is None and not _is_typed(error):
-            log.critical("%s: %s", type(error).__name__, error, exc_info=True)
-        else:
+        if code is not None or _is_typed(error):
             log.error("%s", error)
+        elif isinstance(error, OSError) and error.errno:
+            log.error("%s", failed_call(error))
+            log.debug("it was raised here", exc_info=True)
+        else:
+            log.critical("%s: %s", type(error).__name__, error, exc_info=True)
         return FAILED if code is None else int(code)
+
+
+def failed_call(error: OSError) -> str:
+    """A system call that failed where nobody expected it: the function that made it, on what, and why."""
+    from netsetup.errors import KernelRefused
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    step = trace.tb_frame.f_code.co_qualname if trace is not None else "a system call"
+    return str(KernelRefused.of(f"{step}: {error.filename}" if error.filename else step, error))
 
 
 def _is_typed(error: Exception) -> bool:

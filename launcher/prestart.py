@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen, as_dict
@@ -59,6 +59,8 @@ class PodNetwork(Frozen):
     """The DHCP server's configuration of each network that is served."""
     warnings: tuple[str, ...] = ()
     """What the VM goes without, and why, a line each."""
+    fresh: bool = True
+    """Whether the pod was as the CNI left it, rather than set up by an earlier run."""
 
     def as_json(self) -> dict[str, object]:
         """The JSON object of `prestart --output json`."""
@@ -90,10 +92,11 @@ def setup_pod_network(
     """
     began = time.perf_counter()
     request = request or SetupRequest.default()
-    with contextlib.ExitStack() as held, contextlib.ExitStack() as on_failure:
+    with contextlib.ExitStack() as held, _Undo() as on_failure:
         spawned = None
         spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
-        if not dry_run and not _has_current_server():
+        had_server, is_current = _find_server() if not dry_run else (False, False)
+        if not dry_run and not is_current:
             spawned = spawn()
 
         from launcher.dhcpconfig.client import warnings_of
@@ -104,23 +107,25 @@ def setup_pod_network(
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
             folder = state_directory(state_dir)
-            on_failure.callback(_remove_if_unused, folder)
+            on_failure.add(functools.partial(_remove_if_unused, folder))
             if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
                 spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
         prepared = prepare_pod_network_interfaces(
-            request.network_requests({name for _, name in socket.if_nameindex()}, socket.gethostname()),
+            request.network_requests(_interface_names(), socket.gethostname()),
             state_dir=state_dir,
             resolver_path=resolver_path,
             dry_run=dry_run,
         )
         if prepared.fresh and not dry_run:
-            on_failure.callback(restore_pod_network_interfaces, state_dir)
+            on_failure.add(functools.partial(restore_pod_network_interfaces, state_dir))
+        elif not dry_run:
+            on_failure.add(functools.partial(_report_set_up, prepared.plan.lines(), had_server))
         applied = time.perf_counter()
 
         configs = server_configs(prepared.record)
         pid = None if dry_run else serve(prepared.record, spawn, spawned)
-        on_failure.pop_all()
+        on_failure.clear()
     warnings = warnings_of(prepared.networks.values())
     for line in warnings:
         log.warning("%s", line)
@@ -138,6 +143,7 @@ def setup_pod_network(
         plan=tuple(prepared.plan.lines()),
         configs=tuple(configs),
         warnings=warnings,
+        fresh=prepared.fresh,
     )
 
 
@@ -149,11 +155,15 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
     """
     from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
-    from netsetup.errors import NotRestored
+    from netsetup.errors import HookBusy, KernelRefused, NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
     server, left = None, ""
-    with NamespaceLock(LOCK):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(NamespaceLock(LOCK))
+        except (HookBusy, KernelRefused) as error:
+            raise NotRestored(f"nothing was put back: {error}") from None
         try:
             server = connect()
             if server is not None:
@@ -167,17 +177,67 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
     return restored or server is not None
 
 
-def _has_current_server() -> bool:
-    """Whether a server of our version of the control protocol runs."""
+class _Undo:
+    """What undoes a set-up that fails: last first, and all of it, whatever of it fails. A context manager."""
+
+    def __init__(self) -> None:
+        self._actions: list[Callable[[], object]] = []
+
+    def add(self, action: Callable[[], object]) -> None:
+        self._actions.append(action)
+
+    def clear(self) -> None:
+        """The set-up has succeeded."""
+        self._actions.clear()
+
+    def __enter__(self) -> _Undo:
+        return self
+
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        """Raises NotRestored when something is not undone."""
+        left = []
+        while self._actions:
+            try:
+                self._actions.pop()()
+            except Exception as error:  # whatever it is, the rest is to be undone
+                left.append(str(error))
+        if left:
+            from netsetup.errors import NotRestored
+
+            raise NotRestored("; and ".join([str(failure or "interrupted"), *left])) from failure
+
+
+def _report_set_up(taken: Sequence[str], had_server: bool) -> None:
+    """Raises NotRestored with what a set-up that failed has changed in a pod that was set up before and stays so."""
+    from netsetup.errors import NotRestored
+
+    changed = [f"the pod stays set up, with what had changed: {'; '.join(taken)}"] if taken else []
+    if had_server and connect() is None:
+        changed.append("the pod stays set up, without a DHCP server: run prestart again")
+    if changed:
+        raise NotRestored("; ".join(changed))
+
+
+def _find_server() -> tuple[bool, bool]:
+    """Whether a server runs, and whether it is of our version of the control protocol and answers."""
     server = connect()
     if server is None:
-        return False
+        return False, False
     server.release()
-    return server.is_current
+    return True, server.is_current
+
+
+def _interface_names() -> set[str]:
+    try:
+        return {name for _, name in socket.if_nameindex()}
+    except OSError as error:
+        from netsetup.errors import KernelRefused
+
+        raise KernelRefused.of("list the interfaces", error) from None
 
 
 def _spawn(
-    server_log: int | None, log_format: str, state_dir: str | os.PathLike[str] | None, on_failure: contextlib.ExitStack
+    server_log: int | None, log_format: str, state_dir: str | os.PathLike[str] | None, on_failure: _Undo
 ) -> ServerProcess:
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
@@ -187,7 +247,7 @@ def _spawn(
             process = ServerProcess.spawn(log, log_format=log_format)
         finally:
             os.close(log)
-    on_failure.callback(process.stop)
+    on_failure.add(process.stop)
     return process
 
 
@@ -231,13 +291,22 @@ def _open_log(folder: str) -> int:
 
 
 def _remove_if_unused(folder: str) -> None:
-    """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays."""
+    """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays.
+
+    Raises NotRestored for what cannot be removed.
+    """
     from netsetup.record import FILE, UNFINISHED
 
     if os.path.exists(f"{folder}/{FILE}"):
         return
     for name in (DHCP_LOG, UNFINISHED):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(f"{folder}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            from netsetup.errors import NotRestored
+
+            raise NotRestored(f"{folder}/{name} is left: {error.strerror}; remove it") from None
     with contextlib.suppress(OSError):
         os.rmdir(folder)

@@ -9,7 +9,15 @@ from dhcp.lean.frozen import Frozen, replace
 from netsetup import record as records
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
-from netsetup.errors import InvalidRequest, KernelRefused, NetworkSetupError, NotPermitted, NotRestored
+from netsetup.errors import (
+    InvalidRequest,
+    KernelRefused,
+    NetworkSetupError,
+    NotPermitted,
+    NotRestored,
+    RecordError,
+    RulesetRefused,
+)
 from netsetup.executor import run
 from netsetup.kernel.gateway_mac import solicit_gateways, with_gateway_mac
 from netsetup.kernel.lock import NamespaceLock
@@ -92,7 +100,10 @@ def prepare_pod_network_interfaces(
                 check_prerequisites(netlink, plan)
             if not records.is_saved(folder, record):
                 records.save(folder, record)
-            _carry_out(netlink, plan, record, folder if fresh else None)
+            if fresh:
+                _carry_out(netlink, plan, record, folder)
+            else:
+                _converge(netlink, plan, record)
         return Prepared(
             record=record,
             plan=plan,
@@ -162,7 +173,15 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
 
     Raises NotRestored when something could not be put back, with what is left to do.
     """
-    folder = state_directory(state_dir)
+    try:
+        return _put_back(state_directory(state_dir))
+    except (NotRestored, InvalidRequest):
+        raise
+    except NetworkSetupError as error:
+        raise NotRestored(f"nothing was put back: {error}; run teardown again") from None
+
+
+def _put_back(folder: str) -> bool:
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
         record = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
@@ -170,8 +189,15 @@ def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = No
             _require_nothing_ours(observed)
             return False
         _restore(netlink, record)
-        records.forget(folder)
+        _forget(folder)
         return True
+
+
+def _forget(folder: str) -> None:
+    try:
+        records.forget(folder)
+    except RecordError as error:
+        raise NotRestored(f"the pod is as it was, but its record is left: {error}") from None
 
 
 def _require_nothing_ours(observed: Namespace) -> None:
@@ -181,19 +207,31 @@ def _require_nothing_ours(observed: Namespace) -> None:
             raise NotRestored(f"{link.name} is ours, but no record says what the pod was before; left as it is")
 
 
-def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str | None) -> None:
-    """Run a plan; when it fails and `folder` says that the set-up is ours to undo, undo it."""
+def _converge(netlink: Netlink, plan: Plan, record: Record) -> None:
+    """Run the plan for a pod that is set up, and stays so when it fails: NotRestored then, unless no step was taken."""
+    try:
+        run(netlink, plan)
+    except NetworkSetupError as failure:
+        try:
+            left = plan_setup(observe(netlink), tuple(record.networks.values()), records.copy_of(record)).lines()
+        except NetworkSetupError:
+            left = ["unknown"]
+        if left == plan.lines():
+            raise
+        raise NotRestored(f"{failure}; the pod stays set up, with this left to do: {_shortened(left)}") from failure
+
+
+def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str) -> None:
+    """Run the plan of a first set-up; when it fails, undo it."""
     try:
         run(netlink, plan)
     except BaseException as failure:
-        if folder is None:
-            raise
         log.warning("set-up failed, putting everything back: %s", failure)
         try:
             _restore(netlink, record)
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
-        records.forget(folder)
+        _forget(folder)
         explain(failure, plan)
         raise
 
@@ -203,17 +241,24 @@ def _restore(netlink: Netlink, record: Record) -> None:
     refused: NetworkSetupError | None = None
     networks: Sequence[VMNetwork] = tuple(record.networks.values())
     for _ in range(TEARDOWN_ROUNDS):
-        plan = plan_teardown(observe(netlink), networks, record.sysctls)
-        if not plan:
-            return
         try:
+            plan = plan_teardown(observe(netlink), networks, record.sysctls)
+            if not plan:
+                return
             run(netlink, plan)
-        except (KernelRefused, NotPermitted) as error:
+        except (KernelRefused, NotPermitted, RulesetRefused) as error:
             refused = error
-    left = plan_teardown(observe(netlink), networks, record.sysctls).lines()
+    try:
+        left = plan_teardown(observe(netlink), networks, record.sysctls).lines()
+    except NetworkSetupError as error:
+        raise NotRestored(f"what is left undone cannot be read: {error}; run teardown again") from None
     if left:
         because = f" ({refused})" if refused else ""
-        raise NotRestored(f"left undone: {'; '.join(left[:5])}{' …' if len(left) > 5 else ''}{because}")
+        raise NotRestored(f"left undone: {_shortened(left)}{because}")
+
+
+def _shortened(lines: Sequence[str]) -> str:
+    return "; ".join(lines[:5]) + (" …" if len(lines) > 5 else "")
 
 
 def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:

@@ -1,9 +1,11 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 
 from netsetup.admission import SYSCTLS, pod_interface, require_frames
+from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import BRIDGE_NETFILTER, FORWARDING6, IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
@@ -11,6 +13,8 @@ from netsetup.nft.tables import read_tables
 from netsetup.resolver import read_resolver
 
 PROC_SYS = "/proc/sys"
+NO_SUCH_SETTING = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EACCES, errno.EPERM}
+"""A kernel without IPv6 has not got those of IPv6, an interface may just have gone, some are not for everybody."""
 
 
 def observe(netlink: Netlink) -> Namespace:
@@ -56,14 +60,15 @@ def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
 
 def _values(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
     for key in keys:
+        setting = -1
         try:
             setting = os.open(f"{PROC_SYS}/{key}", os.O_RDONLY | os.O_CLOEXEC)  # a third of what a file object takes
-        except OSError:
-            continue  # a kernel without IPv6 has no such settings, and needs none
-        try:
             value = os.read(setting, 64)
-        except OSError:
-            continue  # its interface has just gone
+        except OSError as error:
+            if error.errno in NO_SUCH_SETTING:
+                continue
+            raise KernelRefused.of(f"read sysctl {key.replace('/', '.')}", error) from None
         finally:
-            os.close(setting)
+            if setting >= 0:
+                os.close(setting)
         yield key, value.decode().strip()

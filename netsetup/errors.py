@@ -2,6 +2,18 @@
 
 import errno
 import os
+from typing import Final
+
+ADVICE: Final = {
+    errno.ENOBUFS: "the kernel is short of memory: raise the container's limit, or try again",
+    errno.ENOMEM: "the kernel is short of memory: raise the container's limit, or try again",
+    errno.EMFILE: "too many files are open in this process: raise its limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: raise fs.file-max",
+    errno.ENOSPC: "make room there",
+    errno.EINTR: "try again",
+    errno.EAGAIN: "try again",
+}
+"""What to do about an error that is not about the object it happened with."""
 
 
 class NetworkSetupError(Exception):
@@ -40,12 +52,18 @@ class NotPermitted(NetworkSetupError):
 
 
 class KernelRefused(NetworkSetupError):
-    """A netlink request or a write to /proc/sys failed; `errno` is the kernel's."""
+    """A system call failed: a netlink request, a write to /proc/sys, an open file; `errno` is the kernel's."""
 
     def __init__(self, what: str, code: int, detail: str = "") -> None:
         self.errno = code
         name = errno.errorcode.get(code, str(code))
-        super().__init__(f"{what}: {detail or os.strerror(code)} ({name})")
+        advice = f"; {ADVICE[code]}" if code in ADVICE and not detail else ""
+        super().__init__(f"{what}: {detail or os.strerror(code)} ({name}){advice}")
+
+    @classmethod
+    def of(cls, what: str, error: OSError) -> "KernelRefused":
+        """The failed system call that Python reports as `error`."""
+        return cls(what, error.errno or errno.EIO)
 
 
 class RulesetRefused(NetworkSetupError):

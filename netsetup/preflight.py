@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from netsetup.discover import PROC_SYS
-from netsetup.errors import KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
+from netsetup.errors import ADVICE, KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
 from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
@@ -87,6 +87,8 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
 
 def explain(failure: BaseException, plan: Plan) -> None:
     """Raises MissingFeature when the kernel has refused something because it has not got it."""
+    if isinstance(failure, KernelRefused) and failure.errno in ADVICE:
+        return  # that is about the machine, whatever was asked for
     if isinstance(failure, RulesetRefused | KernelRefused):
         missing = missing_features(
             {family for step in plan.steps if isinstance(step, LoadTable) for family in step.families}

@@ -5,7 +5,6 @@ it. It is kept twice: in a file, and as a copy in the kernel (in our nftables ta
 """
 
 import binascii
-import contextlib
 import logging
 import os
 import zlib
@@ -56,8 +55,12 @@ class NewerRecord(RecordError):
 
 
 def boot_id() -> str:
-    with open(BOOT_ID, encoding="ascii") as file:
-        return file.read().strip()
+    """The number of this boot. Raises RecordError."""
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise RecordError(f"read {BOOT_ID}: {error.strerror}") from None
 
 
 def save(folder: str, record: Record) -> None:
@@ -144,10 +147,14 @@ def is_saved(folder: str, record: Record) -> bool:
 
 
 def forget(folder: str) -> None:
-    """Remove the record; no error if it is gone."""
+    """Remove the record; no error if it is gone. Raises RecordError."""
     for name in (FILE, UNFINISHED):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RecordError(f"{folder}/{name} cannot be removed: {error.strerror}; remove it") from None
 
 
 def _encode(record: Record) -> bytes:

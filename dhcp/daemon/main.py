@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import socket
-from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
+from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read, write
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.daemon.kill_socket import arm, open_kill_socket
@@ -13,6 +13,7 @@ from dhcp.io.log import Log
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_packet_sockets
 from dhcp.lean.json import loads
+from dhcp.standard_streams import open_standard_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class Daemon:
     def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
         """Serve these configurations, and print "ready" on standard output; raises OSError."""
         self._loop.configure(configs, sockets)
-        print("ready", *(config.interface for config in configs), flush=True)
+        try:
+            print("ready", *(config.interface for config in configs), flush=True)
+        except OSError as error:
+            raise OSError(error.errno, f'standard output: {error.strerror}; "ready" cannot be printed') from None
         self._serve()
 
     def _serve(self) -> None:
@@ -96,13 +100,17 @@ class Daemon:
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
-    _close_inherited_fds(control_fd, *keep_importable())
-    daemon = Daemon(Log(2, log_format, bounded))
-    parent = socket(fileno=control_fd)
-    if daemon.bind() and not _wait_for_name(daemon, parent):
-        return 0
-    drop_privileges()
-    daemon.end_on_signals()
+    try:
+        _close_inherited_fds(control_fd, *keep_importable())
+        daemon = Daemon(Log(2, log_format, bounded))
+        parent = socket(fileno=control_fd)
+        if daemon.bind() and not _wait_for_name(daemon, parent):
+            return 0
+        drop_privileges()
+        daemon.end_on_signals()
+    except OSError as error:
+        write(2, f"the server cannot be started: {error.strerror or error}\n".encode())
+        return 1
     daemon.serve_parent(parent)
     return 0
 
@@ -125,6 +133,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     """The server alone, configured by a file; returns the exit status, 2 for a bad configuration."""
     import sys
 
+    open_standard_streams()
     try:
         data = loads(_content(path))
         if isinstance(data, dict):
@@ -133,10 +142,10 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         if len(configs) != 1 or configs[0].interface != interface:
             raise ConfigError(f"configuration: must be for the one interface {interface!r}")
     except (OSError, ValueError) as error:
-        print(f"{path}: {error}", file=sys.stderr)
+        print(f"{path}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 2
-    _close_inherited_fds(*keep_importable())
     try:
+        _close_inherited_fds(*keep_importable())
         daemon = Daemon(Log(2, log_format))
         if reason := daemon.bind():
             raise OSError(reason)
@@ -144,8 +153,11 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         drop_privileges()
         daemon.end_on_signals()
         daemon.serve_interface(configs, sockets)
-    except (TransportError, OSError) as error:
-        print(error.strerror or error, file=sys.stderr)
+    except TransportError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"the server cannot be started: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 

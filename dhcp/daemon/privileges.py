@@ -18,9 +18,13 @@ def drop_privileges() -> None:
     """
     if geteuid() == 0:
         _empty_bounding_set()
-        setgroups([])
-        setresgid(NOBODY, NOBODY, NOBODY)
-        setresuid(NOBODY, NOBODY, NOBODY)  # leaves no capability in any set but the bounding one
+        try:
+            setgroups([])
+            setresgid(NOBODY, NOBODY, NOBODY)
+            setresuid(NOBODY, NOBODY, NOBODY)  # leaves no capability in any set but the bounding one
+        except OSError as error:
+            reason = f"cannot become nobody ({NOBODY}): {error.strerror}; it needs CAP_SETUID and CAP_SETGID"
+            raise OSError(error.errno, reason) from None
     if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError("no_new_privs cannot be set")
 

@@ -9,7 +9,10 @@ import socket
 import time
 from types import TracebackType
 
-from netsetup.errors import HookBusy
+from netsetup.errors import HookBusy, KernelRefused
+
+FULL_BACKLOG_SECONDS = 0.05
+"""Between two tries where so many wait already that the kernel lets nobody else wait."""
 
 
 class NamespaceLock:
@@ -21,19 +24,18 @@ class NamespaceLock:
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> "NamespaceLock":
-        """Raises HookBusy when another hook holds the namespace for longer than `wait_seconds`."""
+        """Raises HookBusy when another hook holds the namespace for longer than `wait_seconds`, and KernelRefused."""
         deadline = time.monotonic() + self._wait
         while True:
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             try:
+                listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
                 listener.bind(self._name)
                 listener.listen(16)
                 self._socket = listener
                 return self
             except OSError as error:
-                listener.close()
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    raise KernelRefused.of("lock the network namespace", error) from None
             left = deadline - time.monotonic()
             if left <= 0:
                 raise HookBusy(
@@ -53,5 +55,7 @@ class NamespaceLock:
             try:
                 connection.connect(self._name)
                 connection.recv(1)
+            except BlockingIOError:
+                time.sleep(min(seconds, FULL_BACKLOG_SECONDS))
             except OSError:
                 return  # the caller tries again

@@ -44,5 +44,11 @@ def resolver_path(namespace: str | None) -> str:
 
 def state_directory(state_dir: str | os.PathLike[str] | None = None) -> str:
     """The folder for what belongs to the caller's network namespace: `state_dir` itself, where it is given."""
-    # A namespace's inode is unique among those alive.
-    return os.fspath(state_dir) if state_dir else f"{STATE_ROOT}/net-{os.stat(SELF).st_ino}"
+    if state_dir:
+        return os.fspath(state_dir)
+    try:
+        return f"{STATE_ROOT}/net-{os.stat(SELF).st_ino}"  # a namespace's inode is unique among those alive
+    except OSError as error:
+        from netsetup.errors import KernelRefused
+
+        raise KernelRefused.of(f"read {SELF}", error) from None

@@ -66,17 +66,32 @@ AF_BRIDGE = 7
 
 SO_NETNS_COOKIE: Final = 71
 
+DUMPED: Final = {
+    RTM_GETLINK: "interfaces",
+    RTM_GETADDR: "addresses",
+    RTM_GETROUTE: "routes",
+    RTM_GETNEIGH: "neighbours",
+    RTM_GETRULE: "rules",
+}
 DUMP_ATTEMPTS: Final = 5
+MEMORY_SHORTAGE: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
 class Netlink:
     """One rtnetlink socket in the caller's network namespace; a context manager."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.bind((0, 0))
+        """Raises KernelRefused."""
         self._sequence = 0
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+            self._socket.bind((0, 0))
+        except OSError as error:
+            raise KernelRefused.of("open a netlink socket", error) from None
 
     def __enter__(self) -> "Netlink":
         return self
@@ -90,7 +105,10 @@ class Netlink:
     @property
     def namespace_cookie(self) -> int:
         """The number of this network namespace, never given twice since boot (SO_NETNS_COOKIE, Linux 5.14)."""
-        return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        try:
+            return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError as error:
+            raise KernelRefused.of("read the number of the network namespace", error) from None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -273,37 +291,54 @@ class Netlink:
         self._request(what, message, RTM_NEWLINK)
 
     def _request(self, what: str, message: Any, kind: int, flags: int = 0) -> None:
-        self._send(message, kind, flags | NLM_F_REQUEST | NLM_F_ACK)
-        for header, data in self._receive():
-            if header == NLMSG_ERROR:
-                _raise_for(what, data)
-                return
+        try:
+            self._send(message, kind, flags | NLM_F_REQUEST | NLM_F_ACK)
+            for header, data in self._receive():
+                if header == NLMSG_ERROR:
+                    _raise_for(what, data)
+                    return
+        except OSError as error:
+            raise KernelRefused.of(what, error) from None
 
     def _dump(self, message_class: Any, kind: int, family: int = 0) -> list[Any]:
-        """All messages of one table. A dump that changed under way (NLM_F_DUMP_INTR) is read again."""
+        """All messages of one table; read again when it changed under way, or when the kernel was short of memory."""
+        what = f"read the kernel's {DUMPED[kind]}"
+        failure = KernelRefused(what, errno.EINTR, "they kept changing meanwhile")
         for _ in range(DUMP_ATTEMPTS):
-            message = message_class()
-            message["family"] = family
-            self._send(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
-            messages: list[Any] = []
-            interrupted = False
-            done = False
-            while not done:
-                for header, data in self._receive():
-                    interrupted |= bool(struct.unpack_from("H", data, 6)[0] & NLM_F_DUMP_INTR)
-                    if header == NLMSG_DONE:
-                        done = True
-                    elif header == NLMSG_ERROR:
-                        _raise_for("read the kernel's network state", data)
-                    else:
-                        decoded = message_class(data)
-                        decoded.decode()
-                        messages.append(decoded)
-            if not interrupted:
+            try:
+                messages = self._dump_once(what, message_class, kind, family)
+            except OSError as error:
+                failure = KernelRefused.of(what, error)
+                if failure.errno not in MEMORY_SHORTAGE:
+                    break
+                self.close()  # and with it what is left of this dump
+                self._open()
+                continue
+            if messages is not None:
                 return messages
-        raise KernelRefused("read the kernel's network state", errno.EINTR, "it kept changing meanwhile")
+        raise failure
+
+    def _dump_once(self, what: str, message_class: Any, kind: int, family: int) -> list[Any] | None:
+        """None when the table has changed under way (NLM_F_DUMP_INTR)."""
+        message = message_class()
+        message["family"] = family
+        self._send(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
+        messages: list[Any] = []
+        interrupted = False
+        while True:
+            for header, data in self._receive():
+                interrupted |= bool(struct.unpack_from("H", data, 6)[0] & NLM_F_DUMP_INTR)
+                if header == NLMSG_DONE:
+                    return None if interrupted else messages
+                if header == NLMSG_ERROR:
+                    _raise_for(what, data)
+                else:
+                    decoded = message_class(data)
+                    decoded.decode()
+                    messages.append(decoded)
 
     def _send(self, message: Any, kind: int, flags: int) -> None:
+        """Raises OSError, as `_receive` does."""
         self._sequence += 1
         header = message["header"]
         header["type"], header["flags"], header["sequence_number"] = kind, flags, self._sequence

@@ -66,3 +66,5 @@ def _open(name: str) -> int:
         ) from None
     except PermissionError:
         raise NotPermitted(f"create tap {name}: open {DEVICE}", "read and write access to that device") from None
+    except OSError as error:
+        raise KernelRefused.of(f"create tap {name}: open {DEVICE}", error) from None

@@ -1,59 +1,98 @@
-"""nft(8) as a library (libnftables(3)): the same commands and the same texts, without a process of 3 ms for each."""
+"""nft(8) as a library (libnftables(3)): the same commands and the same texts, without starting a program each time.
 
+It is called in a forked process. Where the kernel is short of memory the library ends its process, by exit(3)
+when it gets no socket, or by a crash when it lists a set whose elements it could not read.
+"""
+
+import contextlib
 import ctypes
+import errno
+import os
 import socket
 from functools import cache
 
-from netsetup.errors import NotPermitted, RulesetRefused
+from netsetup.errors import KernelRefused, NotPermitted, RulesetRefused
 
 LIBRARY = "libnftables.so.1"
 NETLINK_NETFILTER = 12
 NFT_CTX_OUTPUT_HANDLE = 1 << 3
 CAP_NET_ADMIN = 12
+STATUS = "/proc/thread-self/status"
 
 
 def has_netfilter() -> bool:
-    """Whether the kernel has a netfilter socket, without which the library ends the process."""
+    """Whether the kernel has a netfilter socket. Raises KernelRefused."""
     try:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+            return False
+        raise KernelRefused.of("nftables: open a netlink socket", error) from None
     return True
 
 
 def _may_administer() -> bool:
-    """Whether this thread has CAP_NET_ADMIN (proc(5), CapEff)."""
-    with open("/proc/thread-self/status", "rb") as status:
-        effective = next(line for line in status if line.startswith(b"CapEff:"))
+    """Whether this thread has CAP_NET_ADMIN (proc(5), CapEff). Raises KernelRefused."""
+    try:
+        with open(STATUS, "rb") as status:
+            effective = next(line for line in status if line.startswith(b"CapEff:"))
+    except OSError as error:
+        raise KernelRefused.of(f"read {STATUS}", error) from None
     return bool(int(effective.split()[1], 16) & 1 << CAP_NET_ADMIN)
 
 
 def run(commands: str, *, handles: bool = False) -> str:
     """What nft prints for these commands, in the network namespace of the calling thread; with `handles` as by `-a`.
 
-    A text of several commands is one transaction. Raises NotPermitted and RulesetRefused.
+    A text of several commands is one transaction. Raises NotPermitted, KernelRefused and RulesetRefused.
     """
     library = _library()
     if not _may_administer():
         raise NotPermitted("nftables")  # which the library itself prints on standard error
     if not has_netfilter():
         raise RulesetRefused("nftables: no netfilter socket; the kernel has no nftables (nf_tables)")
-    context = library.nft_ctx_new(0)
-    if not context:
-        raise RulesetRefused(f"{LIBRARY}: out of memory")
-    try:
-        library.nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE if handles else 0)
-        library.nft_ctx_buffer_output(context)
-        library.nft_ctx_buffer_error(context)
-        failed = library.nft_run_cmd_from_buffer(context, commands.encode())
-        output, error = library.nft_ctx_get_output_buffer(context), library.nft_ctx_get_error_buffer(context)
-    finally:
-        library.nft_ctx_free(context)
-    if not failed:
-        return _text(output)
-    if "Operation not permitted" in _text(error):
+    succeeded, text = _run_apart(library, commands.encode(), handles)
+    if succeeded:
+        return text
+    if "Operation not permitted" in text:
         raise NotPermitted("nftables")
-    raise RulesetRefused(f"nftables: {next(iter(_text(error).splitlines()), 'no message')}")
+    line = next(iter(text.splitlines()), "no message")
+    raise RulesetRefused(f"nftables: {line.removeprefix('netlink: ').removeprefix('Error: ')}")
+
+
+def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bool, str]:
+    """Run the commands in a forked process: whether they succeeded, and the output, or else the message."""
+    try:
+        read, write = os.pipe()
+        child = os.fork()
+    except OSError as error:
+        raise KernelRefused.of("nftables: start a process", error) from None
+    if child == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for what the library says before it exits
+            with open(write, "wb") as pipe:
+                pipe.write(b"".join(_run(library, commands, handles)))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        answer = pipe.read().decode(errors="replace")
+    with contextlib.suppress(ChildProcessError):  # reaped by another thread
+        os.waitpid(child, 0)
+    if not answer:
+        raise RulesetRefused(f"{LIBRARY} has ended; the kernel may be short of memory: try again")
+    return answer[0] == "+", answer[1:].strip()
+
+
+def _run(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bytes, bytes]:
+    """`+` and the output, or `-` and the message. The process ends after it, so nothing is freed."""
+    context = library.nft_ctx_new(0)
+    library.nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE if handles else 0)
+    library.nft_ctx_buffer_output(context)
+    library.nft_ctx_buffer_error(context)
+    if library.nft_run_cmd_from_buffer(context, commands):
+        return b"-", library.nft_ctx_get_error_buffer(context) or b""
+    return b"+", library.nft_ctx_get_output_buffer(context) or b""
 
 
 @cache
@@ -65,13 +104,9 @@ def _library() -> ctypes.CDLL:
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+    for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
         getattr(library, name).restype = ctypes.c_char_p
     return library
-
-
-def _text(buffer: bytes | None) -> str:
-    return (buffer or b"").decode(errors="replace").strip()
