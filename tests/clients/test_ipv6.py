@@ -11,6 +11,7 @@ import pytest
 from lab.agent import DIRECT, Agent
 from lab.checks import pings
 from lab.clients.ipv6 import CLIENTS6, Client6, Dhclient6, Dhcpcd6, Dibbler, KernelOnly, Networkd6, Observed6
+from lab.monitor import Monitor
 from lab.namespace import Namespace
 from lab.pod import RESOLV_CONF, SEARCH, MakePod, Pod
 from lab.rawclient import RawClient
@@ -241,7 +242,9 @@ def test_a_gateway_that_gets_another_mac_is_found_again(make_pod: MakePod, bindi
         assert pings(pod.guest, "2001:db8::1")
         pod.node.ip("link set vethpod address 02:00:00:00:77:01")
         pod.node.ip("neigh flush dev vethpod")
-        wait_until(lambda: pings(pod.guest, "2001:db8::1"), 10)
+        with Monitor(pod.guest, "route") as routes:
+            wait_until(lambda: pings(pod.guest, "2001:db8::1"), 10)
+            assert [event for event in routes.events() if event.startswith("Deleted default")] == []
         agent.wait_for_log("mac=02:00:00:00:77:01")
 
 

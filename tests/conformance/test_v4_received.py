@@ -175,3 +175,12 @@ def test_other_frames_are_not_requests(server: Exchange, request_frame: bytes) -
 def test_udp_checksum_is_never_looked_at(server: Exchange, checksum: int) -> None:
     """The checksum of a frame from a kernel socket is partial until hardware completes it."""
     assert server.reply(frame(payload(DISCOVER), udp_checksum=checksum)).message_type == OFFER
+
+
+@pytest.mark.parametrize(("octets", "answered"), [(-1, True), (0, True), (1, False), (9, False)])
+def test_a_udp_length_beyond_the_ip_total_is_no_datagram(server: Exchange, octets: int, answered: bool) -> None:
+    """Though the frame has padding enough for it (RFC 768, RFC 791: the IPv4 length says where the packet ends)."""
+    request = discover()
+    length = int.from_bytes(request[38:40]) + octets
+    padded = request[:38] + length.to_bytes(2) + request[40:] + bytes(9)
+    assert bool(server.frames(padded)) is answered

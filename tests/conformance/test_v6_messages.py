@@ -66,6 +66,21 @@ def test_v6_09_rapid_commit(server6: Exchange6, enabled: bool, asked: bool) -> N
     assert reply.addresses == [CLIENT6]
 
 
+@pytest.mark.parametrize("associations", [[], [PD]], ids=["none", "prefix"])
+def test_v6_09_nothing_is_committed_without_an_address(
+    server6: Exchange6, associations: list[tuple[int, bytes]]
+) -> None:
+    server6.serve(rapid_commit=True)
+    reply = server6.reply(solicit([(RAPID_COMMIT, b""), *associations]))
+    assert (reply.kind, reply.option(RAPID_COMMIT), reply.addresses) == (ADVERTISE, None, [])
+
+
+def test_v6_09_nothing_is_committed_by_a_server_without_an_address(server6: Exchange6) -> None:
+    server6.serve(rapid_commit=True, client_address6=None)
+    reply = server6.reply(solicit([(RAPID_COMMIT, b""), ia_na()]))
+    assert (reply.kind, reply.option(RAPID_COMMIT), reply.addresses) == (ADVERTISE, None, [])
+
+
 @pytest.mark.parametrize("kind", [SOLICIT, REQUEST, RENEW, REBIND])
 def test_v6_10_other_associations(server6: Exchange6, kind: int) -> None:
     options = [(IA_TA, b"\0\0\0\x09"), PD, ia_na(), ia_na(iaid=SECOND)]

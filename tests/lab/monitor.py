@@ -1,4 +1,4 @@
-"""Records the output of `ip monitor link` in a namespace, in the background."""
+"""Records the output of `ip monitor` in a namespace, in the background."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Self
 from lab.namespace import Namespace
 
 
-class LinkMonitor:
-    """Records link events; it is ready when /proc/net/netlink shows its subscription, not after a delay."""
+class Monitor:
+    """Records events of links, or of other `objects`; ready when /proc/net/netlink shows its subscription."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, objects: str = "link") -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 – closed in close()
-        self._process = namespace.popen(["ip", "-o", "monitor", "link"], stdout=self._output)
+        self._process = namespace.popen(["ip", "-o", "monitor", *objects.split()], stdout=self._output)
         self._wait_until_listening()
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class LinkMonitor:
             if self._process.poll() is not None:
                 raise RuntimeError("ip monitor ended early")
             if time.monotonic() > deadline:
-                raise TimeoutError("ip monitor did not subscribe to link events")
+                raise TimeoutError("ip monitor did not subscribe to events")
             time.sleep(0.002)
 
 

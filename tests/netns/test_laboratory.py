@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab.bridged import BridgedPod
-from lab.monitor import LinkMonitor
+from lab.monitor import Monitor
 from lab.namespace import CommandError, Namespace
 from lab.pod import SEARCH, Pod
 from lab.rawclient import ACK, NAK, OFFER, RawClient, Reply, decode_reply
@@ -88,7 +88,7 @@ def test_the_sniffer_sees_both_directions_and_tags(pod: Pod) -> None:
 
 
 def test_the_link_monitor_reports_a_lost_carrier_and_nothing_else(pod: Pod) -> None:
-    with LinkMonitor(pod.node) as monitor:
+    with Monitor(pod.node) as monitor:
         pod.pod.ip("link set eth0 address 0e:00:00:00:00:01", "addr add 10.244.1.9/24 dev eth0")
         assert monitor.events() == []
         pod.pod.ip("link set eth0 down")

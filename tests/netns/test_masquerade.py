@@ -319,6 +319,31 @@ def test_the_vms_network_is_not_reached_past_the_ports(make_world: Any) -> None:
     assert world.vm.status()["dropped"]["outside"] > 0
 
 
+@pytest.mark.parametrize(("lost", "counter"), [("raw", "elsewhere"), ("forward", "outside")])
+def test_each_of_two_walls_keeps_others_from_the_vms_network(make_pod: MakePod, lost: str, counter: str) -> None:
+    """What is not translated is dropped before routing, and where it would be forwarded; here one of them is gone, in a
+    pod that was a router before, whose other forwarding is left alone."""
+    pod = make_pod(DUAL)
+    for family in ("ipv4", "ipv6"):
+        pod.pod.write_sysctl(f"{family}/conf/eth0/forwarding", 1)
+    with Masqueraded(pod, interface={"ports": [{"port": 80}]}) as vm:
+        world = World(vm)
+        world.inside.run(["nft", "flush", "chain", "inet", "virt-launcher", lost])
+        world.node.ip(f"route add 10.0.2.0/24 via {vm.address(4)}", f"route add fd10:0:2::/120 via {vm.address(6)}")
+        for version, guest in ((4, vm.guest4), (6, vm.guest6)):
+            before = dropped(world, counter)
+            with world.server("udp", 81, version) as server, Sniffer(world.guest, "eth0") as sniffer:
+                assert seen_by(server, world.node, guest) == ""
+            assert [frame for frame in sniffer.frames if OUTSIDE[version] in frame.packet().summary()] == []
+            assert dropped(world, counter) > before, version
+
+
+def dropped(world: World, counter: str) -> int:
+    """How many packets a counter has; `status` reads the table only while it is whole."""
+    listed = world.inside.run(["nft", "list", "counter", "inet", "virt-launcher", counter]).stdout
+    return int(re.findall(r"packets (\d+)", listed)[0])
+
+
 def test_the_pod_becomes_nobody_elses_router(make_world: Any) -> None:
     world = make_world()
     world.node.ip(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lab.agent import Agent
 from lab.forked import SUCCEEDED, Action, fwd, masquerade, run_in, set_up
-from lab.monitor import LinkMonitor
+from lab.monitor import Monitor
 from lab.nft import Nft
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
@@ -31,7 +31,7 @@ def pod(make_pod: MakePod) -> Iterator[Pod]:
     """A pod without a guest port; after the test it must be unchanged and without link events."""
     pod = make_pod("ovn-kubernetes", guest_port=False)
     before = take_snapshot(pod.pod)
-    with LinkMonitor(pod.pod) as monitor:
+    with Monitor(pod.pod) as monitor:
         yield pod
         assert_restored(pod.pod, before, within=0)
         assert monitor.events() == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab.agent import ORDINARY_USER, Agent
-from lab.monitor import LinkMonitor
+from lab.monitor import Monitor
 from lab.nft import Nft
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
@@ -111,7 +111,7 @@ def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
 def test_a_read_only_proc_sys_is_named(pod: Pod, agent: Agent) -> None:
     """As in an unprivileged container; detected before the first change."""
     script = ["sh", "-c", 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh"]
-    with LinkMonitor(pod.pod) as monitor:
+    with Monitor(pod.pod) as monitor:
         assert_refused(agent, 1, r"sysctl .*: not permitted; .*writable /proc/sys", prefix=script)
         assert monitor.events() == []
 

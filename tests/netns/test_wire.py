@@ -6,7 +6,7 @@ import pytest
 from lab.agent import DIRECT, Agent
 from lab.checks import pings
 from lab.clients import Udhcpc
-from lab.monitor import LinkMonitor
+from lab.monitor import Monitor
 from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
 from lab.sniffer import Frame, Sniffer
@@ -26,7 +26,7 @@ def test_the_node_sees_the_vm_and_nothing_else(make_pod: MakePod, shape: str, bi
     network = pod.shape.guest
     assert network
     with (
-        LinkMonitor(pod.node) as monitor,
+        Monitor(pod.node) as monitor,
         Sniffer(pod.node, "vethpod") as sniffer,
         Agent(pod, binding=binding) as agent,
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from lab.requests import (
@@ -143,6 +145,17 @@ def test_more_neighbours_than_a_program_can_name(octets: bytes) -> None:
     many = [bytes((10, 1, 0, n)) for n in range(MOST_ADDRESSES + 1)]
     assert filter_accepts(guest_filter(many), octets)
     assert filter_accepts(guest_filter(many[:MOST_ADDRESSES], mac_octets(CLIENT_MAC)), arp(1, "10.1.0.99"))
+
+
+@pytest.mark.parametrize("number", [0, 1, MOST_ADDRESSES - 1, MOST_ADDRESSES, MOST_ADDRESSES + 1, 250, 256, 300, 1000])
+@pytest.mark.parametrize("client", [b"", mac_octets(CLIENT_MAC)], ids=["quiet", "flooded"])
+def test_every_neighbour_passes_however_many_there_are(client: bytes, number: int) -> None:
+    """A jump is one octet: a list that is too long for it must be no list at all, and never another verdict."""
+    targets = [(0x0A010000 + n).to_bytes(4) for n in range(number)]
+    program = guest_filter(targets, client, [bytes(12) + target for target in targets])
+    assert all(filter_accepts(program, arp(1, str(IPv4Address(target)))) for target in targets)
+    assert filter_accepts(program, arp(1, "10.9.0.1")) is (number > MOST_ADDRESSES)
+    assert filter_accepts(program, discover())
 
 
 def test_the_longest_program_there_is() -> None:

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab.requests import CLIENT, CLIENT_MAC, arp, discover, renewing, selecting
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import Ether
 from test_dhcp_handler import CONFIG, PORT, SEEDS, mutated
 
 from dhcp.config import parse_configs
 from dhcp.handler import handle
+from dhcp.io.gateway_resolver import GatewayResolver
 from dhcp.io.guest_port import MOST_REQUESTS, GuestPort
 from dhcp.io.log import Log
 
@@ -44,6 +47,10 @@ class Line:
         octets = item[: size or len(buffer)]
         buffer[: len(octets)] = octets
         return len(octets)
+
+    def recv(self, size: int, flags: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(buffer[: self.recv_into(buffer, 0, flags)])
 
     def send(self, octets: bytes) -> None:
         if self.fails:
@@ -218,3 +225,21 @@ def test_one_turn_is_bounded(port: GuestPort, line: Line) -> None:
     line.waiting = [discover()] * 200
     port.answer_waiting()
     assert 0 < len(line.sent) < 200
+
+
+def test_a_gateways_new_mac_is_advertised_as_a_routers(line: Line, log: LogFile) -> None:
+    """Override, or the guest keeps the old MAC; router, or it drops its default route (RFC 4861 §7.2.5)."""
+    before, after = "02:00:00:00:00:01", "02:00:00:00:00:02"
+    ipv6 = {"client_address6": "fd00::5/128", "router6": "fd00::1", "router6_lladdr": before}
+    port = GuestPort(cast(socket, line), parse_configs({**CONFIG, **ipv6, "interface": "tap0"})[0], log.log)
+    resolver = GatewayResolver(cast(socket, Line()))
+    port.use_resolver(resolver)
+    advertisement = Ether(src=after, dst="33:33:00:00:00:01") / IPv6(src="fd00::1", dst="ff02::1", hlim=255)
+    advertisement /= ICMPv6ND_NA(tgt="fd00::1") / ICMPv6NDOptDstLLAddr(lladdr=after)
+    cast(Line, resolver.socket).waiting = [bytes(advertisement)]
+    line.sent.clear()
+    resolver.receive()
+    (sent,) = (Ether(octets) for octets in line.sent)
+    assert (sent.src, sent.dst, sent[IPv6].src, sent[IPv6].dst) == (after, "33:33:00:00:00:01", "fe80::fc:1", "ff02::1")
+    told = sent[ICMPv6ND_NA]
+    assert (told.R, told.S, told.O, told.tgt, told.lladdr) == (1, 0, 1, "fe80::fc:1", after)

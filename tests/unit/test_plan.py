@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netsetup.bindings.devices import bridge_name
-from netsetup.errors import DeviceConflict, InvalidRequest
+from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
 from netsetup.model.identity import derived_mac
 from netsetup.model.kernel import (
     AF_INET,
@@ -22,13 +22,14 @@ from netsetup.model.kernel import (
     Link,
     Namespace,
     Neighbour,
+    NextHop,
     Route,
 )
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, digest_of
-from netsetup.plan import admit, plan_setup, plan_teardown
+from netsetup.plan import admit, converge, plan_setup, plan_teardown
 from netsetup.steps import (
     AddAddress,
     AddNeighbour,
@@ -266,3 +267,44 @@ def test_an_interface_that_has_left_is_not_put_back() -> None:
     pod = pod_interface()
     network = admitted(namespace(pod))
     assert kinds(plan_teardown(Namespace(links=(LO,), tables=((BRIDGE, "x"),)), [network], ()).steps) == [DeleteTable]
+
+
+@pytest.mark.parametrize("binding", ["bridge", "fwd"])
+def test_a_route_that_also_leads_elsewhere_is_refused_by_name(binding: str) -> None:
+    elsewhere = Route(AF_INET, "192.0.2.0/24", nexthops=(NextHop(2, 0, gateway="10.244.1.1"), NextHop(3, 0)))
+    within = dataclasses.replace(elsewhere, nexthops=(NextHop(2, 0, gateway="10.244.1.1"), NextHop(2, 0)))
+    refused, taken = (namespace(pod_interface(routes=(CONNECTED, DEFAULT, route))) for route in (elsewhere, within))
+    with pytest.raises(UnsupportedInterface, match=r"^eth0: route 192\.0\.2\.0/24 also leads through another"):
+        admitted(refused, binding=binding)
+    assert admitted(taken, binding=binding).pod.routes[-1] == within
+
+
+@pytest.mark.parametrize("binding", ["bridge", "fwd", "masquerade"])
+@pytest.mark.parametrize("source", ["pod", "spec"])
+def test_the_vm_keeps_its_mac_when_the_cni_makes_the_interface_anew(binding: str, source: str) -> None:
+    """DEL and ADD with another MAC and another address: the VM runs on, and no VM takes another MAC while it runs."""
+    request = NetworkRequest(binding=binding, mac="02:00:00:00:00:42" if source == "spec" else "")
+    before = admit(namespace(pod_interface()), request, Resolver())
+    address = dataclasses.replace(ADDRESS, address="10.244.1.9")
+    link = dataclasses.replace(ETH0, index=12, mac="0a:58:0a:f4:01:09")
+    anew = namespace(pod_interface(link=link, addresses=(address,), routes=(), neighbours=()))
+    after = converge(anew, before, NetworkRequest(binding=binding), Resolver())
+    assert (after.mac, after.guest.mac_source) == (before.mac, before.guest.mac_source)
+    assert after.pod.link == link
+    assert after.pod.addresses == (address,)
+    if binding != "masquerade":
+        assert after.guest.address4 == address
+
+
+@pytest.mark.parametrize("binding", ["bridge", "fwd", "masquerade"])
+@pytest.mark.parametrize(
+    ("mac", "reason"),
+    [
+        ("fe:00:00:00:00:01", "must not begin with fe, which libvirt keeps for its own taps, is fe:00:00:00:00:01"),
+        ("01:00:5e:00:00:01", "must not be a multicast address, is 01:00:5e:00:00:01"),
+        ("00:00:00:00:00:00", "must not be all zero"),
+    ],
+)
+def test_a_mac_that_no_guest_can_have_is_refused_without_a_manifest_too(binding: str, mac: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^network default: its MAC {reason}$"):
+        admitted(namespace(pod_interface()), binding=binding, mac=mac)
