@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from ipaddress import IPv6Interface
 
 import pytest
@@ -17,6 +15,7 @@ from lab.pod import RESOLV_CONF, SEARCH, MakePod, Pod
 from lab.rawclient import RawClient
 from lab.shape import GuestNetwork6, load_shape, shape_names
 from lab.sniffer import Frame, Sniffer
+from lab.waiting import wait_until
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import Ether
@@ -39,9 +38,7 @@ def pod_of(make_pod: MakePod, shape: str) -> Pod:
     network = pod.shape.guest6
     assert network
     gateway = network.reaches.get("gateway", network.reaches["outside"])
-    deadline = time.monotonic() + 5
-    while not pings(pod.pod, gateway):
-        assert time.monotonic() < deadline, "the laboratory's node does not answer"
+    wait_until(lambda: pings(pod.pod, gateway), log=lambda: "the laboratory's node does not answer")
     pod.pod.ip("neigh flush dev eth0")
     return pod
 
@@ -114,7 +111,7 @@ def test_a_disk_that_has_been_in_another_pod(make_pod: MakePod, client: type[Cli
         pod.guest.ip("link set eth0 down", "addr flush dev eth0 scope global")
         agent.prestart()
         running.start()
-        wait_until(lambda: running.observe6().addresses == (network.address,), running.patience)
+        wait_until(lambda: running.observe6().addresses == (network.address,))
         agent.wait_for_log("message=CONFIRM")
 
 
@@ -128,7 +125,7 @@ def test_ipv6_alone(make_pod: MakePod) -> None:
             assert client.replies(client.message(1, parameters=[1, 3, 108])) == []
             agent.serve(server_address="169.254.75.10", options={"108": "1800"})
             assert client.replies(client.message(1, parameters=[1, 3])) == []
-            (offer,) = client.replies(client.message(1, parameters=[1, 3, 108]))
+            (offer,) = client.replies(client.message(1, parameters=[1, 3, 108]), expected=1)
             assert (offer.message_type, offer.yiaddr, offer.number(108)) == (2, "0.0.0.0", 1800)
 
 
@@ -143,7 +140,7 @@ def test_the_guests_duplicate_detection_finds_its_address_free(make_pod: MakePod
         assert ("::", "fd00:10:244:1::5") in {(probe[IPv6].src, probe[ICMPv6ND_NS].tgt) for probe in probes}
         with RawClient(pod.node, "vethpod") as node:
             pod.guest.ip("link set eth0 down")
-            assert node.who_has6("fd00:10:244:1::5") is None, "the pod answers for the VM's address"
+            assert node.who_has6("fd00:10:244:1::5", timeout=0.3) is None, "the pod answers for the VM's address"
 
 
 def is_served(frame: Frame) -> bool:
@@ -198,10 +195,7 @@ def test_a_server_that_is_stopped_takes_its_router_back(make_pod: MakePod) -> No
         agent.prestart()
         client.acquire6()
         agent.teardown()
-        deadline = time.monotonic() + 2
-        while client.observe6().routers:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: not client.observe6().routers)
 
 
 @pytest.mark.parametrize("binding", DIRECT)
@@ -222,10 +216,10 @@ def test_a_gateway_that_does_not_answer_costs_the_route_alone_and_for_the_time(m
     with Agent(pod, binding=binding) as agent, Networkd6(pod.guest) as client:
         agent.prestart()
         client.start()
-        wait_until(lambda: bool(client.observe6().addresses), client.patience)
+        wait_until(lambda: client.observe6().addresses)
         assert client.observe6().routers == ()
         pod.node.ip("addr add fd00:10:244:3::1/64 dev switch0 nodad")
-        wait_until(lambda: client.observe6().routers == ("fe80::fc:1",), 20)
+        wait_until(lambda: client.observe6().routers == ("fe80::fc:1",))
         assert pings(pod.guest, "2001:db8::1")
         agent.wait_for_log("before=")
 
@@ -243,16 +237,9 @@ def test_a_gateway_that_gets_another_mac_is_found_again(make_pod: MakePod, bindi
         pod.node.ip("link set vethpod address 02:00:00:00:77:01")
         pod.node.ip("neigh flush dev vethpod")
         with Monitor(pod.guest, "route") as routes:
-            wait_until(lambda: pings(pod.guest, "2001:db8::1"), 10)
+            wait_until(lambda: pings(pod.guest, "2001:db8::1"))
             assert [event for event in routes.events() if event.startswith("Deleted default")] == []
         agent.wait_for_log("mac=02:00:00:00:77:01")
-
-
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def send(namespace: Namespace, interface: str, frame: bytes) -> None:

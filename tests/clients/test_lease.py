@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lab.namespace import Namespace
 from lab.pod import DNS, GUEST_PORT, MakePod, Pod
 from lab.shape import GuestNetwork, load_shape, shape_names
 from lab.sniffer import Sniffer
+from lab.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -345,8 +345,5 @@ def test_a_guest_port_that_goes_down_and_up_is_served_again(pod: Pod, agent: Age
 
 
 def wait_until_dead(pid: int) -> None:
-    deadline = time.monotonic() + 3
     status = Path("/proc", str(pid), "status")
-    while status.exists() and "State:\tZ" not in status.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())

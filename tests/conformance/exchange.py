@@ -14,6 +14,7 @@ import pytest
 from lab.namespace import Namespace
 from lab.rawclient import Reply, decode_reply
 from lab.requests import CLIENT, CLIENT_MAC, SERVER, discover, mac_octets
+from lab.waiting import PATIENCE
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -128,12 +129,13 @@ class Wire:
             namespace.write_sysctl(f"ipv6/conf/{link}/disable_ipv6", 1)  # no frames but ours
         pod.ip("link set tap0 up")
         guest.ip("link set eth0 up")
+        guest.await_up("eth0")
         self._pod = pod
         with guest.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
         self._socket.bind(("eth0", 3))  # ETH_P_ALL
-        self._socket.settimeout(5)
+        self._socket.settimeout(PATIENCE)
         self._configs: list[dict[str, object]] = []
         self._start()
 
@@ -153,7 +155,7 @@ class Wire:
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(65536):  # the former router has advertised lifetime 0
                 pass
-        self._socket.settimeout(5)
+        self._socket.settimeout(PATIENCE)
 
     def frames(self, request: bytes) -> list[bytes]:
         """All replies: the server answers in order, so the answer to a DISCOVER sent afterwards ends the wait."""
@@ -176,7 +178,7 @@ class Wire:
             self._socket.settimeout(left)
             with contextlib.suppress(TimeoutError):
                 received.append(self._socket.recv(65536))
-        self._socket.settimeout(5)
+        self._socket.settimeout(PATIENCE)
         return received
 
     def warnings(self, request: bytes) -> list[str]:

@@ -11,6 +11,7 @@ from exchange import CONFIG, PORT_MAC
 from lab.namespace import Namespace
 from lab.rawclient import decode_reply
 from lab.requests import CLIENT_MAC
+from lab.waiting import PATIENCE
 
 TAP0 = {"interface": "tap0", **CONFIG}
 
@@ -30,16 +31,17 @@ class Link:
         for namespace, name in ((self.pod, port), (self.guest, nic)):
             namespace.write_sysctl(f"ipv6/conf/{name}/disable_ipv6", 1)
             namespace.ip(f"link set {name} up")
+        self.guest.await_up(nic)
 
     def guest_socket(self, nic: str) -> socket.socket:
         with self.guest.entered():
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         sock.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
         sock.bind((nic, 3))
-        sock.settimeout(2)
+        sock.settimeout(PATIENCE)
         return sock
 
-    def ask(self, request: bytes, timeout: float = 2) -> list[int]:
+    def ask(self, request: bytes, timeout: float = PATIENCE) -> list[int]:
         """Message types of the replies, until none arrives for a moment."""
         self.socket.settimeout(timeout)
         self.socket.send(request)
@@ -48,11 +50,11 @@ class Link:
             while True:
                 if reply := decode_reply(self.socket.recv(65536)):
                     kinds.append(reply.message_type)
-                    self.socket.settimeout(0.05)
+                    self.socket.settimeout(0.2)
         return kinds
 
 
-def gone(pid: int, timeout: float = 2) -> bool:
+def gone(pid: int, timeout: float = PATIENCE) -> bool:
     """Whether the process exits in time; a zombie has exited."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

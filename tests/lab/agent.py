@@ -17,6 +17,7 @@ from dhcp.process import connect
 from lab.cni import CniPod
 from lab.namespace import Namespace
 from lab.pod import Pod
+from lab.waiting import PATIENCE
 
 DIRECT = ("bridge", "fwd")
 """The bindings whose VM has the pod's own addresses."""
@@ -127,7 +128,7 @@ class Agent:
         """The DHCP server's log, which it writes when it is idle."""
         return (self.state_directory / "dhcp.log").read_text()
 
-    def wait_for_log(self, text: str, timeout: float = 3) -> str:
+    def wait_for_log(self, text: str, timeout: float = PATIENCE) -> str:
         """Wait for a line with this text in the server's log, and return the first.
 
         Raises:

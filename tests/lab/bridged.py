@@ -14,6 +14,7 @@ from typing import Self
 
 from lab.pod import DNS, GUEST_NIC, GUEST_PORT, SEARCH, Pod
 from lab.shape import GuestNetwork
+from lab.waiting import PATIENCE
 
 _BRIDGE = "br-hand"
 _SERVER = "169.254.75.10/32"
@@ -78,7 +79,7 @@ class BridgedPod:
         arguments = dnsmasq_arguments(self.network, self.pod.mac, _BRIDGE, lease_seconds)
         leases = f"--dhcp-leasefile={self.directory.name}/leases"
         self.process = self.pod.pod.popen([*arguments, leases, f"--log-facility={self._log}"])
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while not (self._log.exists() and "sockets bound exclusively" in self._log.read_text()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 log = self._log.read_text() if self._log.exists() else ""

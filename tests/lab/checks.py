@@ -13,6 +13,7 @@ from lab.clients import Client, Observed
 from lab.namespace import Namespace
 from lab.pod import DNS, SEARCH, Pod
 from lab.shape import GuestNetwork
+from lab.waiting import PATIENCE
 
 _ICMP_OVERHEAD = {False: 28, True: 48}
 """Octets of IP and ICMP header of a ping, by whether it is IPv6."""
@@ -97,7 +98,7 @@ def lossless(namespace: Namespace, address: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=5)
+        printed, _ = process.communicate(timeout=PATIENCE)
     counts = re.search(r"(\d+) packets transmitted, (\d+) received", printed)
     assert counts, printed
     assert int(counts[1]) > 0

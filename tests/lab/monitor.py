@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.namespace import Namespace
+from lab.waiting import PATIENCE
 
 
 class Monitor:
@@ -41,7 +42,7 @@ class Monitor:
 
     def _wait_until_listening(self) -> None:
         table = Path("/proc", str(self._process.pid), "net", "netlink")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while not any(_is_listening(line, self._process.pid) for line in table.read_text().splitlines()[1:]):
             if self._process.poll() is not None:
                 raise RuntimeError("ip monitor ended early")

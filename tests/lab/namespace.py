@@ -16,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from lab.waiting import PATIENCE, wait_until
+
 NETNS_DIRECTORY = Path("/run/netns")
 CONFIGURATION_DIRECTORY = Path("/etc/netns")
 PREFIX = "vltest"
 
 _CLONE_NEWNET = 0x40000000
+_LIMIT = 2 * PATIENCE
 _sequence = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,7 +77,7 @@ class Namespace:
         _remove(self.name)
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=5)
+                child.wait(timeout=PATIENCE)
             for stream in (child.stdin, child.stdout, child.stderr):
                 if stream:
                     stream.close()
@@ -97,7 +100,7 @@ class Namespace:
         *,
         check: bool = True,
         stdin: str = "",
-        timeout: float = 20,
+        timeout: float = _LIMIT,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program, wait for its exit and return its output.
@@ -148,7 +151,9 @@ class Namespace:
         """Run `ip` command lines (without the word `ip`) in one batch; the first that fails raises
         CommandError."""
         batch = ["ip", "-n", self.name, "-batch", "-"]
-        completed = subprocess.run(batch, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=20)
+        completed = subprocess.run(
+            batch, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=2 * PATIENCE
+        )
         if completed.returncode != 0:
             completed.stderr += "".join(f"{n:4}: {line}\n" for n, line in enumerate(lines, start=1))
             raise CommandError(completed, self.name)
@@ -156,7 +161,7 @@ class Namespace:
     def ip_json(self, arguments: str) -> list[dict[str, Any]]:
         """What `ip -j ARGUMENTS` prints, e.g. `ip_json("-4 route show table all")`."""
         command = ["ip", "-n", self.name, "-j", *arguments.split()]
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT)
         if completed.returncode != 0:
             raise CommandError(completed, self.name)
         parsed: list[dict[str, Any]] = json.loads(completed.stdout or "[]")
@@ -205,7 +210,12 @@ class Namespace:
         finally:
             os.close(back)
 
-    def settle(self, timeout: float = 5) -> None:
+    def await_up(self, name: str) -> None:
+        """Wait until an interface is operational. The kernel drops what is sent in the moments between `link set up`
+        and that, as its queue is not there yet."""
+        wait_until(lambda: self.link(name)["operstate"] == "UP", log=lambda: self.link(name))
+
+    def settle(self, timeout: float = PATIENCE) -> None:
         """Wait until no IPv6 address of the namespace is tentative any more."""
         deadline = time.monotonic() + timeout
         while any(link["addr_info"] for link in self.ip_json("-6 addr show tentative")):
@@ -225,7 +235,7 @@ def sweep() -> None:
 
 
 def _remove(name: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while pids := _pids(name):
         # a process may fork meanwhile: repeat until none is left
         for pid in pids:

@@ -18,6 +18,7 @@ from typing import Self
 
 from lab.namespace import Namespace
 from lab.shape import OUTSIDE, OUTSIDE6, Nic, Shape, Side, load_shape
+from lab.waiting import PATIENCE
 
 GUEST_PORT = "tap0"
 GUEST_NIC = "eth0"
@@ -111,7 +112,7 @@ class Pod:
     def await_carrier(self) -> None:
         """Wait until the kernel has found out whether the bridges of the pod have a carrier, which takes up to a second
         for one without a port."""
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + PATIENCE
         while any(b["operstate"] == "UNKNOWN" for b in self.pod.ip_json("link show type bridge") if "UP" in b["flags"]):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.pod.name}: a bridge is neither with nor without a carrier")

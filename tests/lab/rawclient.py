@@ -26,6 +26,7 @@ from scapy.packet import Packet, Raw
 
 from lab.namespace import Namespace
 from lab.sniffer import ETH_P_ALL
+from lab.waiting import PATIENCE
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 MAGIC_COOKIE = b"\x63\x82\x53\x63"
@@ -140,6 +141,7 @@ class RawClient:
         # do not receive the frames that we send
         self._socket.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
         self._socket.bind((interface, ETH_P_ALL))
+        self._namespace, self._interface, self._is_operational = namespace, interface, False
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +206,10 @@ class RawClient:
     # Frames
 
     def send(self, frame: bytes) -> None:
+        """Send a frame, the first one as soon as the interface is operational."""
+        if not self._is_operational:
+            self._namespace.await_up(self._interface)
+            self._is_operational = True
         self._socket.send(frame)
 
     def receive(self, timeout: float) -> Iterator[bytes]:
@@ -214,12 +220,19 @@ class RawClient:
                 with contextlib.suppress(OSError):
                     yield self._socket.recv(65536)
 
-    def replies(self, frame: bytes, timeout: float = 0.3) -> list[Reply]:
-        """Send a frame and collect every DHCP reply in time, to assert that there is one, two or none."""
+    def replies(self, frame: bytes, *, expected: int = 0, timeout: float = 0.3) -> list[Reply]:
+        """Send a frame and collect the DHCP replies: as many as are expected, and those that come soon after."""
         self.send(frame)
-        return [reply for received in self.receive(timeout) if (reply := decode_reply(received))]
+        replies: list[Reply] = []
+        for limit in (*[PATIENCE] * expected, timeout):
+            for received in self.receive(limit):
+                if reply := decode_reply(received):
+                    replies.append(reply)
+                    if len(replies) <= expected:
+                        break
+        return replies
 
-    def who_has(self, address: str, source: str = "0.0.0.0", timeout: float = 0.3) -> str | None:
+    def who_has(self, address: str, source: str = "0.0.0.0", timeout: float = PATIENCE) -> str | None:
         """The MAC that answers an ARP request (with source 0.0.0.0 an RFC 5227 probe), or None."""
         request = Ether(src=self.mac, dst=BROADCAST_MAC) / ARP(op="who-has", hwsrc=self.mac, psrc=source, pdst=address)
         self.send(bytes(request))
@@ -229,7 +242,7 @@ class RawClient:
                 return str(packet[ARP].hwsrc)
         return None
 
-    def who_has6(self, address: str, timeout: float = 0.3) -> str | None:
+    def who_has6(self, address: str, timeout: float = PATIENCE) -> str | None:
         """The MAC that answers a duplicate address detection's neighbour solicitation (RFC 4862 §5.4.2), or None."""
         group = ipaddress.IPv6Address("ff02::1:ff00:0") + int(ipaddress.IPv6Address(address)) % (1 << 24)
         mac = f"33:33:{group.packed[-4:].hex(':')}"
@@ -241,7 +254,7 @@ class RawClient:
                 return str(packet.src)
         return None
 
-    def _ask(self, frame: bytes, timeout: float = 2) -> Reply | None:
+    def _ask(self, frame: bytes, timeout: float = PATIENCE) -> Reply | None:
         sent = struct.unpack_from("!I", frame, frame.index(MAGIC_COOKIE) - 232)
         self.send(frame)
         for received in self.receive(timeout):

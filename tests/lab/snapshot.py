@@ -76,7 +76,7 @@ def _ruleset(namespace: Namespace) -> list[str]:
     return re.sub(r"(flags dynamic[^}]*?)elements = \{[^}]*\}", r"\1", text).splitlines()
 
 
-def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 2) -> None:
+def assert_restored(namespace: Namespace, before: Snapshot, *, within: float = 10) -> None:
     """Fail with a diff unless the namespace's state equals the snapshot.
 
     The kernel completes some changes a little later (carrier, duplicate-address detection), so only a difference that

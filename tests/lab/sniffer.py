@@ -19,6 +19,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from lab.namespace import Namespace
+from lab.waiting import PATIENCE
 
 ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
@@ -100,7 +101,7 @@ class Sniffer:
         os.close(self._stop)
         os.close(self._stopping)
 
-    def wait_for(self, wanted: Callable[[Frame], bool], timeout: float = 3) -> Frame:
+    def wait_for(self, wanted: Callable[[Frame], bool], timeout: float = PATIENCE) -> Frame:
         """Wait for a frame that matches, and return the first.
 
         Raises:

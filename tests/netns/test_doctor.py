@@ -24,6 +24,7 @@ from lab.rawclient import RawClient
 from lab.shape import load_shape, shape_names
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
+from lab.waiting import PATIENCE, wait_until
 from scapy.layers.dhcp import DHCP
 from scapy.layers.l2 import ARP
 
@@ -118,10 +119,7 @@ def start_dnsmasq(pod: Pod) -> None:
             "--user=root",
         ]
     )
-    deadline = time.monotonic() + 5
-    while not (ready.exists() and "sockets bound exclusively" in ready.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: ready.exists() and "sockets bound exclusively" in ready.read_text())
 
 
 FAULTS = {
@@ -360,7 +358,7 @@ def test_a_dead_server_and_one_that_hangs(pod: Pod, agent: Agent, number: signal
 
 def wait_for_signal(pid: int) -> None:
     """Wait until the process is stopped, a zombie or gone."""
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         while "State:\tS" in Path("/proc", str(pid), "status").read_text():
             assert time.monotonic() < deadline
@@ -471,7 +469,7 @@ def test_a_client_that_probes_its_address_is_not_turned_away(pod: Pod, agent: Ag
         agent.wait_for_log("ACK")
         time.sleep(seconds)
         examine(agent)
-        client.wait_until_bound(10)
+        client.wait_until_bound()
         examine(agent).assert_names({})
         assert client.observe().addresses == ("10.244.1.3/24",)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lab.masqueraded import Masqueraded
 from lab.namespace import Namespace
 from lab.pod import RESOLV_CONF, MakePod, Pod
 from lab.sniffer import Sniffer
+from lab.waiting import wait_until
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 
@@ -32,9 +32,7 @@ LEASE = "fd00:10:244:3::100,fd00:10:244:3::110,64,120"
 def built(make_pod: MakePod, shape: str) -> Pod:
     """A pod whose gateway answers, as on a node that has been up for a while."""
     pod = make_pod(shape, resolv_conf=f"{RESOLV_CONF}nameserver fd00:10:96::a\n")
-    deadline = time.monotonic() + 5
-    while not pings(pod.pod, "2001:db8::1"):
-        assert time.monotonic() < deadline, "the laboratory's node does not answer"
+    wait_until(lambda: pings(pod.pod, "2001:db8::1"), log=lambda: "the laboratory's node does not answer")
     return pod
 
 
@@ -74,10 +72,7 @@ def run_dnsmasq(namespace: Namespace, interface: str, *options: str) -> None:
     command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", f"--interface={interface}"]
     files = [f"--dhcp-leasefile={log.parent}/leases", f"--log-facility={log}", "--user=root"]
     namespace.popen([*command, *files, *options])
-    deadline = time.monotonic() + 5
-    while not (log.exists() and "dnsmasq-dhcp" in log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: log.exists() and "dnsmasq-dhcp" in log.read_text())
 
 
 FAULTS = {

@@ -6,7 +6,6 @@ addresses of the pod.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from lab.clients import Dhcpcd
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.sniffer import Frame, Sniffer
+from lab.waiting import wait_until
 from scapy.layers.inet6 import ICMPv6ND_NA
 from scapy.layers.l2 import ARP
 
@@ -97,10 +97,7 @@ def test_ipv6_detection_in_the_network_finds_the_guest_alone(pod: Pod) -> None:
         sniffer.wait_for(is_advertisement)
     advertisements = [frame for frame in sniffer.frames if is_advertisement(frame)]
     assert {frame.source for frame in advertisements} == {pod.mac}
-    deadline = time.monotonic() + 2
-    while duplicates(pod.neighbour) != [ADDRESS6]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: duplicates(pod.neighbour) == [ADDRESS6])
 
 
 def probe(namespace: Namespace, address: str, interface: str = "eth0") -> int:

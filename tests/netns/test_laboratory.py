@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from lab.rawclient import ACK, NAK, OFFER, RawClient, Reply, decode_reply
 from lab.shape import load_shape, shape_names
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
+from lab.waiting import wait_until
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
@@ -92,10 +92,7 @@ def test_the_link_monitor_reports_a_lost_carrier_and_nothing_else(pod: Pod) -> N
         pod.pod.ip("link set eth0 address 0e:00:00:00:00:01", "addr add 10.244.1.9/24 dev eth0")
         assert monitor.events() == []
         pod.pod.ip("link set eth0 down")
-        deadline = time.monotonic() + 3
-        while not any("NO-CARRIER" in event for event in monitor.events("vethpod")):
-            assert time.monotonic() < deadline, monitor.events()
-            time.sleep(0.01)
+        wait_until(lambda: any("NO-CARRIER" in event for event in monitor.events("vethpod")), log=monitor.events)
 
 
 def test_the_raw_client_has_a_conversation_with_dnsmasq(pod: Pod) -> None:
@@ -172,9 +169,7 @@ def test_a_closed_namespace_leaves_nothing() -> None:
         # one that left its session and its parent, as a detached server does
         namespace.run(["sh", "-c", "setsid -f sleep 60 </dev/null >/dev/null 2>&1"])
         child = namespace.popen(["sleep", "60"])
-        deadline = time.monotonic() + 3
-        while len(namespace.processes()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(namespace.processes()) == 2)
         left = namespace.processes()
         assert len(left) == 2
     assert child.returncode == -9

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from lab.forked import SUCCEEDED, WAYS, run_in
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import wait_until
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import Ether
 
@@ -43,13 +42,6 @@ def advertise(node: Namespace, lifetime: int = 1800) -> None:
 def learnt(pod: Pod) -> set[str]:
     """The destinations of the routes that the pod has learnt from advertisements."""
     return {route["dst"] for route in pod.pod.ip_json("-6 route show proto ra")}
-
-
-def wait_until(fulfilled: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 3
-    while not fulfilled():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from lab.pod import MakePod, Pod
 from lab.rawclient import DISCOVER, OFFER, RawClient
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
+from lab.waiting import wait_until
 from scapy.layers.l2 import ARP
 
 pytestmark = pytest.mark.root
@@ -387,10 +387,7 @@ def test_the_default_state_directory_is_per_namespace(make_pod: MakePod) -> None
 
 
 def wait_until_gone(pod: Pod, pid: int) -> None:
-    deadline = time.monotonic() + 3
-    while pid in pod.pod.processes():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: pid not in pod.pod.processes())
 
 
 @pytest.mark.parametrize(("primary", "first"), [("10.244.2.5", 4), ("fd00:10:244:3::5", 6)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -85,8 +84,7 @@ def test_what_kubevirts_own_launcher_has_left_is_named(pod: Pod, agent: Agent) -
         f"link add eth0 address {pod.mac} type bridge",  # KubeVirt makes a dummy, which not every kernel has
         "addr add 10.244.1.3/24 dev eth0",
     )
-    while pod.pod.link("eth0-nic")["operstate"] != "UP":
-        time.sleep(0.01)
+    pod.pod.await_up("eth0-nic")
     assert_refused(agent, 2, r"eth0: KubeVirt's own launcher has .*eth0-nic.*; start the VM in a new pod")
 
 

@@ -13,6 +13,7 @@ import pytest
 from lab.agent import Agent
 from lab.pod import Pod
 from lab.rawclient import RawClient
+from lab.waiting import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +79,7 @@ def test_the_callers_pipes_and_folder_are_free_when_it_returns(pod: Pod, agent: 
         cwd=tmp_path,
     ) as process:
         os.close(held)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
         (server,) = pod.pod.processes()
         assert process.stdin
         assert process.stdout

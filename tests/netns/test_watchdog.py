@@ -25,7 +25,7 @@ def watch():
     watchdog.start()
     return watchdog
 
-def wait_for(condition, seconds=5):
+def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.waiting import PATIENCE, wait_until
 
 PROLOGUE = """
 import os, signal, subprocess, sys, time
 from launcher.container.init import supervise
+
+from lab.waiting import PATIENCE, wait_until
 """
 
 
@@ -59,14 +62,14 @@ def is_gone(pid: int, seconds: float) -> bool:
 )
 def test_exit_code(body: str, code: int) -> None:
     process = start(f"def main():\n    {body}")
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert ("unforeseen" in errors) is ("unforeseen" in body)
 
 
 def test_output_is_not_lost() -> None:
     process = start("def main():\n    sys.stdout.write('a result')\n    return 0")
-    assert process.communicate(timeout=10)[0] == "a result"
+    assert process.communicate(timeout=PATIENCE)[0] == "a result"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -84,14 +87,14 @@ def test_signals_are_handed_on(number: signal.Signals) -> None:
     )
     assert line(process) == "ready"
     process.send_signal(number)
-    assert process.wait(5) == 40 + number
+    assert process.wait(PATIENCE) == 40 + number
 
 
 def test_signal_that_nobody_handles_ends_both() -> None:
     process = start("def main():\n    print('ready', flush=True)\n    time.sleep(60)")
     assert line(process) == "ready"
     process.terminate()
-    assert process.wait(5) == 128 + signal.SIGTERM
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def test_signal_that_comes_when_all_is_done_changes_nothing() -> None:
@@ -99,7 +102,7 @@ def test_signal_that_comes_when_all_is_done_changes_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert line(process) == "done"
     process.terminate()
-    assert process.wait(5) == 4
+    assert process.wait(PATIENCE) == 4
 
 
 def test_orphans_are_reaped_at_once() -> None:
@@ -121,7 +124,7 @@ def test_orphans_are_reaped_at_once() -> None:
     while Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1] != str(process.pid):
         time.sleep(0.002)
     os.kill(orphan, signal.SIGKILL)
-    assert is_gone(orphan, 0.1)
+    assert is_gone(orphan, PATIENCE)
     process.kill()
     process.wait()
 
@@ -133,7 +136,7 @@ def test_children_of_the_launcher_stay_its_own() -> None:
             return sum(subprocess.run(["sh", "-c", "exit 1"]).returncode for _ in range(20))
         """
     )
-    assert process.wait(10) == 20
+    assert process.wait(PATIENCE) == 20
 
 
 def test_what_a_killed_launcher_leaves_is_ended() -> None:
@@ -146,7 +149,7 @@ def test_what_a_killed_launcher_leaves_is_ended() -> None:
         """
     )
     left = int(line(process))
-    assert process.wait(5) == 137
+    assert process.wait(PATIENCE) == 137
     assert is_gone(left, 0)
 
 
@@ -163,10 +166,7 @@ def test_launcher_is_told_when_the_first_process_dies() -> None:
     process.kill()
     process.wait()
     # Who inherits it may be slow to wait for it; that it has ended is what counts.
-    deadline = time.monotonic() + 5
-    while not _is_dead(launcher):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: _is_dead(launcher))
 
 
 def _is_dead(pid: int) -> bool:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from lab.namespace import Namespace
+from lab.waiting import PATIENCE
 
 DAEMON_CONF = """
 listen_tls = 0
@@ -58,7 +59,7 @@ class Daemon:
         with log.open("w") as errors:
             shell = ["sh", "-ec", START.format(directory=directory)]
             self.process = namespace.popen([sys.executable, "-c", REAPER, *shell], stderr=errors)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not socket.exists():
             assert self.process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "libvirtd makes no socket"

@@ -16,7 +16,7 @@ from lab.snapshot import assert_restored, take_snapshot
 
 from launcher.demo.guest_image import GuestReport
 
-from .machine import Machine
+from .machine import BOOT_SECONDS, Machine
 
 
 class Entrypoint(Machine):
@@ -74,7 +74,7 @@ class Entrypoint(Machine):
         assert isinstance(data, dict)
         return data
 
-    def await_event(self, name: str, seconds: float = 10) -> None:
+    def await_event(self, name: str, seconds: float = BOOT_SECONDS) -> None:
         """Wait until the launcher has logged a milestone."""
         deadline = time.monotonic() + seconds
         while not any(record.get("event") == name for record in self.log()):

@@ -24,7 +24,7 @@ MTU = 1400
 DNS = "10.96.0.10"
 SEARCH = ["default.svc.cluster.local", "svc.cluster.local"]
 
-BOOT_SECONDS = 25
+BOOT_SECONDS = 120
 """What a guest may take until its lease on a busy machine without KVM; 2 on an idle one."""
 
 _COMMAND_DONE = re.compile(rb"guest: command [^\n]*\n")
@@ -113,7 +113,7 @@ class Machine:
     def command(self, text: str) -> str:
         """What a shell command in the guest prints."""
         with socket.socket(socket.AF_UNIX) as console:
-            console.settimeout(5)
+            console.settimeout(BOOT_SECONDS)
             console.connect(str(self.state_dir / "console.sock"))
             console.sendall(text.encode() + b"\n")
             received = b""

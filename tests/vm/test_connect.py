@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
+from lab.waiting import wait_until
 
 from .conftest import Boot
 from .daemon import Daemon
@@ -31,23 +31,20 @@ def test_killed_launcher_leaves_no_machine_to_the_daemon(boot: Boot, daemon: Dae
     machine.await_report("up")
     assert daemon.emulators()
     machine.process.kill()
-    deadline = time.monotonic() + 5
-    while daemon.emulators():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not daemon.emulators())
 
 
 def test_daemon_that_dies_is_reported(boot: Boot, daemon: Daemon) -> None:
     machine = boot("--connect", daemon.uri)
     machine.await_report("up")
     daemon.kill()
-    assert machine.await_end(10) == 1
+    assert machine.await_end() == 1
     assert "the connection to libvirt is lost" in machine.errors()
 
 
 def test_no_daemon_there(boot: Boot) -> None:
     machine = boot("--connect", "qemu+unix:///system?socket=/nowhere/sock")
-    assert machine.await_end(10) == 1
+    assert machine.await_end() == 1
     assert "libvirt cannot connect to qemu+unix:///system?socket=/nowhere/sock: " in machine.errors()
     assert machine.errors().count("\n") == 1
 
@@ -56,6 +53,6 @@ def test_tap_that_is_not_there(boot: Boot, segment: Segment) -> None:
     segment.ip("link del tap0")
     segment.ip("link add tap0 type bridge")
     machine = boot()
-    assert machine.await_end(10) == 1
+    assert machine.await_end() == 1
     assert "libvirt cannot start the domain: " in machine.errors()
     assert machine.errors().count("\n") == 1

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.root]
 
 BOOT_FILE = "scripts/vm.ipxe"
 SCRIPT = "#!ipxe\necho booted ${net0/ip} by ${filename} from ${net0/next-server} as ${hostname}\nshell\n"
-BOOT_SECONDS = 40
+BOOT_SECONDS = 120
 NODE = "10.244.1.1"
 
 DOCUMENT: dict[str, Any] = {

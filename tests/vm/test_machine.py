@@ -97,7 +97,7 @@ def test_killed_launcher_leaves_no_machine(boot: Boot) -> None:
     children = Path(f"/proc/{machine.process.pid}/task/{machine.process.pid}/children").read_text().split()
     (launcher,) = (int(pid) for pid in children if int(pid) != emulator)
     os.kill(launcher, signal.SIGKILL)
-    assert machine.await_end(5) == 128 + signal.SIGKILL
+    assert machine.await_end() == 128 + signal.SIGKILL
     assert not Path(f"/proc/{emulator}").exists()
 
 

@@ -21,6 +21,7 @@ from lab.checks import pings
 from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import PATIENCE
 
 from launcher.demo.guest_image import GuestImage, kernel_arguments
 
@@ -81,7 +82,7 @@ def run(make_pod: MakePod, guest: GuestImage) -> Iterator[Run]:
         yield start
 
 
-def wait_for_end(pid: int, seconds: float = 20) -> None:
+def wait_for_end(pid: int, seconds: float = PATIENCE) -> None:
     """Until a process has ended, whether or not somebody has waited for it."""
     deadline = time.monotonic() + seconds
     while state_of(pid) not in ("", "Z"):
@@ -238,7 +239,7 @@ def test_sigterm_while_the_guest_boots(run: Run) -> None:
 def test_sigterm_during_the_hook(pod: Pod, directory: Path, guest: GuestImage) -> None:
     """At its very end, before anybody has taken note of what it did."""
     machine = Entrypoint(pod, directory, vmi(guest), program=(sys.executable, "-c", TERMINATED_IN_HOOK))
-    assert machine.await_end(5) == 0
+    assert machine.await_end() == 0
     assert machine.messages("info")[-2:] == [
         "received a signal to stop before the VM was started",
         "the pod's network is as it was",
@@ -251,7 +252,7 @@ def test_next_container_takes_over_what_a_killed_one_left(run: Run, guest: Guest
     killed = run("aws")
     killed.await_report("up")
     os.kill(killed.launcher(), signal.SIGKILL)
-    assert killed.await_end(5) == 128 + signal.SIGKILL
+    assert killed.await_end() == 128 + signal.SIGKILL
     assert killed.pod.pod.processes() == []
     with tempfile.TemporaryDirectory(prefix="vltest-") as directory:
         machine = Entrypoint(killed.pod, Path(directory), vmi(guest))

@@ -14,7 +14,7 @@ import pytest
 from lab.checks import pings
 from lab.namespace import Namespace
 from lab.pod import DNS, Pod
-from lab.reach import PATIENCE
+from lab.reach import patience
 from lab.shape import OUTSIDE, OUTSIDE6
 
 from launcher.demo.guest_image import GuestImage, kernel_arguments
@@ -107,7 +107,7 @@ class Families(Entrypoint):
         """Whether a client gets the answer of a server in the guest."""
         # Between two connections nobody listens for a moment.
         self.await_output("netstat -ltn", f":{port} ")
-        command = ["timeout", str(5 * PATIENCE), "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port} && head -n 1 <&3"]
+        command = ["timeout", str(5 * patience()), "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port} && head -n 1 <&3"]
         return client.run(command, check=False).stdout.strip() == "served"
 
 

@@ -41,7 +41,7 @@ def directory() -> Iterator[Path]:
 def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
     """This exit code, and one line of errors that this pattern matches; nothing is left in the pod."""
     __tracebackhide__ = True
-    assert machine.await_end(10) == code, machine.errors()
+    assert machine.await_end() == code, machine.errors()
     (line,) = machine.messages("error")
     assert re.search(message, line), line
     assert "\n" not in line

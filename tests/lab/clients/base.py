@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from lab.namespace import Namespace
+from lab.waiting import PATIENCE
 
 # The client may write all over /etc and /run: both are its own. $1 is its directory.
 _PRIVATE_FILES = """
@@ -61,7 +62,7 @@ class Client(ABC):
     probes: ClassVar[bool] = False
     """Whether it probes for another host with the address before using it (RFC 5227)."""
     patience: ClassVar[float] = 5
-    """Seconds within which it has its lease when the server answers at once."""
+    """Seconds within which it has its lease on an idle machine, when the server answers at once."""
     clock: ClassVar[bool] = True
     """Whether it renews after T1 of option 58."""
     sulks: ClassVar[float] = 0
@@ -145,7 +146,7 @@ class Client(ABC):
         return self.observe()
 
     def wait_until_bound(self, timeout: float | None = None) -> None:
-        limit = self.patience if timeout is None else timeout
+        limit = max(self.patience, PATIENCE) if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not self.is_bound():
             if self.process.poll() is not None:
@@ -199,7 +200,7 @@ class Client(ABC):
             return
         self._process.terminate()
         try:
-            self._process.wait(timeout=3)
+            self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -12,6 +12,7 @@ from lab.clients.base import Client
 from lab.clients.dhcpcd import Dhcpcd
 from lab.clients.networkd import Networkd
 from lab.clients.networkmanager import NetworkManager
+from lab.waiting import PATIENCE
 
 _RDNSSD = Path(__file__).parents[3] / ".cache" / "rdnssd"
 """Where `make` has unpacked the package."""
@@ -64,7 +65,7 @@ class Client6(Client):
         """
         if self._process is None:
             self.start()
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + max(self.patience, PATIENCE)
         while not self.is_bound6():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.name} has only {self.observe6()}:\n{self.log()}")
