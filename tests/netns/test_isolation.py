@@ -127,13 +127,6 @@ FORBIDDEN: dict[str, tuple[str, Packet]] = {
         / IPv6ExtHdrFragment(nh=58, m=1)
         / Raw(bytes(IPv6(src=LINK_LOCAL, dst="ff02::1") / ADVERTISEMENT)[40:48]),
     ),
-    "the rest of a fragmented router": (
-        "server",
-        ETHER6
-        / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255)
-        / IPv6ExtHdrFragment(nh=58, offset=1)
-        / Raw(bytes(IPv6(src=LINK_LOCAL, dst="ff02::1") / ADVERTISEMENT)[48:]),
-    ),
     "a redirect": (
         "server",
         ETHER6 / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=255) / ICMPv6ND_Redirect(tgt=OTHER6, dst=OUTSIDE6),

@@ -16,8 +16,6 @@ from lab.waiting import PATIENCE, wait_until
 PROLOGUE = """
 import os, signal, subprocess, sys, time
 from launcher.container.init import supervise
-
-from lab.waiting import PATIENCE, wait_until
 """
 
 
