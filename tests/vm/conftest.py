@@ -22,7 +22,8 @@ def guest() -> GuestImage:
 
 
 @pytest.fixture
-def segment() -> Iterator[Segment]:
+def segment(state_dir: Path) -> Iterator[Segment]:
+    """Made after the directory, so that its processes have ended when the directory is removed."""
     with Segment() as segment:
         yield segment
 
