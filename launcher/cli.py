@@ -171,6 +171,9 @@ def _add_run(to: _Parsers) -> None:
     run.add_argument(
         "--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk of the manifest"
     )
+    run.add_argument(
+        "--backing-files", action="store_true", help="let disk images name backing and data files, which QEMU opens too"
+    )
     run.add_argument("--connect", metavar="URI", help="libvirt to use (default: one of the launcher's own)")
 
 
@@ -301,6 +304,7 @@ def _run(options: argparse.Namespace) -> int:
     return run(
         options.vmi,
         disks=options.disk,
+        backing_files=options.backing_files,
         netns=options.netns,
         state_dir=options.state_dir,
         uri=options.connect,

@@ -7,12 +7,17 @@ from typing import Literal
 Format = Literal["text", "json"]
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: a control character, or half of a surrogate pair, is shown as ``\\x1b``."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 class _TextFormatter(logging.Formatter):
     """``virt-launcher: warning: message``; the level is left out for INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"virt-launcher: {level}{record.getMessage()}"
+        return f"virt-launcher: {level}{printable(record.getMessage())}"
 
 
 class _JSONFormatter(logging.Formatter):

@@ -78,6 +78,7 @@ class LibvirtDomainManager:
         *,
         state_dir: str | os.PathLike[str],
         disks: Mapping[str, str | os.PathLike[str]] | None = None,
+        backing_files: bool = False,
         uri: str | None = None,
         accelerator: Accelerator | None = None,
         cache: Path | None = SHARED_CACHE,
@@ -86,14 +87,15 @@ class LibvirtDomainManager:
     ) -> None:
         """Check kernel and disk images, before anything is changed. Raises ManifestError.
 
-        `disks` gives the image of each volume by its name. `uri` is the libvirt to use instead of the embedded driver.
+        `disks` gives the image of each volume by its name; with `backing_files` they may name other files, which QEMU
+        opens as well. `uri` is the libvirt to use instead of the embedded driver.
         """
         self.vmi = vmi
         self.state_dir = Path(state_dir).absolute()
         self.console_log = self.state_dir / "console.log"
         self.console_socket = self.state_dir / "console.sock"
         check_kernel(vmi)
-        self._images = find_images(vmi, disks or {})
+        self._images = find_images(vmi, disks or {}, backing_files=backing_files)
         self._uri = uri
         self._accelerator = accelerator
         self._cache = cache

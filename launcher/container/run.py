@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import Frozen
 from launcher.container.init import supervise
 from launcher.exit_codes import exit_code_of
 
@@ -74,6 +75,7 @@ def run(
     vmi: str,
     *,
     disks: Sequence[str] = (),
+    backing_files: bool = False,
     netns: str | None = None,
     state_dir: str | None = None,
     uri: str | None = None,
@@ -81,26 +83,34 @@ def run(
 ) -> int:
     """Run the VM of a manifest until it ends, as the container's init process; returns the exit code.
 
-    `disks` are NAME=PATH; `uri` is the libvirt to use instead of the embedded driver.
+    `disks` are NAME=PATH, which may name other files with `backing_files`; `uri` is the libvirt to use instead of the
+    embedded driver.
     """
-    images = _images(disks)
+    images = _Images(_paths(disks), backing_files)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format)))
 
 
-def _images(disks: Sequence[str]) -> dict[str, str]:
-    images: dict[str, str] = {}
+class _Images(Frozen):
+    """What the command line says of disks."""
+
+    paths: dict[str, str]
+    backing_files: bool
+
+
+def _paths(disks: Sequence[str]) -> dict[str, str]:
+    paths: dict[str, str] = {}
     for word in disks:
         name, separator, path = word.partition("=")
         if not (name and separator and path):
             raise BadArgument(f"--disk {word}: must be NAME=PATH")
-        if name in images:
+        if name in paths:
             raise BadArgument(f"--disk {word}: {name} is given twice")
-        images[name] = path
-    return images
+        paths[name] = path
+    return paths
 
 
 def _launch(
-    path: str, disks: Mapping[str, str], netns: str | None, state_dir: str | None, uri: str | None, log_format: str
+    path: str, images: _Images, netns: str | None, state_dir: str | None, uri: str | None, log_format: str
 ) -> int:
     from netsetup.kernel import netns as namespaces
 
@@ -109,7 +119,7 @@ def _launch(
     vmi = _load_vmi(path, _import_what_follows)
     if netns is not None:
         namespaces.enter(netns)
-    machine = _Machine(vmi, disks, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
+    machine = _Machine(vmi, images, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
     return machine.run_vm()
 
 
@@ -169,7 +179,7 @@ class _Machine:
     def __init__(
         self,
         vmi: VirtualMachineInstance,
-        disks: Mapping[str, str],
+        images: _Images,
         folder: str,
         resolver_path: str,
         uri: str | None,
@@ -182,7 +192,13 @@ class _Machine:
         self._log_format = log_format
         self._watchdog: DHCPWatchdog | None = None
         self._manager = LibvirtDomainManager(
-            vmi, state_dir=folder, disks=disks, uri=uri, setup=self._set_up, teardown=self._put_back
+            vmi,
+            state_dir=folder,
+            disks=images.paths,
+            backing_files=images.backing_files,
+            uri=uri,
+            setup=self._set_up,
+            teardown=self._put_back,
         )
 
     def run_vm(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,11 +26,19 @@ class DiskImage(Frozen):
     block: bool = False
 
 
-def find_images(vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLike[str]]) -> dict[str, DiskImage]:
+_QCOW2_HEADER = struct.Struct(">4sIQ56xQ")
+"""Magic, version, offset of the backing file's name, and, in version 3, features that a reader must know."""
+_QCOW2_MAGIC = b"QFI\xfb"
+_EXTERNAL_DATA_FILE = 4
+
+
+def find_images(
+    vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLike[str]], *, backing_files: bool = False
+) -> dict[str, DiskImage]:
     """The image of each disk of `vmi`, by the disk's name.
 
-    Raises ManifestError for a disk without an image, an image without a disk, and a path that is not a readable (for
-    a writable disk: writable) file or block device.
+    Raises ManifestError for a disk without an image, an image without a disk, a path that is not a readable (for a
+    writable disk: writable) file or block device, and unless `backing_files` for a qcow2 image that names another file.
     """
     names = [disk.name for disk in vmi.disks]
     for name in given:
@@ -38,7 +47,11 @@ def find_images(vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLi
     for name in names:
         if name not in given:
             raise ManifestError("spec.volumes", f"`{name}` has no image: give --disk {name}=PATH")
-    return {disk.name: _image(disk.name, given[disk.name], disk.readonly) for disk in vmi.disks}
+    images = {disk.name: _image(disk.name, given[disk.name], disk.readonly) for disk in vmi.disks}
+    for name, image in images.items():
+        if image.format == "qcow2" and not backing_files:
+            _require_self_contained(f"--disk {name}", image.path)
+    return images
 
 
 def check_kernel(vmi: VirtualMachineInstance) -> None:
@@ -72,3 +85,20 @@ def _image(name: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage
     # into its raw disk.
     qcow2 = absolute.suffix == ".qcow2"
     return DiskImage(str(absolute), "qcow2" if qcow2 else "raw", block)
+
+
+def _require_self_contained(option: str, path: str) -> None:
+    """Raise ManifestError for a qcow2 image that makes QEMU open another file, whichever file that is
+    (QEMU docs/interop/qcow2.txt)."""
+    with open(path, "rb") as file:
+        header = file.read(_QCOW2_HEADER.size)
+    if len(header) < 16 or not header.startswith(_QCOW2_MAGIC):
+        return  # for QEMU to say
+    _, version, backing_file, features = _QCOW2_HEADER.unpack(header.ljust(_QCOW2_HEADER.size, b"\0"))
+    for kind, named in (("backing", backing_file), ("data", version >= 3 and features & _EXTERNAL_DATA_FILE)):
+        if named:
+            raise ManifestError(
+                option,
+                f"{path} names a {kind} file, which the guest would get too: "
+                "give --backing-files, or an image that `qemu-img convert` has made of it",
+            )

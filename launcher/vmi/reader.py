@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from launcher.vmi.errors import ManifestError
+from launcher.vmi.limits import MOST_KEYS, MOST_OCTETS, check_document, require_elements
 from launcher.vmi.schema import Manifest
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ class _Constructor(yaml.constructor.SafeConstructor):
                     raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merges (`<<`), each of which multiplies the keys."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MOST_KEYS} keys", node.start_mark)
 
 
 class _Loader(_Constructor, yaml.SafeLoader):
@@ -67,17 +74,22 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
     """Read the manifest at `path`. Raises ManifestError; its `path` is the file's if that is not valid YAML."""
     file = str(path)
     try:
-        text = Path(path).read_text("utf-8")
+        with Path(path).open("rb") as source:
+            data = source.read(MOST_OCTETS + 1)
+        text = data.decode()
     except OSError as error:
         raise ManifestError(file, error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
         raise ManifestError(file, f"is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    if len(data) > MOST_OCTETS:
+        raise ManifestError(file, f"is larger than {MOST_OCTETS} bytes")
     return decode_manifest(text, file)
 
 
 def decode_manifest(text: str, file: str = "manifest") -> Manifest:
     """Decode the manifest in `text`; `file` is its name in errors. Raises ManifestError."""
     try:
+        require_elements(text)
         documents = _documents(text)
     except yaml.YAMLError as error:
         raise ManifestError(file, _yaml_reason(error)) from None
@@ -88,6 +100,7 @@ def decode_manifest(text: str, file: str = "manifest") -> Manifest:
     if len(documents) != 1:
         raise ManifestError(file, f"must hold one object, holds {len(documents)}")
     document = documents[0]
+    check_document(document, file)
     if not isinstance(document, dict):
         raise ManifestError(file, f"must be an object, is a {type(document).__name__}")
     # Checked first: otherwise the error would name the first field that another kind has and this one has not.

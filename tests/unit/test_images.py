@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,28 @@ def test_format_is_told_by_the_name_alone(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "root.img").write_bytes(b"QFI\xfb\0\0\0\3")
     assert find_images(VMI, {"root": "root.qcow2"}) == {"root": DiskImage(str(tmp_path / "root.qcow2"), "qcow2")}
     assert find_images(VMI, {"root": "root.img"}) == {"root": DiskImage(str(tmp_path / "root.img"))}
+
+
+def qcow2(version: int = 3, backing_file: int = 0, features: int = 0) -> bytes:
+    return struct.pack(">4sIQ56xQ", b"QFI\xfb", version, backing_file, features) + b"/etc/shadow".ljust(100, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [(qcow2(2, backing_file=80), "backing"), (qcow2(backing_file=104), "backing"), (qcow2(features=4), "data")],
+)
+def test_an_image_that_names_another_file_is_refused(tmp_path: Path, image: bytes, kind: str) -> None:
+    path = tmp_path / "root.qcow2"
+    path.write_bytes(image)
+    with pytest.raises(ManifestError, match=f"^--disk root: {path} names a {kind} file.* give --backing-files"):
+        find_images(VMI, {"root": path})
+    assert find_images(VMI, {"root": path}, backing_files=True) == {"root": DiskImage(str(path), "qcow2")}
+
+
+@pytest.mark.parametrize("image", [b"", b"QFI\xfb", qcow2(2, features=4), qcow2(features=1)])
+def test_an_image_that_names_none_is_taken(tmp_path: Path, image: bytes) -> None:
+    (tmp_path / "root.qcow2").write_bytes(image)
+    assert find_images(VMI, {"root": tmp_path / "root.qcow2"})
 
 
 @pytest.mark.parametrize(
