@@ -84,6 +84,7 @@ class SetupRequest(Frozen):
                     name=interface.name,
                     binding=interface.binding,
                     pod_interface=pod_interface,
+                    is_pod_network=interface.pod_network,
                     guest_port=guest_port,
                     mac=interface.mac,
                     stable_id=f"{self.stable_id} {interface.name}" if self.stable_id else "",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.errors import InterfaceNotFound, UnsupportedInterface
+from netsetup.errors import InterfaceNotFound, UnsuitedInterface, UnsupportedInterface
 from netsetup.model.identity import is_marked
 from netsetup.model.kernel import (
     AF_INET,
@@ -83,21 +83,24 @@ def is_ethernet(link: Link) -> bool:
 
 
 def require_frames(observed: Namespace, link: Link) -> None:
-    """Raises UnsupportedInterface for an interface whose frames, and all that it has, cannot be handed to a VM."""
+    """Raises UnsupportedInterface for an interface whose frames, and all that it has, cannot be handed to a VM.
+
+    An UnsuitedInterface where another binding, which needs no frames, may do.
+    """
     if not is_ethernet(link):
-        raise UnsupportedInterface(f"{link.name}: not an Ethernet device, so it has no frames for a VM")
+        raise UnsuitedInterface(link.name, "not an Ethernet device, so it has no frames for a VM")
     master = next((other for other in observed.links if other.index == link.master), None)
     if master is not None and not is_marked(master):
-        instead = f", or give the VM {master.name} itself" if master.kind in AGGREGATE_KINDS else ""
+        itself = f", or give the VM {master.name} itself (podInterfaceName in the manifest's status.interfaces)"
         raise UnsupportedInterface(
-            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; release it{instead}"
+            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; "
+            f"release it{itself if master.kind in AGGREGATE_KINDS else ''}"
         )
     if link.up and not link.carrier:
         raise UnsupportedInterface(
-            f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone"
+            f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone, bring that up"
         )
     for route in observed.routes_of(link.index):
         if any(hop.interface != link.index for hop in route.nexthops):
-            raise UnsupportedInterface(
-                f"{link.name}: route {route.destination} also leads through another interface; it could not be put back"
-            )
+            reason = f"route {route.destination} also leads through another interface, and could not be put back"
+            raise UnsuitedInterface(link.name, reason)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from typing import Final
+from typing import Final, Self
 
 ADVICE: Final = {
     errno.ENOBUFS: "the kernel is short of memory: raise the container's limit, or try again",
@@ -42,6 +42,19 @@ class DeviceConflict(InvalidRequest):
 
 class UnsupportedInterface(InvalidRequest):
     """The pod interface is of a kind that cannot be handed to a VM this way."""
+
+
+class UnsuitedInterface(UnsupportedInterface):
+    """A binding cannot use a pod interface that another one may be able to use; `instead` are other ways out."""
+
+    def __init__(self, interface: str, reason: str, *instead: str) -> None:
+        ways_out = ", or ".join(instead)
+        super().__init__(f"{interface}: {reason}{'; ' if ways_out else ''}{ways_out}")
+        self._parts = (interface, reason, *instead)
+
+    def or_instead(self, way_out: str) -> Self:
+        """The same with one more way out."""
+        return type(self)(*self._parts, way_out)
 
 
 class NotPermitted(NetworkSetupError):

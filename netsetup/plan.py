@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
-from netsetup.bindings.binding import UnsuitedInterface
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
+from netsetup.errors import UnsuitedInterface
 from netsetup.model.identity import interface_of, own_nic
 from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, Namespace
 from netsetup.model.pod_interface import Resolver

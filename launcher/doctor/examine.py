@@ -21,6 +21,7 @@ from launcher.doctor.prober import Inquiry
 from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
+from netsetup.admission import is_ethernet
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
@@ -159,7 +160,7 @@ def _probe(observed: Namespace, record: Record, families: Mapping[str, Sequence[
             wanted = {Side.NODE: (network.pod.name, nic, ""), Side.GUEST: (network.guest_port, port, network.mac)}
             sockets = {}
             for side, (device, link, expected_mac) in wanted.items():
-                if trouble_of(link, device):
+                if trouble_of(link, device) or not link or not is_ethernet(link):
                     continue
                 with contextlib.suppress(TransportError):  # gone since we looked
                     sockets[side] = stack.enter_context(ProbeSocket(device, expected_mac))

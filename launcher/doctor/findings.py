@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from launcher.doctor.targets import Family
+from netsetup.admission import is_ethernet
 from netsetup.bindings.binding import Hops
 from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
@@ -112,6 +113,11 @@ class Evidence:
     @property
     def port(self) -> Link | None:
         return self.observed.link(self.network.guest_port)
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether the pod interface has frames, in which alone questions can be asked."""
+        return self.nic is None or is_ethernet(self.nic)
 
     @property
     def report(self) -> PortReport:

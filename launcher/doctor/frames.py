@@ -88,6 +88,8 @@ class DHCPAnswer(Frozen):
     server: bytes
     """Option 54, or the source address where that is missing."""
     mac: bytes
+    offered: bytes = bytes(4)
+    """The address that it gives; 0.0.0.0 where it gives none, as an answer to an INFORM."""
 
 
 def encode_arp_request(source_mac: bytes, sender_mac: bytes, sender: bytes, target: bytes) -> bytes:
@@ -169,12 +171,12 @@ def decode_dhcp_answer(frame: bytes) -> DHCPAnswer | None:
         return None
     if frame[at + 9] != UDP or UDP_HEADER.unpack_from(frame, at + IPV4_OCTETS)[0] != SERVER_PORT:
         return None
-    op, _, _, _, xid, *_, sname, file, cookie = HEADER.unpack_from(frame, at + IPV4_UDP_OCTETS)
+    op, _, _, _, xid, _, _, _, offered, *_, sname, file, cookie = HEADER.unpack_from(frame, at + IPV4_UDP_OCTETS)
     if op != BOOTREPLY or cookie != COOKIE:
         return None
     options = decode_options(frame[at + IPV4_UDP_OCTETS + HEADER_OCTETS :], file, sname)
     server = options.get(SERVER_ID, b"")
-    return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12])
+    return DHCPAnswer(xid, server if len(server) == 4 else frame[at + 12 : at + 16], frame[6:12], offered)
 
 
 def _icmp_at(frame: bytes, at: int) -> int:

@@ -91,20 +91,41 @@ def pod_network(evidence: Evidence, family: Family) -> Iterator[Check]:
     if trouble := trouble_of(evidence.nic, evidence.network.pod.name):
         yield unseen(Hop.POD_NETWORK, trouble)
         return
+    if not evidence.has_frames:
+        yield ok(
+            Hop.POD_NETWORK,
+            f"{evidence.network.pod.name} has no frames, and so no neighbours that could have {address}",
+        )
+        return
     if answers.holders:
         finding = f"another host, MAC {_listed(answers.holders)}, has {address} too"
         yield wrong(Hop.POD_NETWORK, finding, f"find it and take {address} from it: the CNI gave it to this pod")
     advice = "turn it off, or keep it from this network; our nftables table keeps it from the guest meanwhile"
-    for server, mac in sorted(answers.servers):
+    own = set() if evidence.table else _own_servers(family)
+    for server, mac in sorted(answers.servers - own):
         yield wrong(
             Hop.POD_NETWORK, f"another {family.dhcp} server, {server} at MAC {mac}, answers to the VM's MAC", advice
         )
+    for server, mac in sorted(own):
+        is_at = f"{server} at MAC {mac}, offers {address} as well"
+        yield ok(Hop.POD_NETWORK, f"the network's own {family.dhcp} server, {is_at}; our table keeps it from the guest")
     routers = [] if evidence.network.guest.is_routed else sorted(_foreign_routers(family))
     for router, mac in routers:
         yield wrong(Hop.POD_NETWORK, f"another router, {router} at MAC {mac}, advertises itself", advice)
-    if not answers.holders and not answers.servers and not routers:
+    if not answers.holders and not answers.servers - own and not routers:
         others = f", and no other {family.dhcp} server{' or router' if family.is_ipv6 else ''} answers"
         yield ok(Hop.POD_NETWORK, f"no other host has {address}{'' if evidence.network.guest.is_routed else others}")
+
+
+def _own_servers(family: Family) -> set[tuple[str, str]]:
+    """The network's own DHCP servers: at the gateway, and what they offer is what the CNI has given the pod.
+
+    pasta has one, for one, and libslirp.
+    """
+    answers = family.answers
+    return {
+        (server, mac) for server, mac in answers.own_servers if server in family.routers or mac == answers.gateway_mac
+    }
 
 
 def _foreign_routers(family: Family) -> set[tuple[str, str]]:
@@ -120,6 +141,8 @@ def gateway(evidence: Evidence, family: Family) -> Iterator[Check]:
     """Whether the gateway is on the link."""
     if not family.gateway:
         yield ok(Hop.GATEWAY, f"there is none{' of IPv6' if family.is_ipv6 else ''}")
+    elif not evidence.has_frames:
+        yield ok(Hop.GATEWAY, f"{family.gateway} needs no MAC: {evidence.network.pod.name} has no frames")
     elif family.permanent_mac:
         entry = f"is at {family.permanent_mac} by a permanent entry, which needs no answer"
         yield ok(Hop.GATEWAY, f"{family.gateway} {entry}")
@@ -140,8 +163,12 @@ def node(evidence: Evidence, family: Family) -> Iterator[Check]:
         yield ok(Hop.NODE, f"no {which}, hence nothing that would have to answer")
     elif trouble := trouble_of(evidence.nic, network.pod.name):
         yield unseen(Hop.NODE, trouble)
+    elif not evidence.has_frames:
+        yield unseen(Hop.NODE, f"{network.pod.name} has no frames to ask in")
     elif not answers.gateway_mac:
         yield unseen(Hop.NODE, f"{family.gateway} does not answer {family.resolution}")
+    elif not answers.returned and _own_servers(family):
+        yield ok(Hop.NODE, f"{family.gateway} answers no ping, but packets of {family.dhcp}")
     elif not answers.returned:
         yield _unreached(evidence, family)
     elif answers.small and not answers.large and evidence.nic and evidence.nic.mtu >= network.mtu:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from dhcp.wire.addresses import mac_text, parse_mac
 from launcher.doctor.frames import Claim, EchoAnswer, Ping
 from launcher.doctor.targets import Family, Side, Target
+from netsetup.admission import is_ethernet
 from netsetup.model.vm_network import VMNetwork
 
 _T = TypeVar("_T")
@@ -44,10 +45,12 @@ class Inquiry(ABC):
         self._mac = parse_mac(network.mac)
         self._address = family.packed(family.address)
         self._port_mac = parse_mac(port_mac)
-        self._outer_mac = parse_mac(network.pod.link.mac) if self._routed else self._mac
+        has_frames = is_ethernet(network.pod.link)
+        self._outer_mac = parse_mac(network.pod.link.mac) if self._routed and has_frames else self._mac
         self._outer_address = family.packed(family.outer_address)
         self._mtu = network.mtu
-        self._gateway, self._beyond = family.packed(family.gateway), family.packed(family.beyond)
+        self._gateway = family.packed(family.gateway) if has_frames else b""
+        self._beyond = family.packed(family.beyond)
         self.answers.gateway_mac = family.permanent_mac
         self._xid = secrets.randbits(24)
         self._identifier = secrets.randbits(16)
@@ -86,6 +89,12 @@ class Inquiry(ABC):
 
     @abstractmethod
     def _echo_answer(self, frame: bytes) -> EchoAnswer | None: ...
+
+    def _note_server(self, server: str, mac: str, *, is_own: bool) -> None:
+        """Record a DHCP server; the network's own offers the VM what the CNI has given the pod."""
+        self.answers.servers.add((server, mac))
+        if is_own:
+            self.answers.own_servers.add((server, mac))
 
     @abstractmethod
     def _record_server(self, frame: bytes) -> None:

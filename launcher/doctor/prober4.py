@@ -55,7 +55,8 @@ class Inquiry4(Inquiry):
 
     def _record_server(self, frame: bytes) -> None:
         if (dhcp := frames.decode_dhcp_answer(frame)) and dhcp.xid == self._xid:
-            self.answers.servers.add((ipv4_text(dhcp.server), mac_text(dhcp.mac)))
+            is_own = dhcp.offered == self._outer_address
+            self._note_server(ipv4_text(dhcp.server), mac_text(dhcp.mac), is_own=is_own)
 
 
 def _nobodys_address(pod: PodInterface) -> bytes:

@@ -68,6 +68,7 @@ class Inquiry6(Inquiry):
 
     def _record_server(self, frame: bytes) -> None:
         if (dhcp := decode_dhcp6_answer(frame)) and dhcp.xid == self._xid:
-            self.answers.servers.add((ipv6_text(dhcp.source), mac_text(dhcp.mac)))
+            is_own = self._outer_address in dhcp.addresses
+            self._note_server(ipv6_text(dhcp.source), mac_text(dhcp.mac), is_own=is_own)
         elif (router := decode_router(frame)) and router.mac != self._outer_mac:
             self.answers.routers.add((ipv6_text(router.source), mac_text(router.mac)))

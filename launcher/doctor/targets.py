@@ -42,6 +42,8 @@ class Answers:
     """MACs on the node's side that claim the VM's address."""
     servers: set[tuple[str, str]] = field(default_factory=set)
     """(address, MAC) of DHCP servers on the node's side."""
+    own_servers: set[tuple[str, str]] = field(default_factory=set)
+    """Those of them that offer just the VM's address."""
     routers: set[tuple[str, str]] = field(default_factory=set)
     """(address, MAC) of senders of router advertisements there."""
     gateway_mac: str = ""

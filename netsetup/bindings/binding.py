@@ -4,16 +4,18 @@ A binding is a module with these members; `netsetup.bindings.registry` finds it 
 functions: they look at what was observed and answer with data. docs/bindings.md shows how to write one.
 """
 
-from typing import Protocol, Self
+from typing import Protocol
 
 from dhcp.lean.frozen import Frozen
-from netsetup.errors import UnsupportedInterface
+from netsetup.errors import UnsuitedInterface
 from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import Step
+
+__all__ = ["Binding", "Hops", "InterfaceElement", "UnsuitedInterface"]
 
 
 class Hops(Frozen):
@@ -37,19 +39,6 @@ class InterfaceElement(Frozen):
     """``ethernet`` for a device that is in place."""
     children: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     """Elements with their attributes: ``("target", (("dev", "tap0"), ("managed", "no")))``."""
-
-
-class UnsuitedInterface(UnsupportedInterface):
-    """A binding cannot use a pod interface that another one may be able to use; `instead` are other ways out."""
-
-    def __init__(self, interface: str, reason: str, *instead: str) -> None:
-        ways_out = ", or ".join(instead)
-        super().__init__(f"{interface}: {reason}{'; ' if ways_out else ''}{ways_out}")
-        self._parts = (interface, reason, *instead)
-
-    def or_instead(self, way_out: str) -> Self:
-        """The same with one more way out."""
-        return type(self)(*self._parts, way_out)
 
 
 class Binding(Protocol):

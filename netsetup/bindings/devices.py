@@ -154,12 +154,14 @@ def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | N
     addresses = [a for a in observed.addresses_of(link.index) if a.scope != SCOPE_LINK]
     if addresses:
         raise DeviceConflict(
-            f"{name}: in use, it has the address {addresses[0].cidr}; remove it or name another guest port"
+            f"{name}: in use, it has the address {addresses[0].cidr}; "
+            f"take that away (`ip address flush dev {name}`), or rename the device"
         )
     master = next((other.name for other in observed.links if other.index == link.master), "")
     if link.master and master != bridge:
         raise DeviceConflict(
-            f"{name}: in use, it is a port of {master or link.master}; release it or name another guest port"
+            f"{name}: in use, it is a port of {master or link.master}; "
+            f"release it (`ip link set {name} nomaster`), or rename the device"
         )
     return link
 
@@ -174,7 +176,8 @@ def require_bridge_name_free(observed: Namespace, name: str, mac: str = "") -> N
     link = observed.link(name)
     if link and not is_our_bridge(link, mac):
         raise DeviceConflict(
-            f"{name}: {with_article(link.kind or 'device')} of that name exists and is not ours; remove or rename it"
+            f"{name}: {with_article(link.kind or 'device')} of that name exists and is not ours; "
+            f"remove it (`ip link delete {name}`) or rename it"
         )
 
 

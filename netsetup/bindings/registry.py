@@ -56,7 +56,10 @@ def binding_names() -> list[str]:
 
 
 def names_that_admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> list[str]:
-    """The names of all bindings that would do what this request asks another one for, in alphabetical order."""
+    """The names of all bindings that would do what this request asks another one for, in alphabetical order.
+
+    One with a network of the VM's own is for the pod network alone.
+    """
     return [
         name
         for name in sorted(binding_names())
@@ -66,7 +69,10 @@ def names_that_admit(observed: Namespace, request: NetworkRequest, resolver: Res
 
 def _admits(name: str, observed: Namespace, request: NetworkRequest, resolver: Resolver) -> bool:
     try:
-        binding_of(name).admit(observed, request, resolver)
+        binding = binding_of(name)
+        if binding.is_private and not request.is_pod_network:
+            return False
+        binding.admit(observed, request, resolver)
     except Exception:  # whatever goes wrong in somebody else's module, it is not to be recommended
         return False
     return True

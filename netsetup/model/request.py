@@ -13,6 +13,8 @@ class NetworkRequest(Frozen):
     name: str = "default"
     binding: str = "bridge"
     pod_interface: str = "eth0"
+    is_pod_network: bool = True
+    """Whether it is the pod network; another one cannot have a binding with a network of the VM's own."""
     guest_port: str = "tap0"
     mac: str | None = None
     """The MAC the VM shall have; None derives it from `stable_id`, and without that takes the pod interface's."""

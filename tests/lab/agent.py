@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from dhcp.process import connect
 from lab.cni import CniPod
+from lab.containers import ContainerNetwork
 from lab.namespace import Namespace
 from lab.pod import Pod
 from lab.waiting import PATIENCE
@@ -39,7 +40,9 @@ class Agent:
         binding: the binding in the manifest, unless a test brings a manifest of its own.
     """
 
-    def __init__(self, pod: Pod | CniPod, namespace: Namespace | None = None, *, binding: str = "bridge") -> None:
+    def __init__(
+        self, pod: Pod | CniPod | ContainerNetwork, namespace: Namespace | None = None, *, binding: str = "bridge"
+    ) -> None:
         self.pod = pod
         self.binding = binding
         self.namespace = namespace or pod.pod

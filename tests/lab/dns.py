@@ -18,12 +18,16 @@ PATIENCE = 1.0
 
 
 @contextlib.contextmanager
-def name_server(namespace: Namespace, *addresses: str, port: int = 53) -> Iterator[None]:
-    """dnsmasq at these addresses of a namespace, which knows one name; it is there when this begins."""
+def name_server(namespace: Namespace, *addresses: str, port: int = 53, upstream: str = "") -> Iterator[None]:
+    """dnsmasq at these addresses of a namespace; it is there when this begins.
+
+    It knows one name, and asks `upstream` for others.
+    """
     arguments = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-poll"]
     arguments += ["--bind-interfaces", "--pid-file", f"--port={port}", "--user=root", "--no-daemon"]
     arguments += [f"--listen-address={address}" for address in addresses]
     arguments += [f"--host-record={NAME},{ANSWER}"]
+    arguments += [f"--server={upstream}"] if upstream else []
     process = namespace.popen(arguments)
     try:
         deadline = time.monotonic() + 5

@@ -12,12 +12,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import netsetup.apply
 import netsetup.discover
 import netsetup.executor
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import FORCE_FORWARDING
+from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.steps import Step
 
@@ -59,9 +61,21 @@ def fwd(state_dir: Path) -> None:
     prepare_pod_network_interfaces([NetworkRequest(binding="fwd")], state_dir=state_dir)
 
 
+def with_local_resolvers(action: Action) -> Action:
+    """The same in a pod whose name servers only the pod itself can reach."""
+
+    def set_up(state_dir: Path) -> None:
+        netsetup.apply.read_resolver = lambda _path: Resolver(("127.0.0.11", "::1"))
+        action(state_dir)
+
+    return set_up
+
+
 WAYS: dict[str, tuple[Action, Action]] = {
     "bridge": (set_up, put_back),
     "fwd": (fwd, put_back),
+    "bridge with local resolvers": (with_local_resolvers(set_up), put_back),
+    "fwd with local resolvers": (with_local_resolvers(fwd), put_back),
     "masquerade": (masquerade, put_back),
     "masquerade before 6.17": (masquerade_before_6_17, put_back_before_6_17),
 }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lab.advice import follow_findings
 from lab.agent import DIRECT, Agent, binding_field
 from lab.checks import pings
 from lab.clients import Dhcpcd, Udhcpc
@@ -100,7 +101,7 @@ def make_tap_anew(pod: Pod) -> None:
     pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0", "route add default via 10.244.1.1")
 
 
-def start_dnsmasq(pod: Pod) -> None:
+def start_dnsmasq(pod: Pod, *options: str) -> None:
     """Start a DHCP server on the node, which pings for three seconds before it offers an address."""
     ready = pod.node.configuration / "dnsmasq.log"
     ready.parent.mkdir(parents=True, exist_ok=True)
@@ -117,9 +118,23 @@ def start_dnsmasq(pod: Pod) -> None:
             f"--dhcp-leasefile={ready.parent}/leases",
             f"--log-facility={ready}",
             "--user=root",
+            *options,
         ]
     )
     wait_until(lambda: ready.exists() and "sockets bound exclusively" in ready.read_text())
+
+
+def test_the_networks_own_server_is_no_finding(pod: Pod, agent: Agent) -> None:
+    """It is at the gateway, and offers what the CNI has given the pod; our table keeps it from the guest."""
+    with Udhcpc(pod.guest) as client:
+        agent.prestart()
+        client.acquire()
+        start_dnsmasq(pod, f"--dhcp-host={pod.mac},10.244.1.3", "--no-ping")
+        report = examine(agent)
+        report.assert_names({})
+        assert "the network's own DHCP server, 10.244.1.1 at MAC" in report.text
+        pod.pod.run(["nft", "delete table bridge virt-launcher"])
+        examine(agent).assert_names({"nftables table": "is gone", "pod network": "another DHCP server"})
 
 
 FAULTS = {
@@ -203,7 +218,7 @@ FAULTS = {
     "guest port gone": Fault(in_pod("link del tap0"), {"guest port": "^tap0 is gone"}, {"guest"}),
     "guest port in use": Fault(
         in_pod("addr add 10.9.9.9/24 dev tap0"),
-        {"guest port": r"tap0: in use, .* address 10\.9\.9\.9/24 → remove"},
+        {"guest port": r"tap0: in use, .* address 10\.9\.9\.9/24 → take that away"},
         {"pod NIC", "bridge port", "bridge"},
     ),
     "bridge of another owner": Fault(
@@ -223,7 +238,9 @@ def test_a_fault_is_named_and_nothing_else(make_pod: MakePod, fault: Fault) -> N
         client.acquire()
         give_ipv6(pod, agent)
         fault.inject(pod)
-        examine(agent).assert_names(fault.wrong, fault.unseen)
+        report = examine(agent)
+        report.assert_names(fault.wrong, fault.unseen)
+        follow_findings(pod, agent, report, agent.prestart)
 
 
 def make_bare_tap_anew(pod: Pod) -> None:
@@ -309,10 +326,9 @@ def test_a_fault_with_fwd(make_pod: MakePod, fault: Fault) -> None:
         client.acquire()
         give_ipv6(pod, agent)
         fault.inject(pod)
-        examine(agent).assert_names(fault.wrong, fault.unseen)
-        if all("virt-launcher prestart" in advice.partition(" → ")[2] for advice in fault.wrong.values()):
-            agent.prestart()
-            examine(agent).assert_names({})
+        report = examine(agent)
+        report.assert_names(fault.wrong, fault.unseen)
+        follow_findings(pod, agent, report, agent.prestart)
 
 
 EDITS = {

@@ -10,6 +10,7 @@ import pytest
 from lab.agent import Agent
 from lab.checks import pings
 from lab.clients import Client, Dhclient, Networkd, Udhcpc
+from lab.containers import DOMAIN, GATEWAY, ContainerNetwork
 from lab.dns import ANSWER, ask, name_server
 from lab.pod import GUEST_NIC, MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
@@ -143,6 +144,23 @@ def test_a_later_change_is_followed(make_pod: MakePod, binding: str) -> None:
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
+def test_with_a_tap_of_our_own(make_pod: MakePod, binding: str) -> None:
+    """Nobody has opened it, so it has no carrier; what leads to the VM is there all the same, and goes with it."""
+    pod = make_pod("ovn-kubernetes", guest_port=False, resolv_conf=resolv_conf(DOCKER, "::1"))
+    original = take_snapshot(pod.pod)
+    with Agent(pod, binding=binding) as agent:
+        agent.prestart()
+        assert agent.prestart("--dry-run")["plan"] == []
+        if binding != "masquerade":
+            device = "tap0" if binding == "fwd" else "k6t-eth0"
+            (route,) = [r for r in pod.pod.ip_json(f"route show dev {device}") if r["dst"].startswith("169.254.")]
+            (neighbour,) = pod.pod.ip_json(f"-4 neigh show dev {device} nud permanent")
+            assert route["dst"] == neighbour["dst"]
+        agent.teardown()
+    assert_restored(pod.pod, original)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
 def test_what_cannot_be_carried_is_left_out_and_reported(make_pod: MakePod, binding: str) -> None:
     pod = make_pod(resolv_conf=resolv_conf(DOCKER, "127.0.0.1", "::1", "10.96.0.10"))
     with Agent(pod, binding=binding) as agent:
@@ -179,3 +197,40 @@ def test_the_guest_gets_no_further_than_that_port(make_pod: MakePod, binding: st
             assert ask(pod.guest, other, port=port) == "", (other, port)
         assert not pings(pod.guest, server) or binding == "masquerade"
         assert f"name server {DOCKER}, by {server}" in agent.run("status").stdout
+
+
+# --- other containers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_names_of_other_containers(binding: str) -> None:
+    """In a network as podman makes it: aardvark-dns, at the gateway, tells containers apart by their addresses."""
+    with ContainerNetwork() as network, Agent(network, binding=binding) as agent, Udhcpc(network.guest) as client:
+        original = take_snapshot(network.pod)
+        printed = agent.prestart()
+        assert printed["warnings"] == []
+        network.guest.ip(f"link set {GUEST_NIC} address {printed['networks'][0]['mac']}")
+        observed = client.acquire()
+        assert (observed.nameservers, observed.search) == ((GATEWAY,), (DOMAIN,))
+        assert ask(network.guest, GATEWAY, f"database.{DOMAIN}") == network.addresses["database"]
+        assert pings(network.guest, network.addresses["database"])
+        agent.teardown()
+        network.guest.ip(f"link set {GUEST_NIC} down")
+        assert_restored(network.pod, original)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_names_of_other_containers_by_a_loopback_address(binding: str) -> None:
+    """As Docker has it: a server at 127.0.0.11 in the container knows them; here one that forwards to aardvark-dns.
+
+    Where the VM has the pod's address, that one has no way to it, and answers what it knows itself.
+    """
+    with ContainerNetwork() as network, Agent(network, binding=binding) as agent, Udhcpc(network.guest) as client:
+        network.pod.write_resolv_conf(f"search {DOMAIN}\nnameserver {DOCKER}\n")
+        with name_server(network.pod, DOCKER, upstream=GATEWAY):
+            printed = agent.prestart()
+            network.guest.ip(f"link set {GUEST_NIC} address {printed['networks'][0]['mac']}")
+            (server,) = client.acquire().nameservers
+            assert ask(network.guest, server) == ANSWER
+            if binding == "masquerade":
+                assert ask(network.guest, server, f"database.{DOMAIN}") == network.addresses["database"]
