@@ -23,10 +23,14 @@ DEFAULT_LEASE = 86_400
 # and no client loses its address before a day without a server.
 DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
+LATEST = 2**40  # seconds of a clock: some 35,000 years
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
 SMALLEST_MTU, LARGEST_MTU = 68, 0xFFFF  # RFC 2132 §5.1
 SMALLEST_MTU6 = 1280  # RFC 8200 §5
-FIELDS6 = ("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "on_link6", "dns6", "options6")
+FIELDS6 = (
+    *("client_address6", "router6", "router6_lladdr", "uplink6", "routes6", "on_link6", "dns6", "options6"),
+    *("lease_end6", "preferred_end6"),
+)
 
 
 class Route(Frozen):
@@ -63,6 +67,8 @@ class ClientConfig(Frozen):
     t1_seconds: int = DEFAULT_T1
     """0 with an infinite lease, as `t2_seconds` is."""
     t2_seconds: int = DEFAULT_T2
+    lease_end: int = 0
+    """When the IPv4 address runs out, by CLOCK_BOOTTIME in seconds; 0 for never. The times above are shorter then."""
     rapid_commit: bool = False
     neighbours: tuple[tuple[bytes, bytes], ...] = ()
     """(IPv4 or IPv6 address, MAC) that the server answers for, because no host on the link does."""
@@ -146,6 +152,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         lease_seconds=lease,
         t1_seconds=t1,
         t2_seconds=t2,
+        lease_end=fields.integer("lease_end", 1, LATEST, 0),
         rapid_commit=fields.boolean("rapid_commit"),
         neighbours=neighbours,
         allowed_sources=tuple(fields.texts("heard", parse_ipv4)),

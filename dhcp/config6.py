@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dhcp.json_fields import Fields
 
 MOST_RESOLVERS = 16
+LATEST = 2**40  # as in `dhcp.config`, which imports this module when it is needed
 
 
 class Route6(Frozen):
@@ -40,6 +41,12 @@ class ClientConfig6(Frozen):
     on_link: tuple[Route6, ...] = ()
     """Prefixes on the link besides the address's own."""
     dns: tuple[bytes, ...] = ()
+    times: tuple[int, ...] = ()
+    """T1, T2, preferred and valid lifetime in seconds; empty for those of IPv4."""
+    lease_end: int = 0
+    """When the address runs out, by CLOCK_BOOTTIME in seconds; 0 for never."""
+    preferred_end: int = 0
+    """When it becomes deprecated, likewise."""
     options: tuple[tuple[int, bytes], ...] = ()
     """Further DHCPv6 options by number, encoded."""
 
@@ -80,6 +87,8 @@ def parse_config6(fields: Fields) -> ClientConfig6:
         routes=tuple(route for route, _ in routes),
         on_link=tuple(fields.texts("on_link6", _parse_prefix)),
         dns=tuple(dns),
+        lease_end=fields.integer("lease_end6", 1, LATEST, 0),
+        preferred_end=fields.integer("preferred_end6", 1, LATEST, 0),
         options=tuple(fields.numbered("options6", parse_option6)),
     )
 

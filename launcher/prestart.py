@@ -103,6 +103,7 @@ def setup_pod_network(
         from launcher.serve import LOCK, serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.kernel.lock import NamespaceLock
+        from netsetup.kernel.rtnl_messages import boot_seconds
 
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
@@ -126,7 +127,7 @@ def setup_pod_network(
         configs = server_configs(prepared.record)
         pid = None if dry_run else serve(prepared.record, spawn, spawned)
         on_failure.clear()
-    warnings = warnings_of(prepared.networks.values())
+    warnings = warnings_of(prepared.networks.values(), boot_seconds())
     for line in warnings:
         log.warning("%s", line)
     served = time.perf_counter()

@@ -101,7 +101,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
     counts = read_counters({counter.family for used in counters.values() for counter in used})
     found = tuple(_status_of(network, observed, counters[network.name], counts) for network in networks)
-    return Status(found, pending, refused, _server_status(), warnings_of(networks))
+    return Status(found, pending, refused, _server_status(), warnings_of(networks, observed.now))
 
 
 def _status_of(

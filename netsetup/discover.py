@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from netsetup.admission import SYSCTLS, pod_interface, require_frames
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.kernel.rtnl_messages import boot_seconds
 from netsetup.model.kernel import BRIDGE_NETFILTER, FORWARDING6, IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
 from netsetup.nft.tables import read_tables
@@ -33,6 +34,7 @@ def observe(netlink: Netlink) -> Namespace:
         forwarding_entries=netlink.forwarding_entries(),
         sysctls=_sysctls(links),
         tables=tables.digests,
+        now=boot_seconds(),
         copy=tables.copy,
     )
 

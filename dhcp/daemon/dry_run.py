@@ -25,6 +25,7 @@ def try_frame(port: GuestPort, frame: bytes) -> dict[str, object]:
     """
     decision = Decision("rejected by the kernel's filter", cause="filter")
     if filter_accepts(port.filter(), frame):
+        port.count_down()
         decision = port.decide(frame)
     return {
         "problem": socket_problem(port.socket, port.config.interface),

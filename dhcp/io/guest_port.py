@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
@@ -81,6 +81,7 @@ class GuestPort:
         self._router_macs: set[bytes] = set()
         """Those that the gateway had before, the first few."""
         self.blocks_in_receive = False
+        self._stale = NEVER
         self.configure(config)
 
     @property
@@ -104,7 +105,7 @@ class GuestPort:
         self._prepared = {}
         self._latest = _NO_REQUEST
         self.config = config
-        self.lease = prepare_lease(config, interface_mac(self.socket))
+        self._prepare_lease()
         self._attach_filter()
         if self.lease.ipv6 is None:
             self.withdraw()
@@ -114,6 +115,29 @@ class GuestPort:
             from dhcp.io.ra_sender import RASender
 
             self._ra_sender = RASender(self.socket.send, self.lease.ipv6, monotonic())
+
+    def _prepare_lease(self) -> None:
+        """What is served from now on; of a lease that runs out, for a second."""
+        config, self._stale = self.config, NEVER
+        if config.lease_end or (config.ipv6 and (config.ipv6.lease_end or config.ipv6.preferred_end)):
+            from dhcp.lifetimes import config_at
+
+            config, self._stale = config_at(config, clock_gettime(CLOCK_BOOTTIME)), monotonic() + 1
+        self.lease = prepare_lease(config, interface_mac(self.socket))
+
+    def count_down(self) -> None:
+        """Serve what is left by now of a lease that runs out."""
+        if monotonic() < self._stale:
+            return
+        self.count_prepared()
+        self._prepared = {}
+        self._latest = _NO_REQUEST
+        try:
+            self._prepare_lease()
+        except OSError:
+            return  # the interface has gone
+        if self._ra_sender and self.lease.ipv6:
+            self._ra_sender.count_down(self.lease.ipv6)
 
     def _attach_filter(self) -> None:
         attach_filter(self.socket, self.filter(self.config.client_mac if self._guard.is_strict else b""))
@@ -127,6 +151,8 @@ class GuestPort:
 
         Written for speed: this loop is what a client's, or a hostile guest's, every message goes through.
         """
+        if self._stale != NEVER:
+            self.count_down()
         receive, send, frame = self.socket.recv_into, self.socket.send, self._frame
         unlogged = self._unlogged
         del unlogged[:-_UNLOGGED]
@@ -196,6 +222,7 @@ class GuestPort:
     def advertise(self, now: float) -> None:
         """Send the advertisement that is due, and solicit the gateway as long as its MAC is missing."""
         assert self._ra_sender
+        self.count_down()
         self._ra_sender.advertise(now)
         if self.resolver and self.config.ipv6 and not self.config.ipv6.router_mac:
             self.resolver.solicit(now)

@@ -36,6 +36,10 @@ class RASender:
         self._lease = lease
         self._timers.restart(now)
 
+    def count_down(self, lease: ServedLease6) -> None:
+        """Advertise this from now on, which differs by nothing but lifetimes that run down."""
+        self._lease = lease
+
     def advertise(self, now: float) -> None:
         """Send the advertisement that is due to all nodes."""
         self._timers.sent(now)

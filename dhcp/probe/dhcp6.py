@@ -6,6 +6,7 @@ Needs the extra `probe`. Nothing of the server imports this file.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,9 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from dhcp.config import parse_configs
-from dhcp.probe.dhcp4 import NotAnOffer
+from dhcp.lifetimes import config_at
+from dhcp.probe.dhcp4 import TIMES, NotAnOffer, within
+from dhcp.v6.router_advertisement import lifetimes_of
 
 DOMAIN_LIST = 24
 ASKED = (23, DOMAIN_LIST)
@@ -194,16 +197,19 @@ def differences6(
     mtu = config.get("mtu", 0)
     search = tuple(config.get("search", ()))
     search = search[: len(lease.search)] if DOMAIN_LIST in left_out else search
-    (served,) = parse_configs(dict(config))  # for the times, which may be left to their defaults
+    # For the times, which may be left to their defaults, and run down.
+    served = config_at(parse_configs(dict(config))[0], time.clock_gettime(time.CLOCK_BOOTTIME))
+    assert served.ipv6
+    t1, t2, _, valid = lifetimes_of(served, served.ipv6)
     # The gateway's own is what the server has learnt last; without a gateway it is the port's.
     mac_changes = not gateway or "uplink6" in config
     own_prefix = (str(address.network),) if address.network.prefixlen < 128 else ()
     found = []
     for name, offered, wanted in (
         ("client_address6", lease.address, str(address.ip)),
-        ("lease_seconds of IPv6", lease.lease_seconds, served.lease_seconds),
-        ("t1_seconds of IPv6", lease.t1_seconds, served.t1_seconds or served.lease_seconds),
-        ("t2_seconds of IPv6", lease.t2_seconds, served.t2_seconds or served.lease_seconds),
+        ("lease_seconds of IPv6", lease.lease_seconds, valid),
+        ("t1_seconds of IPv6", lease.t1_seconds, t1),
+        ("t2_seconds of IPv6", lease.t2_seconds, t2),
         ("search of IPv6", lease.search, search),
         ("dns6", lease.dns, tuple(config.get("dns6", ()))),
         ("dns6 of the advertisement", router.dns, tuple(config.get("dns6", ()))),
@@ -214,6 +220,8 @@ def differences6(
         ("prefix for addresses of its own", router.autonomous, ()),
         ("router6_lladdr", router.mac, router.mac if mac_changes else config.get("router6_lladdr", "")),
     ):
+        if name.partition(" ")[0] in TIMES and served.ipv6.times and within(offered, wanted):
+            continue
         if offered != wanted:
             found.append(f"{name}: offered {_shown(offered)}, configured {_shown(wanted)}")
     if gateway and ipaddress.ip_address(gateway).is_link_local and router.address != gateway:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dhcp.config import SMALLEST_MTU6
 from dhcp.config6 import ClientConfig6
 from dhcp.lean.frozen import Frozen
-from dhcp.v6.router_advertisement import encode_advertisement
+from dhcp.v6.router_advertisement import encode_advertisement, lifetimes_of
 from dhcp.wire.addresses6 import is_link_local
 from dhcp.wire.ipv6 import IPV6_OCTETS
 from dhcp.wire.options6 import DNS_SERVERS, DOMAIN_LIST
@@ -31,8 +31,8 @@ class ServedLease6(Frozen):
     client_mac: bytes
     client_address: bytes
     """Empty where DHCPv6 is stateless."""
-    lifetimes: tuple[int, int, int]
-    """T1, T2 and the lease in seconds, 0xFFFFFFFF being forever."""
+    lifetimes: tuple[int, ...]
+    """T1, T2, preferred and valid lifetime in seconds, 0xFFFFFFFF being forever."""
     mac: bytes
     """MAC of the guest port: the source of DHCPv6."""
     router_mac: bytes
@@ -72,7 +72,7 @@ def prepare_lease6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Ser
     return ServedLease6(
         client_mac=config.client_mac,
         client_address=ipv6.client_address,
-        lifetimes=_lifetimes(config),
+        lifetimes=lifetimes_of(config, ipv6),
         mac=mac,
         router_mac=router_mac,
         address=address,
@@ -87,9 +87,3 @@ def prepare_lease6(config: ClientConfig, ipv6: ClientConfig6, mac: bytes) -> Ser
         gateway=ipv6.router,
         routers=frozenset((address, ipv6.router)) & neighbours.keys(),
     )
-
-
-def _lifetimes(config: ClientConfig) -> tuple[int, int, int]:
-    """T1, T2 and lifetime; an infinite lease has infinite times (RFC 8415 §7.7)."""
-    lease = config.lease_seconds
-    return config.t1_seconds or lease, config.t2_seconds or lease, lease

@@ -50,8 +50,8 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
         message += bytes((MTU, 1, 0, 0)) + config.mtu.to_bytes(4, "big")
     if ipv6.client_address and ipv6.prefix_length < 128:
         prefix = network6(ipv6.client_address, ipv6.prefix_length)
-        seconds = config.lease_seconds
-        message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, seconds, seconds, 0, prefix)
+        *_, preferred, valid = lifetimes_of(config, ipv6)
+        message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, valid, preferred, 0, prefix)
     for route in ipv6.on_link:
         message += _PREFIX.pack(PREFIX, 4, route.prefix_length, ON_LINK, LIFETIME, LIFETIME, 0, route.destination)
     for route in ipv6.routes if reachable else ():
@@ -63,6 +63,12 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
         message += bytes((RDNSS, 1 + 2 * len(ipv6.dns), 0, 0)) + LIFETIME.to_bytes(4, "big")
         message += b"".join(ipv6.dns)
     return message + _search_option(config.search if served else (), room - len(message))
+
+
+def lifetimes_of(config: ClientConfig, ipv6: ClientConfig6) -> tuple[int, ...]:
+    """T1, T2, preferred and valid lifetime in seconds; an infinite lease has infinite times (RFC 8415 §7.7)."""
+    lease = config.lease_seconds
+    return ipv6.times or (config.t1_seconds or lease, config.t2_seconds or lease, lease, lease)
 
 
 def _search_option(names: Sequence[str], room: int) -> bytes:

@@ -127,8 +127,8 @@ def _answer_lease(message: Message6, packet: Packet6, lease: ServedLease6) -> De
 
 def _encode_address_grant(association: Association, lease: ServedLease6, renewing: bool) -> bytes:
     """The address with fresh lifetimes; others that the client has end now (RFC 8415 §18.3.4)."""
-    t1, t2, lifetime = lease.lifetimes
-    addresses = encode_address(lease.client_address, lifetime, lifetime)
+    t1, t2, preferred, valid = lease.lifetimes
+    addresses = encode_address(lease.client_address, preferred, valid)
     if renewing:
         others = dict.fromkeys(a for a in association.addresses if a != lease.client_address)
         addresses += b"".join(encode_address(address, 0, 0) for address in others)

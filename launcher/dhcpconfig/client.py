@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dhcp.config import SHORTEST_LEASE
 from launcher.dhcpconfig.ipv4 import has_default4, ipv4_fields, neighbours4, unserved_routes4
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6, unserved_routes6
 from launcher.dhcpconfig.names import domain_of, hostname_of, refused_names, search_list
@@ -47,16 +48,22 @@ def client_config(network: VMNetwork, networks: Iterable[VMNetwork] = ()) -> dic
     return {key: value for key, value in config.items() if value}
 
 
-def warnings_of(networks: Iterable[VMNetwork]) -> tuple[str, ...]:
-    """What the VM goes without although the pod, or its manifest, has it, and why: a line each, none twice."""
+def warnings_of(networks: Iterable[VMNetwork], now: int = 0) -> tuple[str, ...]:
+    """What the VM goes without although the pod, or its manifest, has it, and why: a line each, none twice.
+
+    `now` is the time by CLOCK_BOOTTIME, in seconds.
+    """
     listed = list(networks)
-    return tuple(dict.fromkeys(line for network in listed for line in _warnings(network, listed)))
+    return tuple(dict.fromkeys(line for network in listed for line in _warnings(network, listed, now)))
 
 
-def _warnings(network: VMNetwork, networks: Iterable[VMNetwork]) -> Iterable[str]:
+def _warnings(network: VMNetwork, networks: Iterable[VMNetwork], now: int) -> Iterable[str]:
     config = client_config(network, networks)
     if config is None:
         return
     yield from refused_names(network)
+    for address in (network.guest.address4, network.guest.address6):
+        if address and address.valid_until and address.valid_until - now < SHORTEST_LEASE:
+            yield f"network {network.name}: {address.cidr} has run out and was not renewed; it is not served"
     for line in (*unserved_routes4(network), *unserved_routes6(network), *lines_without_room(config)):
         yield f"network {network.name}: {line}"

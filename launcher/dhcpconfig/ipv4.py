@@ -45,6 +45,7 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
     return {
         "client_address": f"{address.address}/{prefix}",
         "server_address": router or free_server_address(pod),
+        "lease_end": address.valid_until,
         "router": router,
         "heard": [a.address for a in pod.global_addresses(AF_INET)] if network.isolated and not own_router else [],
         "routes": [

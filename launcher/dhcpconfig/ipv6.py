@@ -36,6 +36,7 @@ def ipv6_fields(network: VMNetwork) -> dict[str, object]:
     if address is None or not network.serves6:
         return {}
     fields: dict[str, object] = {"dns6": resolvers(network, ipv6=True)}
+    fields |= {"lease_end6": address.valid_until, "preferred_end6": address.preferred_until}
     if guest.router6:
         router = {"router6": guest.router6_link_local, "router6_lladdr": guest.router_mac}
         return {"client_address6": f"{address.address}/{address.prefixlen}", **router, **fields}

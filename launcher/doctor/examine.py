@@ -78,7 +78,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
                 families=families[name],
             )
         )
-    checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values())]
+    checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values(), observed.now)]
     return tuple(dict.fromkeys(checks))  # what several networks share is reported once
 
 

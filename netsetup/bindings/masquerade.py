@@ -171,9 +171,10 @@ def merge_observed_changes(observed: Namespace, network: VMNetwork, request: Net
     nic = observed.link(network.pod.name)
     pod = network.pod
     if nic:
+        known = {a.identity: a for a in pod.addresses}
         pod = replace(
             pod,
-            addresses=observed.addresses_of(nic.index),
+            addresses=tuple(known.get(a.identity, a).unless_renewed(a) for a in observed.addresses_of(nic.index)),
             routes=observed.routes_of(nic.index),
             neighbours=observed.neighbours_of(nic.index),
         )

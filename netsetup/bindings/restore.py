@@ -44,7 +44,7 @@ def restore_steps(observed: Namespace, pod: PodInterface) -> list[Step]:
     nic = own_nic(observed, pod)
     if nic is None:
         return []  # the CNI has taken the interface away, and with it all it had
-    pod = _without_lost_ipv6(nic, pod)
+    pod = _without_lost_ipv6(nic, pod.at(observed.now))
     addresses = _address_steps(observed, nic, pod)
     # Settings that adding addresses needs otherwise come back in the next round, when the addresses are there.
     steps = addresses or _setting_steps(observed, nic, pod)
@@ -140,7 +140,7 @@ def _route_steps(observed: Namespace, nic: Link, pod: PodInterface, settled: boo
 def missing_addresses(observed: Namespace, nic: Link, pod: PodInterface) -> list[Address]:
     """The pod's addresses that the interface does not have now."""
     present = {a.key for a in observed.addresses_of(nic.index)}
-    return [a for a in pod.addresses if a.restorable and a.key not in present]
+    return [a for a in pod.at(observed.now).addresses if a.restorable and a.key not in present]
 
 
 def changes_since(observed: Namespace, pod: PodInterface) -> PodInterface:
@@ -152,6 +152,7 @@ def changes_since(observed: Namespace, pod: PodInterface) -> PodInterface:
     nic = observed.link(pod.name)
     if nic is None:
         return pod
+    recorded, pod = pod, pod.with_renewed(observed.addresses_of(nic.index))
     known = {a.key for a in pod.addresses}
     addresses = [
         a for a in observed.addresses_of(nic.index) if a.restorable and a.scope != SCOPE_LINK and a.key not in known
@@ -167,7 +168,7 @@ def changes_since(observed: Namespace, pod: PodInterface) -> PodInterface:
         if r.key not in routes_known and (r.proto != PROTO_KERNEL or r.preferred_source in own or r.destination in own)
     ]
     neighbours = [n for n in observed.neighbours_of(nic.index) if n not in pod.neighbours]
-    if not (addresses or routes or neighbours):
+    if not (addresses or routes or neighbours) and pod is recorded:
         return pod
     return replace(
         pod,

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     FOREVER,
+    IFA_F_MANAGETEMPADDR,
+    IFAPROT_KERNEL_RA,
     RTNH_F_ONLINK,
     USER_ADDRESS_FLAGS,
     Address,
@@ -78,24 +81,34 @@ def link_of(m: Any) -> Link:
     )
 
 
+def boot_seconds() -> int:
+    """The present time by the clock of lifetimes: the same in all processes, and it runs while the machine sleeps."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 def address_of(m: Any) -> Address:
     get = reader(m)
     peer = get("IFA_ADDRESS", "")
     local = get("IFA_LOCAL", peer)
     cache = get("IFA_CACHEINFO", {})
+    valid, preferred = cache.get("ifa_valid", FOREVER), cache.get("ifa_preferred", FOREVER)
+    flags, proto = get("IFA_FLAGS", m["flags"]), get("IFA_PROTO", 0)
+    # A router renews what it advertises, which nobody in the pod sees while the VM has the address.
+    ages = (valid, preferred) != (FOREVER, FOREVER) and proto != IFAPROT_KERNEL_RA and not flags & IFA_F_MANAGETEMPADDR
     return Address(
         family=m["family"],
         address=local,
         prefixlen=m["prefixlen"],
         scope=m["scope"],
-        flags=get("IFA_FLAGS", m["flags"]),
+        flags=flags,
         label=get("IFA_LABEL", ""),
         broadcast=get("IFA_BROADCAST", ""),
         peer=peer if peer != local else "",
         metric=get("IFA_RT_PRIORITY", 0),
-        proto=get("IFA_PROTO", 0),
-        valid_seconds=cache.get("ifa_valid", FOREVER),
-        preferred_seconds=cache.get("ifa_preferred", FOREVER),
+        proto=proto,
+        valid_seconds=valid,
+        preferred_seconds=preferred,
+        read_at=boot_seconds() if ages else 0,
     )
 
 

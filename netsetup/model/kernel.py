@@ -18,6 +18,9 @@ AF_INET6: Final = 10
 FOREVER: Final = 0xFFFFFFFF
 """The lifetime of an address that does not age (struct ifa_cacheinfo)."""
 
+READING_SECONDS: Final = 2
+"""How far two readings of the same end may be apart."""
+
 SCOPE_UNIVERSE: Final = 0
 SCOPE_LINK: Final = 253
 SCOPE_HOST: Final = 254
@@ -33,6 +36,9 @@ RTNH_F_ONLINK: Final = 4
 IFA_F_TEMPORARY: Final = 0x01
 IFA_F_NODAD: Final = 0x02
 IFA_F_TENTATIVE: Final = 0x40
+IFA_F_MANAGETEMPADDR: Final = 0x100
+"""The kernel has made the address of a router's prefix (RFC 4862), or makes temporary ones of it."""
+IFAPROT_KERNEL_RA: Final = 2
 # The address flags that a user sets (linux/if_addr.h): no DAD, optimistic, home address, manage temporary addresses, no
 # prefix route, multicast auto-join. The others are states: tentative, deprecated, secondary …
 USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
@@ -112,7 +118,34 @@ class Address(Frozen):
     metric: int = 0
     proto: int = 0
     valid_seconds: int = FOREVER
+    """How long it remains valid, from `read_at` on."""
     preferred_seconds: int = FOREVER
+    read_at: int = 0
+    """When the lifetimes were read, by CLOCK_BOOTTIME in seconds; 0 for an address without any, or that a router renews
+    for as long as it advertises."""
+
+    def at(self, now: int) -> "Address":
+        """The address with what is left of its lifetimes; `valid_seconds` is 0 when it has run out."""
+        if not self.read_at:
+            return self
+        passed = max(0, now - self.read_at)
+        left = [s if s == FOREVER else max(0, s - passed) for s in (self.valid_seconds, self.preferred_seconds)]
+        return replace(self, valid_seconds=left[0], preferred_seconds=left[1], read_at=max(now, self.read_at))
+
+    def unless_renewed(self, later: "Address") -> "Address":
+        """This reading of an address, or a later one where its lifetimes were set anew meanwhile."""
+        ends = ((self.valid_until, later.valid_until), (self.preferred_until, later.preferred_until))
+        return self if self.key == later.key and all(abs(a - b) <= READING_SECONDS for a, b in ends) else later
+
+    @property
+    def valid_until(self) -> int:
+        """When it runs out, by CLOCK_BOOTTIME; 0 for never."""
+        return self.read_at + self.valid_seconds if self.read_at and self.valid_seconds != FOREVER else 0
+
+    @property
+    def preferred_until(self) -> int:
+        """When it becomes deprecated, likewise."""
+        return self.read_at + self.preferred_seconds if self.read_at and self.preferred_seconds != FOREVER else 0
 
     @property
     def cidr(self) -> str:
@@ -134,6 +167,11 @@ class Address(Frozen):
         return not (self.family == AF_INET6 and self.flags & IFA_F_TEMPORARY)
 
     @property
+    def identity(self) -> "Address":
+        """The address without its lifetimes and states."""
+        return replace(self.key, valid_seconds=FOREVER, preferred_seconds=FOREVER)
+
+    @property
     def key(self) -> "Address":
         """The address without what changes by itself: states in the flags, lifetimes that run down."""
         ages = self.valid_seconds != FOREVER
@@ -142,6 +180,7 @@ class Address(Frozen):
             flags=self.flags & USER_ADDRESS_FLAGS,
             valid_seconds=0 if ages else FOREVER,
             preferred_seconds=0 if ages else FOREVER,
+            read_at=0,
         )
 
 
@@ -250,6 +289,8 @@ class Namespace(Frozen):
     sysctls: tuple[tuple[str, str], ...] = ()
     tables: tuple[tuple[str, str], ...] = ()
     """Our nftables tables: family and digest of each that is there."""
+    now: int = 0
+    """When it was read, by CLOCK_BOOTTIME in seconds."""
     copy: str = ""
     """The copy of the record that our nftables table of the bridge family carries."""
 

@@ -1,9 +1,20 @@
 """One interface of the pod as the CNI left it, and its resolver configuration: frozen data. Pure."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from dhcp.lean.frozen import Frozen
-from netsetup.model.kernel import AF_INET6, IFA_F_TEMPORARY, TABLE_MAIN, Address, Link, Neighbour, Route
+from dhcp.lean.frozen import Frozen, replace
+from netsetup.model.kernel import (
+    AF_INET,
+    AF_INET6,
+    IFA_F_TEMPORARY,
+    PROTO_KERNEL,
+    TABLE_MAIN,
+    Address,
+    Link,
+    Neighbour,
+    Route,
+)
 
 
 class Resolver(Frozen):
@@ -68,6 +79,35 @@ class PodInterface(Frozen):
             lasting = [a for a in addresses if a.preferred_seconds and not a.flags & IFA_F_TEMPORARY]
             return next(iter([*lasting, *addresses]), None)
         return next(iter(addresses), None)
+
+    def at(self, now: int) -> "PodInterface":
+        """The interface as it would be by now: addresses with what is left of their lifetimes.
+
+        Those that have run out are not there, nor what the kernel removes with them: their own routes, those that have
+        them as the source, and with the last IPv4 address all of IPv4.
+        """
+        present = tuple(a.at(now) for a in self.addresses)
+        left = tuple(a for a in present if a.valid_seconds)
+        if present == self.addresses and left == present:
+            return self
+        gone = {a.address for a in present if not a.valid_seconds}
+        networks = {a.network for a in present if not a.valid_seconds} - {a.network for a in left}
+        families = {AF_INET6, *(a.family for a in left)} if gone else {AF_INET, AF_INET6}
+        routes = tuple(
+            route
+            for route in self.routes
+            if route.family in families
+            and route.preferred_source not in gone
+            and route.destination.partition("/")[0] not in gone
+            and not (route.proto == PROTO_KERNEL and route.destination in networks)
+        )
+        return replace(self, addresses=left, routes=routes)
+
+    def with_renewed(self, present: Iterable[Address]) -> "PodInterface":
+        """With the lifetimes that its addresses have now, where they were set anew."""
+        readings = {a.identity: a for a in present}
+        addresses = tuple(a.unless_renewed(readings.get(a.identity, a)) for a in self.addresses)
+        return self if addresses == self.addresses else replace(self, addresses=addresses)
 
     @property
     def mtu(self) -> int:
