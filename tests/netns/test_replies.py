@@ -70,8 +70,8 @@ def test_the_offer_says_what_the_pod_is(make_pod: MakePod, shape: str) -> None:
     if network.router and routes:  # a default route alone is option 3's
         routes.append(("0.0.0.0/0", network.router))
     assert set(offer.routes()) == set(routes)
-    # gateways are reachable by the time a route needs them: on-link routes first, the default last
-    kinds = [(destination == "0.0.0.0/0", gateway != "0.0.0.0") for destination, gateway in offer.routes()]
+    # gateways are reachable by the time a route needs them: on-link routes first, then the default
+    kinds = [(gateway != "0.0.0.0", destination != "0.0.0.0/0") for destination, gateway in offer.routes()]
     assert kinds == sorted(kinds)
 
 
@@ -138,9 +138,13 @@ def test_the_client_identifier_comes_back(client: RawClient) -> None:
     assert offer.option(61) == identifier
 
 
-def test_windows_routes_when_asked_for(client: RawClient) -> None:
-    offer = judge(client.discover(parameters=(1, 3, 6, 249)), OFFER)
-    assert offer.routes(249) == [("10.244.0.0/16", SERVER), ("0.0.0.0/0", SERVER)]
+def test_windows_routes_when_asked_for(make_pod: MakePod) -> None:
+    pod = make_pod("calico")
+    pod.guest.ip("link set eth0 up")
+    with Agent(pod) as agent, RawClient(pod.guest) as client:
+        agent.prestart()
+        offer = judge(client.discover(parameters=(1, 3, 6, 249)), OFFER)
+    assert offer.routes(249) == [("169.254.1.1/32", "0.0.0.0"), ("0.0.0.0/0", "169.254.1.1")]
 
 
 @pytest.mark.parametrize("broadcast", [False, True])
