@@ -16,7 +16,7 @@ from lab.bridged import dnsmasq_arguments
 from lab.checks import assert_lease, assert_traffic, pings
 from lab.clients import CLIENTS, Client, Dhclient, Dhcpcd, Networkd, NetworkManager, Udhcpc
 from lab.namespace import Namespace
-from lab.pod import DNS, GUEST_PORT, MakePod, Pod
+from lab.pod import DNS, GUEST_PORT, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork, load_shape, shape_names
 from lab.sniffer import Sniffer
 from lab.waiting import wait_until
@@ -307,6 +307,37 @@ def test_odd_resolver_entries_cost_only_themselves(
         observed = running.acquire()
     assert (observed.nameservers, observed.addresses) == (("192.0.2.53",), ("10.244.1.3/24",))
     assert observed.search == ("good.test", *kept, "last.test")
+
+
+@pytest.mark.parametrize(
+    ("policy", "dns", "search"),
+    [
+        ("None", ("192.0.2.1", "192.0.2.2"), ("own.test",)),
+        ("ClusterFirst", (*DNS, "192.0.2.1", "192.0.2.2"), (*SEARCH, "own.test")),
+        ("Default", (*DNS, "192.0.2.1", "192.0.2.2"), (*SEARCH, "own.test")),
+    ],
+)
+def test_the_dns_policy_and_configuration_of_the_manifest(
+    make_pod: MakePod, tmp_path: Path, policy: str, dns: tuple[str, ...], search: tuple[str, ...]
+) -> None:
+    """Merged with the pod's as the kubelet does it, or in its place; where it has done so that changes nothing."""
+    config = {"nameservers": ["192.0.2.1", "192.0.2.2"], "searches": ["own.test"]}
+    manifest = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "vm", "annotations": {"virt-launcher.io/mac": "pod"}},
+        "spec": {"domain": {"memory": {"guest": "64Mi"}}, "dnsPolicy": policy, "dnsConfig": config},
+    }
+    path = tmp_path / "vmi.json"
+    path.write_text(json.dumps(manifest))
+    pod = make_pod()
+    with Agent(pod) as agent, Dhclient(pod.guest) as client:
+        agent.prestart("--vmi", path)
+        observed = client.acquire()
+        assert (observed.nameservers, observed.search) == (dns, search)
+        pod.pod.write_resolv_conf("".join(f"nameserver {server}\n" for server in dns) + f"search {' '.join(search)}\n")
+        printed = json.loads(agent.run("prestart", "--vmi", path, "--dry-run", "--output", "json", check=True).stdout)
+        assert [(c["dns"], c["search"]) for c in printed["configs"]] == [(list(dns), list(search))]
 
 
 def test_without_a_resolver_none_is_invented(make_pod: MakePod) -> None:

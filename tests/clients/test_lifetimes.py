@@ -84,13 +84,13 @@ def test_what_has_run_out_is_neither_served_nor_put_back(make_pod: MakePod) -> N
     pod, twin = make_pod(), make_pod()
     for one in (pod, twin):
         one.pod.ip(f"addr add {ADDRESS6}/64 dev eth0 nodad")
-        limit(one, 8, 8)
+        limit(one, 20, 20)
     with Agent(pod) as agent, Networkd(pod.guest) as client:
         agent.prestart()
         client.acquire()
-        wait_until(lambda: client.addresses() == (), 30)
+        wait_until(lambda: client.addresses() == (), 40)
         assert "has run out" in agent.run("status").stdout
-        wait_until(lambda: address_of(twin.pod, ADDRESS) is None, 20)
+        wait_until(lambda: address_of(twin.pod, ADDRESS) is None, 40)
         agent.teardown()
         for command in ("-4 route show table all dev eth0", "-6 route show table all dev eth0"):
             routes, expected = ([route["dst"] for route in one.pod.ip_json(command)] for one in (pod, twin))

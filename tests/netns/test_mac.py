@@ -66,6 +66,24 @@ def test_a_stable_id_gives_the_same_mac_in_every_pod(make_pod: MakePod, tmp_path
     assert first & 3 == 2, "local, and one host's"
 
 
+def test_without_a_uuid_it_follows_from_namespace_and_name(make_pod: MakePod, tmp_path: Path) -> None:
+    found = []
+    for shape in ("flannel", "calico"):
+        with Agent(make_pod(shape)) as agent:
+            agent.prestart("--vmi", manifest(tmp_path))
+            found.append(source(agent))
+    assert found[0] == found[1]
+    assert found[0][1] == "derived"
+
+
+def test_a_vm_that_is_migrated_keeps_its_mac(agent: Agent, tmp_path: Path) -> None:
+    """The cluster reports it; the new pod's launcher has nothing else."""
+    path = manifest(tmp_path)
+    reported = {"interfaces": [{"name": "default", "mac": "02:00:00:00:00:77", "infoSource": "domain"}]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": reported}))
+    assert agent.prestart("--vmi", path)["networks"][0]["mac"] == "02:00:00:00:00:77"
+
+
 def test_the_manifest_may_prefer_the_pods(pod: Pod, agent: Agent, tmp_path: Path) -> None:
     agent.prestart("--vmi", manifest(tmp_path, uuid=UUID, annotation="pod"))
     assert source(agent) == (pod.mac, "pod")
