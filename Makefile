@@ -8,7 +8,7 @@
 # runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit venv demo-packages test-packages bench-packages libvirt-user bench clean
+.PHONY: help demo test test-debian12 test-debian13 check unit venv demo-packages test-packages bench-packages libvirt-user bench faults clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -23,7 +23,8 @@ DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
     iproute2 nftables busybox-static containernetworking-plugins iputils-ping
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
-    netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps
+    netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
+    strace
 
 RDNSSD := .cache/rdnssd
 
@@ -55,6 +56,10 @@ check: venv
 
 unit: venv
 	$(PYTEST) tests/unit
+
+# Every system call of every verb fails; see docs/faults.md.
+faults: test-packages venv
+	$(BIN)/python tests/faults/matrix.py
 
 bench: bench-packages venv
 	$(BIN)/python bench/run.py $(BENCH)

@@ -96,6 +96,8 @@ def setup_pod_network(
         spawned = None
         spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
         had_server, is_current = _find_server() if not dry_run else (False, False)
+        if not dry_run and not os.path.exists(folder := state_directory(state_dir)):
+            on_failure.add(functools.partial(_remove_if_unused, folder))
         if not dry_run and not is_current:
             spawned = spawn()
 
@@ -107,7 +109,6 @@ def setup_pod_network(
 
         if not dry_run:
             held.enter_context(NamespaceLock(LOCK))
-            folder = state_directory(state_dir)
             on_failure.add(functools.partial(_remove_if_unused, folder))
             if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
                 spawned.stop()  # a teardown, for which we waited, has removed its log
