@@ -91,6 +91,10 @@ class _Parsers:
         self.pod.add_argument(
             "--state-dir", metavar="DIR", help="folder of this pod's record (default: below /run/virt-launcher)"
         )
+        self.changes = _Parser(add_help=False)
+        self.changes.add_argument(
+            "--host-network", action="store_true", help="also if this is the machine's own network namespace"
+        )
         self.output = _Parser(add_help=False)
         self.output.add_argument("--output", choices=("text", "json"), default="text", help="form of the result")
         self.all = _Parser(
@@ -116,7 +120,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_prestart(to: _Parsers) -> None:
     prestart = to.add_verb(
-        "prestart", _prestart, to.pod, to.output, help="set the pod's network up; returns when DHCP is answering"
+        "prestart",
+        _prestart,
+        to.pod,
+        to.changes,
+        to.output,
+        help="set the pod's network up; returns when DHCP is answering",
     )
     prestart.add_argument("--vmi", metavar="FILE", help="VirtualMachineInstance manifest (default: one bridged NIC)")
     prestart.add_argument(
@@ -141,7 +150,7 @@ def _owner(text: str) -> Owner:
 
 
 def _add_teardown(to: _Parsers) -> None:
-    to.add_verb("teardown", _teardown, to.pod, help="put everything back and stop the DHCP server")
+    to.add_verb("teardown", _teardown, to.pod, to.changes, help="put everything back and stop the DHCP server")
 
 
 def _add_status(to: _Parsers) -> None:
@@ -166,7 +175,7 @@ def _add_probe(to: _Parsers) -> None:
 
 
 def _add_run(to: _Parsers) -> None:
-    run = to.add_verb("run", _run, to.pod, help="container entrypoint: set up, boot, watch, put back")
+    run = to.add_verb("run", _run, to.pod, to.changes, help="container entrypoint: set up, boot, watch, put back")
     run.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
     run.add_argument(
         "--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk of the manifest"
@@ -213,6 +222,7 @@ def _prestart(options: argparse.Namespace) -> int:
         resolver_path=resolver_path,
         server_log_format=options.log_format,
         dry_run=options.dry_run,
+        host_network=options.host_network,
     )
     try:
         print_result(_prestart_result(pod, options))
@@ -250,7 +260,7 @@ def _teardown(options: argparse.Namespace) -> int:
     _enter(options.netns)
     from launcher.prestart import teardown_pod_network
 
-    if not teardown_pod_network(options.state_dir):
+    if not teardown_pod_network(options.state_dir, host_network=options.host_network):
         log.info("nothing was set up in this network namespace")
     return 0
 
@@ -308,6 +318,7 @@ def _run(options: argparse.Namespace) -> int:
         netns=options.netns,
         state_dir=options.state_dir,
         uri=options.connect,
+        host_network=options.host_network,
         log_format=options.log_format,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import time
 from enum import Enum
@@ -84,11 +85,13 @@ class LibvirtDomainManager:
         cache: Path | None = SHARED_CACHE,
         setup: Callable[[SetupRequest, Path], AttachedNetworks] | None = None,
         teardown: Callable[[Path], object] | None = None,
+        host_network: bool = False,
     ) -> None:
         """Check kernel and disk images, before anything is changed. Raises ManifestError.
 
         `disks` gives the image of each volume by its name; with `backing_files` they may name other files, which QEMU
         opens as well. `uri` is the libvirt to use instead of the embedded driver.
+        The machine's own network namespace is touched only where `host_network` says so.
         """
         self.vmi = vmi
         self.state_dir = Path(state_dir).absolute()
@@ -99,8 +102,8 @@ class LibvirtDomainManager:
         self._uri = uri
         self._accelerator = accelerator
         self._cache = cache
-        self._setup = setup or _setup_pod_network
-        self._teardown = teardown or _teardown_pod_network
+        self._setup = setup or functools.partial(_setup_pod_network, host_network)
+        self._teardown = teardown or functools.partial(_teardown_pod_network, host_network)
         self._networks: AttachedNetworks | None = None
         self._root = self.state_dir / "libvirt"
         self._opening: DriverOpening | None = None
@@ -271,13 +274,13 @@ def _ending(event: LifecycleEvent, stop_requested: bool) -> Ending:
     return Ending.DESTROYED
 
 
-def _setup_pod_network(request: SetupRequest, state_dir: Path) -> AttachedNetworks:
+def _setup_pod_network(host_network: bool, request: SetupRequest, state_dir: Path) -> AttachedNetworks:
     from launcher.prestart import setup_pod_network
 
-    return setup_pod_network(request, state_dir=state_dir)
+    return setup_pod_network(request, state_dir=state_dir, host_network=host_network)
 
 
-def _teardown_pod_network(state_dir: Path) -> None:
+def _teardown_pod_network(host_network: bool, state_dir: Path) -> None:
     from launcher.prestart import teardown_pod_network
 
-    teardown_pod_network(state_dir=state_dir)
+    teardown_pod_network(state_dir=state_dir, host_network=host_network)

@@ -18,11 +18,12 @@ from dhcp.lean.frozen import Frozen, as_dict
 from dhcp.process import ServerError, ServerProcess, connect
 from launcher.interface_xml import interface_xml
 from launcher.request import SetupRequest
-from netsetup.kernel.netns import state_directory
+from netsetup.kernel.netns import require_own_namespace, state_directory
 
 if TYPE_CHECKING:
     from launcher.vmi.model import InterfaceSpec
     from netsetup.model.vm_network import VMNetwork
+    from netsetup.record import Record
 
 log = logging.getLogger("launcher")
 
@@ -80,17 +81,20 @@ def setup_pod_network(
     server_log: int | None = None,
     server_log_format: str = "text",
     dry_run: bool = False,
+    host_network: bool = False,
 ) -> PodNetwork:
     """Set up the VM's network in the current network namespace, and serve it DHCP.
 
     Returns when the server answers. On a pod that is set up already it applies only what has changed, and makes sure
     that the server runs. The `request` is `SetupRequest.default()` unless given. The server logs to the descriptor
-    `server_log`, or to dhcp.log in the state directory.
+    `server_log`, or to dhcp.log in the state directory. The machine's own namespace is touched only where
+    `host_network` says so.
 
     Raises NetworkSetupError (`netsetup.errors`) when pod or kernel do not allow it, and ServerError (`dhcp.process`);
     the pod is then as it was before.
     """
     began = time.perf_counter()
+    require_own_namespace(host_network)
     request = request or SetupRequest.default()
     with contextlib.ExitStack() as held, _Undo() as on_failure:
         spawned = None
@@ -118,9 +122,11 @@ def setup_pod_network(
             state_dir=state_dir,
             resolver_path=resolver_path,
             dry_run=dry_run,
+            host_network=host_network,
+            check=_require_servable,
         )
         if prepared.fresh and not dry_run:
-            on_failure.add(functools.partial(restore_pod_network_interfaces, state_dir))
+            on_failure.add(functools.partial(restore_pod_network_interfaces, state_dir, host_network=host_network))
         elif not dry_run:
             on_failure.add(functools.partial(_report_set_up, prepared.plan.lines(), had_server))
         applied = time.perf_counter()
@@ -149,7 +155,7 @@ def setup_pod_network(
     )
 
 
-def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> bool:
+def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, host_network: bool = False) -> bool:
     """Stop the DHCP server and restore the pod's network; False when nothing was set up.
 
     A server that cannot be ended does not keep the pod from being restored. Raises NetworkSetupError; its subclass
@@ -160,6 +166,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
     from netsetup.errors import HookBusy, KernelRefused, NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
+    require_own_namespace(host_network)
     server, left = None, ""
     with contextlib.ExitStack() as held:
         try:
@@ -172,11 +179,21 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None) -> boo
                 server.stop()
         except ServerError as error:
             left = str(error)
-        restored = restore_pod_network_interfaces(state_dir)
+        restored = restore_pod_network_interfaces(state_dir, host_network=host_network)
         _remove_if_unused(state_directory(state_dir))
     if left:
         raise NotRestored(f"the pod is as it was, but one process is left: {left}")
     return restored or server is not None
+
+
+def _require_servable(record: Record) -> None:
+    """Raises NotPermitted where the server could not have its packet sockets, and NoServerAddress."""
+    from launcher.serve import server_configs
+    from netsetup.errors import NotPermitted
+    from netsetup.kernel.capabilities import CAP_NET_RAW, has_capability
+
+    if server_configs(record) and not has_capability(CAP_NET_RAW):
+        raise NotPermitted("DHCP server: open a packet socket", "CAP_NET_RAW")
 
 
 class _Undo:
@@ -244,9 +261,13 @@ def _spawn(
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
-        log = _open_log(state_directory(state_dir))
+        folder = state_directory(state_dir)
+        log = _open_log(folder)
         try:
             process = ServerProcess.spawn(log, log_format=log_format)
+        except BaseException:
+            _remove_if_unused(folder)
+            raise
         finally:
             os.close(log)
     on_failure.add(process.stop)

@@ -89,13 +89,7 @@ def require_frames(observed: Namespace, link: Link) -> None:
     """
     if not is_ethernet(link):
         raise UnsuitedInterface(link.name, "not an Ethernet device, so it has no frames for a VM")
-    master = next((other for other in observed.links if other.index == link.master), None)
-    if master is not None and not is_marked(master):
-        itself = f", or give the VM {master.name} itself (podInterfaceName in the manifest's status.interfaces)"
-        raise UnsupportedInterface(
-            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; "
-            f"release it{itself if master.kind in AGGREGATE_KINDS else ''}"
-        )
+    require_no_master(observed, link)
     if link.up and not link.carrier:
         raise UnsupportedInterface(
             f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone, bring that up"
@@ -104,3 +98,14 @@ def require_frames(observed: Namespace, link: Link) -> None:
         if any(hop.interface != link.index for hop in route.nexthops):
             reason = f"route {route.destination} also leads through another interface, and could not be put back"
             raise UnsuitedInterface(link.name, reason)
+
+
+def require_no_master(observed: Namespace, link: Link) -> None:
+    """Raises UnsupportedInterface for a port of a device that is not ours: a bridge, a bond, a VRF …"""
+    master = next((other for other in observed.links if other.index == link.master), None)
+    if master is not None and not is_marked(master):
+        itself = f", or give the VM {master.name} itself (podInterfaceName in the manifest's status.interfaces)"
+        raise UnsupportedInterface(
+            f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; "
+            f"release it{itself if master.kind in AGGREGATE_KINDS else ''}"
+        )

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dhcp.lean.frozen import Frozen, replace
 from netsetup import record as records
@@ -21,7 +21,7 @@ from netsetup.errors import (
 from netsetup.executor import run
 from netsetup.kernel.gateway_mac import solicit_gateways, with_gateway_mac
 from netsetup.kernel.lock import NamespaceLock
-from netsetup.kernel.netns import state_directory
+from netsetup.kernel.netns import require_own_namespace, state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.identity import is_marked
 from netsetup.model.kernel import Namespace
@@ -73,12 +73,18 @@ def prepare_pod_network_interfaces(
     state_dir: str | os.PathLike[str] | None = None,
     resolver_path: str = "/etc/resolv.conf",
     dry_run: bool = False,
+    host_network: bool = False,
+    check: Callable[[Record], object] = lambda record: None,
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
+
+    `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
+    be, comes before the first change.
 
     When a step fails, what was done is undone and the step's error raised: a NetworkSetupError (`netsetup.errors`);
     NotRestored when undoing failed too.
     """
+    require_own_namespace(host_network)
     wanted = _by_name(requests)
     folder = state_directory(state_dir)
     with Netlink() as netlink, NamespaceLock():
@@ -96,6 +102,7 @@ def prepare_pod_network_interfaces(
         plan = plan_setup(observed, networks, records.copy_of(record))
         planned = time.perf_counter()
         if not dry_run:
+            check(record)
             if fresh:
                 check_prerequisites(netlink, plan)
             if not records.is_saved(folder, record):
@@ -168,11 +175,15 @@ def _with_gateway_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> d
     return {name: with_gateway_mac(netlink, network) for name, network in networks.items()}
 
 
-def restore_pod_network_interfaces(state_dir: str | os.PathLike[str] | None = None) -> bool:
+def restore_pod_network_interfaces(
+    state_dir: str | os.PathLike[str] | None = None, *, host_network: bool = False
+) -> bool:
     """Put the pod of the current network namespace back as the record has it; False when there is nothing to put back.
 
-    Raises NotRestored when something could not be put back, with what is left to do.
+    Raises NotRestored when something could not be put back, with what is left to do, and InvalidRequest in the
+    machine's own namespace unless `host_network` says that it is meant.
     """
+    require_own_namespace(host_network)
     try:
         return _put_back(state_directory(state_dir))
     except (NotRestored, InvalidRequest):

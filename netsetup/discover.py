@@ -52,7 +52,8 @@ def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/et
 
 
 def _sysctls(links: tuple[Link, ...]) -> tuple[tuple[str, str], ...]:
-    keys = [pattern.format(link.name) for link in links if not link.flags & IFF_LOOPBACK for pattern in SYSCTLS]
+    names = ["default", *(link.name for link in links if not link.flags & IFF_LOOPBACK)]
+    keys = [pattern.format(name) for name in names for pattern in SYSCTLS]
     found = list(_values((*keys, *BRIDGE_NETFILTER)))
     if not any(key.endswith("/force_forwarding") for key, _ in found):
         # Forwarding IPv6 then means to change these, and every interface with them.

@@ -112,7 +112,10 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
         case PinMac(link, mac):
             netlink.add_forwarding_entry(indexes[link], link, mac)
         case SetSysctl(key, value):
-            _write_sysctl(key, value)
+            if step.devconf:
+                netlink.set_devconf4(indexes[step.link], step.link, step.devconf, int(value))
+            else:
+                _write_sysctl(key, value)
         case AddAddress(link, address):
             netlink.add_address(indexes[link], link, address)
         case DeleteAddress(link, address):

@@ -3,8 +3,8 @@
 `check_prerequisites` asks for the devices and settings of a plan by requests that change nothing, which take a quarter
 of a millisecond together. For nftables there is nothing to ask: the first step of each set-up loads its rules in one
 transaction, which itself is the test of them, and leaves nothing behind when it fails. The netdev family's table is an
-exception, because it needs its devices: it is loaded before any address moves, and a refusal is undone. To ask for it
-beforehand would take a transaction that is broken off, and 16 ms, for the kernel then waits for a grace period.
+exception, because it needs its devices: what it needs of the kernel is tried first, in a transaction that is broken
+off. That takes some 10 ms, for the kernel then waits for a grace period.
 
 After a refusal `missing_features` names all that is missing, not just the first of it. It tries everything piece by
 piece in a network namespace that is thrown away, in a process of its own, `python -m netsetup.preflight`. To do that
@@ -22,6 +22,7 @@ from netsetup.errors import ADVICE, KernelRefused, MissingFeature, NetworkSetupE
 from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
 from netsetup.steps import CreateBridge, CreateTap, LoadTable, SetSysctl
@@ -56,8 +57,8 @@ RULES: Final = {
         "forwarding frames between devices (nft_fwd_netdev, Linux 4.10)": (
             'table netdev t {\n chain c {\n type filter hook ingress device "lo" priority 0;\n fwd to "lo"\n }\n}\n'
         ),
-        "nftables' egress hook (nf_tables, Linux 5.16)": CHAIN.format(
-            "netdev", 'filter hook egress device "lo"', "meta mark 0x1 meta mark set 0"
+        "nftables' egress hook (nf_tables, Linux 5.16)": (
+            'table netdev t {\n chain e {\n type filter hook egress device "lo" priority 0;\n meta mark set 0\n }\n}\n'
         ),
     },
 }
@@ -71,16 +72,18 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     """
     made = {step.name for step in plan.steps if isinstance(step, CreateBridge | CreateTap)}
     try:
+        if any(isinstance(step, LoadTable) and NETDEV in step.families for step in plan.steps):
+            library.run("".join(RULES[NETDEV].values()), dry_run=True)
         for step in plan.steps:
             match step:
                 case CreateBridge(name):
                     _require_bridges(netlink, name)
                 case CreateTap(name):
                     tap.require_driver(name)
-                case SetSysctl(key):
+                case SetSysctl(key) if not step.devconf:
                     # What a device has that is still to be made, new devices have.
                     _require_setting(step, key.replace(f"/{step.link}/", "/default/") if step.link in made else key)
-    except KernelRefused as failure:
+    except (KernelRefused, RulesetRefused) as failure:
         explain(failure, plan)
         raise
 

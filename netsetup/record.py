@@ -5,6 +5,7 @@ it. It is kept twice: in a file, and as a copy in the kernel (in our nftables ta
 """
 
 import binascii
+import contextlib
 import logging
 import os
 import zlib
@@ -77,6 +78,8 @@ def save(folder: str, record: Record) -> None:
             file.write(_encode(record))
         os.rename(new, f"{folder}/{FILE}")
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{folder}/{UNFINISHED}")
         raise RecordError(f"{folder}: cannot save the record: {error.strerror}; name another --state-dir") from None
 
 

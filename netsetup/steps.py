@@ -7,11 +7,14 @@ again: what is already there, or already gone, is not an error.
 """
 
 import re
+from typing import Final
 
 from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link, Namespace, Neighbour, Route, Rule
 from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import PodInterface
+
+DEVCONF4: Final = {"arp_ignore": 19, "route_localnet": 26}
 
 
 class CreateBridge(Frozen):
@@ -129,6 +132,14 @@ class SetSysctl(Frozen):
         """The interface whose setting it is; empty for one of the whole namespace."""
         parts = self.key.split("/")
         return parts[3] if len(parts) == 5 else ""
+
+    @property
+    def devconf(self) -> int:
+        """Its number where a netlink request sets it as well (linux/ip.h), which needs no writable /proc/sys; else 0.
+
+        Only of settings of which the kernel keeps nothing but the value.
+        """
+        return DEVCONF4.get(self.key.rpartition("/")[2], 0) if self.link and self.key.startswith("net/ipv4/") else 0
 
     def __str__(self) -> str:
         return f"sysctl {self.key.replace('/', '.')}={self.value}"
@@ -277,8 +288,12 @@ Step = (
 
 
 def sysctl_steps(observed: Namespace, key: str, value: str) -> list[Step]:
-    """The step that gives a setting this value, unless it has it."""
-    return [] if observed.sysctl(key) == value else [SetSysctl(key, value)]
+    """The step that gives a setting this value, unless it has it. A device that is still to be made has the default."""
+    step = SetSysctl(key, value)
+    now = observed.sysctl(key)
+    if now is None and step.link and observed.link(step.link) is None:
+        now = observed.sysctl(key.replace(f"/{step.link}/", "/default/"))
+    return [] if now == value else [step]
 
 
 def addr_gen_mode_steps(nic: Link, pod: PodInterface) -> list[Step]:

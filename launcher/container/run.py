@@ -80,6 +80,7 @@ def run(
     state_dir: str | None = None,
     uri: str | None = None,
     log_format: str = "text",
+    host_network: bool = False,
 ) -> int:
     """Run the VM of a manifest until it ends, as the container's init process; returns the exit code.
 
@@ -87,7 +88,9 @@ def run(
     embedded driver.
     """
     images = _Images(_paths(disks), backing_files)
-    return supervise(lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format)))
+    return supervise(
+        lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format, host_network))
+    )
 
 
 class _Images(Frozen):
@@ -110,7 +113,13 @@ def _paths(disks: Sequence[str]) -> dict[str, str]:
 
 
 def _launch(
-    path: str, images: _Images, netns: str | None, state_dir: str | None, uri: str | None, log_format: str
+    path: str,
+    images: _Images,
+    netns: str | None,
+    state_dir: str | None,
+    uri: str | None,
+    log_format: str,
+    host_network: bool,
 ) -> int:
     from netsetup.kernel import netns as namespaces
 
@@ -119,7 +128,8 @@ def _launch(
     vmi = _load_vmi(path, _import_what_follows)
     if netns is not None:
         namespaces.enter(netns)
-    machine = _Machine(vmi, images, namespaces.state_directory(state_dir), resolver_path, uri, log_format)
+    namespaces.require_own_namespace(host_network)
+    machine = _Machine(vmi, images, namespaces.state_directory(state_dir), resolver_path, uri, log_format, host_network)
     return machine.run_vm()
 
 
@@ -184,12 +194,14 @@ class _Machine:
         resolver_path: str,
         uri: str | None,
         log_format: str,
+        host_network: bool,
     ) -> None:
         from launcher.manager import LibvirtDomainManager
 
         self._vmi = vmi
         self._resolver_path = resolver_path
         self._log_format = log_format
+        self._host_network = host_network
         self._watchdog: DHCPWatchdog | None = None
         self._manager = LibvirtDomainManager(
             vmi,
@@ -255,6 +267,7 @@ class _Machine:
             resolver_path=self._resolver_path,
             server_log=STDERR,
             server_log_format=self._log_format,
+            host_network=self._host_network,
         )
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
@@ -280,7 +293,7 @@ class _Machine:
             self._watchdog.stop()
             self._watchdog = None
         began = time.perf_counter()
-        teardown_pod_network(state_dir)
+        teardown_pod_network(state_dir, host_network=self._host_network)
         _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from dhcp.lean.frozen import Frozen
 from launcher.vmi.errors import ManifestError
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from launcher.vmi.model import VirtualMachineInstance
+
+
+SG_GET_VERSION_NUM: Final = 0x2282
+"""scsi/sg.h: answered by what takes SCSI commands."""
 
 
 class DiskImage(Frozen):
@@ -39,6 +44,7 @@ def find_images(
 
     Raises ManifestError for a disk without an image, an image without a disk, a path that is not a readable (for a
     writable disk: writable) file or block device, and unless `backing_files` for a qcow2 image that names another file.
+    For a lun only a SCSI device will do.
     """
     names = [disk.name for disk in vmi.disks]
     for name in given:
@@ -51,7 +57,27 @@ def find_images(
     for name, image in images.items():
         if image.format == "qcow2" and not backing_files:
             _require_self_contained(f"--disk {name}", image.path)
+    for index, disk in enumerate(vmi.disks):
+        if disk.device == "lun" and (problem := _no_lun(images[disk.name])):
+            raise ManifestError(f"spec.domain.devices.disks[{index}].lun", problem)
     return images
+
+
+def _no_lun(image: DiskImage) -> str:
+    """Why the guest cannot send SCSI commands to what is behind a disk; empty when it can."""
+    if not image.block:
+        return f"{image.path} is a file, and a lun is a SCSI device; use disk"
+    try:
+        device = os.open(image.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return f"{image.path}: {error.strerror}"
+    try:
+        fcntl.ioctl(device, SG_GET_VERSION_NUM, bytes(4))  # as QEMU asks
+    except OSError:
+        return f"{image.path} is no SCSI device; use disk"
+    finally:
+        os.close(device)
+    return ""
 
 
 def check_kernel(vmi: VirtualMachineInstance) -> None:

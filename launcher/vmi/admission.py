@@ -11,7 +11,14 @@ import uuid
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from dhcp.lean.frozen import replace
 from launcher.vmi import schema as source
-from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
+from launcher.vmi.checks import (
+    check_distinct_pci_addresses,
+    check_match,
+    check_name,
+    check_pci_address,
+    check_positive,
+    choose,
+)
 from launcher.vmi.dns import admit_dns
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
@@ -83,6 +90,11 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
     )
     disks = _disks(devices.disks or [], spec.volumes or [])
     _check_boot_orders(interfaces, disks)
+    listed = "spec.domain.devices"
+    check_distinct_pci_addresses(
+        [(f"{listed}.disks[{n}].{d.device}.pciAddress", d.name, d.pci_address) for n, d in enumerate(disks)]
+        + [(f"{listed}.interfaces[{n}].pciAddress", i.name, i.pci_address) for n, i in enumerate(interfaces)]
+    )
     features = domain.features or source.Features()
     firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata, namespace)
     return VirtualMachineInstance(
@@ -300,12 +312,15 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         raise ManifestError(f"{path}.cdrom.readonly", "must not be false")
     if device == "lun" and bus != "scsi":
         raise ManifestError(f"{path}.lun.bus", "must be scsi")
+    if device == "lun" and disk.serial:
+        raise ManifestError(f"{path}.serial", "is not for a lun, which has the serial number of its own device")
+    if disk.io == "native" and disk.cache not in (None, "", "none"):
+        raise ManifestError(f"{path}.io", f"must not be native with cache {disk.cache}: it needs cache none")
     if target.pci_address and bus != "virtio":
         raise ManifestError(f"{path}.{device}.pciAddress", f"is for virtio disks, the bus is {bus}")
     check_positive(f"{path}.bootOrder", disk.boot_order)
     if disk.serial:
         check_match(f"{path}.serial", disk.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
-    check_pci_address(f"{path}.{device}.pciAddress", target.pci_address)
     return Disk(
         name=disk.name,
         device=device,
@@ -313,9 +328,9 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         readonly=device == "cdrom" or bool(target.readonly),
         boot_order=disk.boot_order,
         serial=disk.serial or None,
-        cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else None,
+        cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else "none" if disk.io == "native" else None,
         io=choose(f"{path}.io", disk.io, IO_MODES) if disk.io else None,
-        pci_address=target.pci_address or None,
+        pci_address=check_pci_address(f"{path}.{device}.pciAddress", target.pci_address),
     )
 
 

@@ -34,9 +34,27 @@ def check_positive(path: str, value: int | None) -> None:
         raise ManifestError(path, f"must be at least 1, is {value}")
 
 
-def check_pci_address(path: str, address: str | None) -> None:
-    if address:
-        check_match(path, address, _PCI_ADDRESS, "must look like 0000:03:00.0")
+def check_pci_address(path: str, address: str | None) -> str | None:
+    """The address in lower case; None without one. QEMU has one domain, and at 00:00 of it the host bridge."""
+    if not address:
+        return None
+    check_match(path, address, _PCI_ADDRESS, "must look like 0000:03:00.0")
+    if not address.startswith("0000:"):
+        raise ManifestError(path, f"must be in domain 0000, the only one of the machine, is `{address}`")
+    if address.startswith("0000:00:00."):
+        raise ManifestError(path, f"must not be the host bridge's slot, is `{address}`")
+    return address.lower()
+
+
+def check_distinct_pci_addresses(devices: Collection[tuple[str, str, str | None]]) -> None:
+    """Check that no two devices, each with path, name and address, are at one PCI address."""
+    taken: dict[str, str] = {}
+    for path, name, address in devices:
+        if address is None:
+            continue
+        if address in taken:
+            raise ManifestError(path, f"`{name}` is at {address}, where `{taken[address]}` is")
+        taken[address] = name
 
 
 def choose(path: str, value: str, allowed: tuple[Word, ...]) -> Word:

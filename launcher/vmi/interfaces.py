@@ -134,7 +134,6 @@ def _interface(
     check_positive(f"{path}.acpiIndex", interface.acpi_index)
     if interface.acpi_index is not None and interface.acpi_index > ACPI_INDEX_MAXIMUM:
         raise ManifestError(f"{path}.acpiIndex", f"must be at most {ACPI_INDEX_MAXIMUM}")
-    check_pci_address(f"{path}.pciAddress", interface.pci_address)
     pod = network.pod or source.PodNetwork()
     return InterfaceSpec(
         name=interface.name,
@@ -147,7 +146,7 @@ def _interface(
         state="up" if state == "absent" else choose(f"{path}.state", state, STATES),
         boot_order=interface.boot_order,
         acpi_index=interface.acpi_index,
-        pci_address=interface.pci_address or None,
+        pci_address=check_pci_address(f"{path}.pciAddress", interface.pci_address),
         queues=queues if model == "virtio" else 1,
         ports=_ports(f"{path}.ports", interface.ports or []) + _port_ranges(path, interface, binding),
         dhcp_options=_dhcp_options(f"{path}.dhcpOptions", interface.dhcp_options),
@@ -261,9 +260,9 @@ def _vm_network(path: str, text: str | None, version: int) -> str | None:
 
 
 def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
-    """Check that no two interfaces of the VM share a MAC, ACPI index, PCI address or pod interface."""
+    """Check that no two interfaces of the VM share a MAC, ACPI index or pod interface."""
     path = "spec.domain.devices.interfaces"
-    for field in ("mac", "acpi_index", "pci_address", "pod_interface"):
+    for field in ("mac", "acpi_index", "pod_interface"):
         owners: dict[object, str] = {}
         for interface in interfaces:
             value = getattr(interface, field)

@@ -24,6 +24,7 @@ from netsetup.bindings.devices import (
     require_bridge_name_free,
     require_nic,
     require_no_port,
+    require_nothing_on_top,
     tap_element,
 )
 from netsetup.bindings.keeper import kept_addresses
@@ -52,6 +53,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
         raise UnsuitedInterface(pod.name, f"{a_device(pod.link)} lets no second MAC through")
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
+    require_nothing_on_top(observed, pod.link)
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge, keeper.keeper_mac(pod))
     guest = keeper.guest_of(pod, *guest_mac(request, pod.link.mac))

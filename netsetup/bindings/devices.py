@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.bindings.binding import InterfaceElement
+from netsetup.bindings.binding import InterfaceElement, UnsuitedInterface
 from netsetup.bindings.restore import restore_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.identity import TAP, is_marked, mark_of
@@ -43,6 +43,8 @@ ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
 """Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
 OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
 """Those that receive only what is for an address of their own."""
+PEER_KINDS: Final = ("veth", "netkit", "vxcan")
+"""Kinds of which IFLA_LINK is the other end, not a lower device."""
 ANY_MAC_KINDS: Final = ("veth", "tun")
 """Kinds that are known to receive frames for any MAC, without a bridge that asks for them. A macvlan device drops them,
 and so does a network card that filters."""
@@ -128,6 +130,26 @@ def require_no_port(observed: Namespace, pod: PodInterface) -> None:
         raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
 
 
+def devices_on_top(observed: Namespace, link: Link) -> list[Link]:
+    """Those that another device of this namespace is the lower device of: macvlan, macvtap, VLAN, tunnels …"""
+    return [
+        upper
+        for upper in observed.links
+        if upper.parent == link.index and not upper.parent_elsewhere and upper.kind not in PEER_KINDS
+    ]
+
+
+def require_nothing_on_top(observed: Namespace, link: Link) -> None:
+    """Raises UnsuitedInterface for a pod interface whose frames another device receives, too.
+
+    As a port of a bridge, or with its frames forwarded, it has none left for that: the kernel refuses a macvlan's lower
+    device as a port, and a tunnel would lose its address. An XDP program stays, and goes on seeing what comes in.
+    """
+    for upper in devices_on_top(observed, link):
+        reason = f"{upper.name}, {a_device(upper)}, is on top of it and would receive nothing any more"
+        raise UnsuitedInterface(link.name, reason, f"remove {upper.name}")
+
+
 def bridge_path(network: VMNetwork) -> tuple[str, ...]:
     """The devices that lie between network and guest, with a bridge among them."""
     return (network.pod.name, network.bridge, network.guest_port)
@@ -146,7 +168,8 @@ def bridge_name(pod_interface: str) -> str:
 def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | None:
     """The device that stands under the guest port's name, if the plan may use it; None for one of our own.
 
-    Raises DeviceConflict for one that somebody else is using: it has an address, or is a port of another bridge.
+    Raises DeviceConflict for one that somebody else is using: it has an address, is a port of another bridge, or has
+    another device on top.
     """
     link = observed.link(name)
     if link is None or link.alias == mark_of(network):
@@ -162,6 +185,10 @@ def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | N
         raise DeviceConflict(
             f"{name}: in use, it is a port of {master or link.master}; "
             f"release it (`ip link set {name} nomaster`), or rename the device"
+        )
+    for upper in devices_on_top(observed, link):
+        raise DeviceConflict(
+            f"{name}: in use, {upper.name}, {a_device(upper)}, is on top of it; remove that or name another guest port"
         )
     return link
 

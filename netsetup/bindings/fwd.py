@@ -27,6 +27,7 @@ from netsetup.bindings.devices import (
     require_bridge_name_free,
     require_nic,
     require_no_port,
+    require_nothing_on_top,
     tap_element,
 )
 from netsetup.bindings.restore import link_steps, restore_steps
@@ -52,6 +53,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     pod = pod_interface(observed, request.pod_interface, resolver)
     require_frames(observed, pod.link)
     require_no_port(observed, pod)
+    require_nothing_on_top(observed, pod.link)
     mac, source = guest_mac(request, pod.link.mac)
     if source == "derived" and not receives_frames_for(pod.link, mac):
         mac, source = pod.link.mac, "pod"  # no choice of the manifest's

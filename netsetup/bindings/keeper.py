@@ -75,7 +75,8 @@ def keeper_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         if bridge is None or bridge.addr_gen_mode != ADDR_GEN_MODE_NONE:
             steps.append(SetAddrGenMode(network.bridge, ADDR_GEN_MODE_NONE))
         keeps6 = any(a.family == AF_INET6 for a in kept_addresses(network))
-        steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
+        if keeps6:
+            steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/accept_ra", "0")
         steps += sysctl_steps(observed, f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0" if keeps6 else "1")
     return steps
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.admission import pod_interface
+from netsetup.admission import pod_interface, require_no_master
 from netsetup.bindings import dns
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
@@ -92,6 +92,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     the pod reaches elsewhere: then the VM could not reach it.
     """
     pod = pod_interface(observed, request.pod_interface, resolver)
+    require_no_master(observed, pod.link)  # a VRF has routing tables of its own
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge)
     private = request.private.canonical()
@@ -251,9 +252,10 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
         own = f"net/ipv6/conf/{network.bridge}"
-        steps += sysctl_steps(observed, f"{own}/accept_ra", "0")
-        # Nobody else is on this link: the router's addresses are usable from the first moment.
-        steps += sysctl_steps(observed, f"{own}/accept_dad", "0")
+        if network.guest.router6:
+            steps += sysctl_steps(observed, f"{own}/accept_ra", "0")
+            # Nobody else is on this link: the router's addresses are usable from the first moment.
+            steps += sysctl_steps(observed, f"{own}/accept_dad", "0")
         steps += sysctl_steps(observed, f"{own}/disable_ipv6", "0" if network.guest.router6 else "1")
     return steps + guest_port_steps(observed, network)
 

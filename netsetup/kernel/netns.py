@@ -1,11 +1,15 @@
 """Network namespaces by name or path (ip-netns(8)): entering one, and which one this is."""
 
 import os
+import sys
 
 CLONE_NEWNET = 0x40000000
 NAMED = "/run/netns"
 STATE_ROOT = "/run/virt-launcher"
 SELF = "/proc/thread-self/ns/net"
+SO_NETNS_COOKIE = 71
+INITIAL_INODE = 0xEFFFFFF9
+INITIAL_COOKIE = 1
 
 
 def enter(namespace: str) -> None:
@@ -31,6 +35,40 @@ def enter(namespace: str) -> None:
             raise InvalidRequest(f"network namespace {namespace}: {os.strerror(code)}")
     finally:
         os.close(descriptor)
+
+
+def is_initial() -> bool:
+    """Whether the calling thread is in the network namespace that the kernel began with: the machine's own, which
+    `docker run --network host` and a pod with `hostNetwork` have, too.
+
+    No other can be taken for it. Since Linux 6.18 its inode is fixed (NET_NS_INIT_INO, linux/nsfs.h), where inodes of
+    namespaces used to begin at 0xF0000000; before, its cookie was the first that was given out, 1, and since then 1 is
+    the number of a namespace of another kind. A node that is a container itself (kind, LXC) has another namespace for
+    its own, and is not recognised. Raises KernelRefused.
+    """
+    if os.stat(SELF).st_ino == INITIAL_INODE:
+        return True
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+            cookie = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    except OSError as error:
+        from netsetup.errors import KernelRefused
+
+        raise KernelRefused.of("read the cookie of the network namespace", error) from None
+    return int.from_bytes(cookie, sys.byteorder) == INITIAL_COOKIE
+
+
+def require_own_namespace(host_network: bool) -> None:
+    """Raises InvalidRequest in the machine's own network namespace, unless `host_network` says that it is meant."""
+    if not host_network and is_initial():
+        from netsetup.errors import InvalidRequest
+
+        raise InvalidRequest(
+            "this is the machine's own network namespace, and the machine would lose its network to the VM; "
+            "name the pod's with --netns, or say --host-network if the machine's is meant"
+        )
 
 
 def resolver_path(namespace: str | None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from netsetup.errors import KernelRefused, NotPermitted
+from netsetup.kernel.netns import SO_NETNS_COOKIE
 from netsetup.kernel.rtnl_messages import (
     Attributes,
     address_message,
@@ -59,12 +60,12 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_F_CLONED = 0x200
+# linux/if_link.h, linux/netlink.h
+IFLA_AF_SPEC, IFLA_INET_CONF, NLA_F_NESTED = 26, 1, 0x8000
 # linux/neighbour.h
 NTF_USE, NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x01, 0x04, 0x40, 0x08
 NUD_NONE, NUD_NOARP = 0x00, 0x40
 AF_BRIDGE = 7
-
-SO_NETNS_COOKIE: Final = 71
 
 DUMPED: Final = {
     RTM_GETLINK: "interfaces",
@@ -75,6 +76,25 @@ DUMPED: Final = {
 }
 DUMP_ATTEMPTS: Final = 5
 MEMORY_SHORTAGE: Final = (errno.ENOBUFS, errno.ENOMEM)
+
+
+class _Encoded:
+    """A message that is encoded already but for its header, with what `_send` needs of a message."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._header: dict[str, int] = {}
+        self.data = b""
+
+    def __getitem__(self, _: str) -> dict[str, int]:
+        return self._header
+
+    def encode(self) -> None:
+        header = self._header
+        start = struct.pack(
+            "=IHHII", 16 + len(self._body), header["type"], header["flags"], header["sequence_number"], 0
+        )
+        self.data = start + self._body
 
 
 class Netlink:
@@ -206,6 +226,17 @@ class Netlink:
     def set_addr_gen_mode(self, index: int, name: str, mode: int) -> None:
         family = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})]}
         self._link_request(f"{name}: set addr_gen_mode {mode}", index, [("IFLA_AF_SPEC", family)])
+
+    def set_devconf4(self, index: int, name: str, setting: int, value: int) -> None:
+        """Change an IPv4 setting of an interface by its IPV4_DEVCONF_* number (linux/ip.h).
+
+        By hand, because pyroute2 writes all settings at once, as the kernel reports them.
+        """
+        attribute = struct.pack("=HHI", 8, setting, value)
+        for kind in (IFLA_INET_CONF, AF_INET, IFLA_AF_SPEC):
+            attribute = struct.pack("=HH", 4 + len(attribute), NLA_F_NESTED | kind) + attribute
+        message = _Encoded(struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute)
+        self._request(f"{name}: set IPv4 setting {setting} to {value}", message, RTM_NEWLINK)
 
     def set_learning(self, index: int, name: str, on: bool) -> None:
         port = {"attrs": [("IFLA_BRPORT_LEARNING", int(on))]}

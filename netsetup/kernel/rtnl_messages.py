@@ -77,7 +77,8 @@ def link_of(m: Any) -> Link:
         alias=get("IFLA_IFALIAS", ""),
         addr_gen_mode=_nested(get("IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
         learning=None if learning is None else bool(learning),
-        parent=get("IFLA_LINK", 0),
+        parent=get("IFLA_LINK", 0) or _nested(info, "IFLA_INFO_DATA", "IFLA_VXLAN_LINK") or 0,
+        parent_elsewhere=get("IFLA_LINK_NETNSID") is not None,
     )
 
 

@@ -87,6 +87,8 @@ class Link(Frozen):
     """Whether the bridge learns addresses on this port; None for what is not a bridge port."""
     parent: int = 0
     """IFLA_LINK: the lower device's index, or a veth's peer's."""
+    parent_elsewhere: bool = False
+    """Whether that index is one of another network namespace (IFLA_LINK_NETNSID)."""
 
     @property
     def up(self) -> bool:

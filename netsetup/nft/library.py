@@ -12,12 +12,11 @@ import socket
 from functools import cache
 
 from netsetup.errors import KernelRefused, NotPermitted, RulesetRefused
+from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 
 LIBRARY = "libnftables.so.1"
 NETLINK_NETFILTER = 12
 NFT_CTX_OUTPUT_HANDLE = 1 << 3
-CAP_NET_ADMIN = 12
-STATUS = "/proc/thread-self/status"
 
 
 def has_netfilter() -> bool:
@@ -31,27 +30,19 @@ def has_netfilter() -> bool:
     return True
 
 
-def _may_administer() -> bool:
-    """Whether this thread has CAP_NET_ADMIN (proc(5), CapEff). Raises KernelRefused."""
-    try:
-        with open(STATUS, "rb") as status:
-            effective = next(line for line in status if line.startswith(b"CapEff:"))
-    except OSError as error:
-        raise KernelRefused.of(f"read {STATUS}", error) from None
-    return bool(int(effective.split()[1], 16) & 1 << CAP_NET_ADMIN)
-
-
-def run(commands: str, *, handles: bool = False) -> str:
+def run(commands: str, *, handles: bool = False, dry_run: bool = False) -> str:
     """What nft prints for these commands, in the network namespace of the calling thread; with `handles` as by `-a`.
 
-    A text of several commands is one transaction. Raises NotPermitted, KernelRefused and RulesetRefused.
+    A text of several commands is one transaction; in a dry run the kernel checks it and changes nothing.
+
+    Raises NotPermitted, KernelRefused and RulesetRefused.
     """
     library = _library()
-    if not _may_administer():
+    if not has_capability(CAP_NET_ADMIN):
         raise NotPermitted("nftables")  # which the library itself prints on standard error
     if not has_netfilter():
         raise RulesetRefused("nftables: no netfilter socket; the kernel has no nftables (nf_tables)")
-    succeeded, text = _run_apart(library, commands.encode(), handles)
+    succeeded, text = _run_apart(library, commands.encode(), handles, dry_run)
     if succeeded:
         return text
     if "Operation not permitted" in text:
@@ -60,7 +51,7 @@ def run(commands: str, *, handles: bool = False) -> str:
     raise RulesetRefused(f"nftables: {line.removeprefix('netlink: ').removeprefix('Error: ')}")
 
 
-def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bool, str]:
+def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool, dry_run: bool) -> tuple[bool, str]:
     """Run the commands in a forked process: whether they succeeded, and the output, or else the message."""
     try:
         read, write = os.pipe()
@@ -71,7 +62,7 @@ def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bo
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for what the library says before it exits
             with open(write, "wb") as pipe:
-                pipe.write(b"".join(_run(library, commands, handles)))
+                pipe.write(b"".join(_run(library, commands, handles, dry_run)))
         finally:
             os._exit(0)
     os.close(write)
@@ -84,10 +75,11 @@ def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bo
     return answer[0] == "+", answer[1:].strip()
 
 
-def _run(library: ctypes.CDLL, commands: bytes, handles: bool) -> tuple[bytes, bytes]:
+def _run(library: ctypes.CDLL, commands: bytes, handles: bool, dry_run: bool) -> tuple[bytes, bytes]:
     """`+` and the output, or `-` and the message. The process ends after it, so nothing is freed."""
     context = library.nft_ctx_new(0)
     library.nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE if handles else 0)
+    library.nft_ctx_set_dry_run(context, dry_run)
     library.nft_ctx_buffer_output(context)
     library.nft_ctx_buffer_error(context)
     if library.nft_run_cmd_from_buffer(context, commands):
@@ -103,6 +95,7 @@ def _library() -> ctypes.CDLL:
         raise RulesetRefused(f"{LIBRARY}: no such library; install the package nftables") from None
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+    library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
         getattr(library, name).argtypes = [ctypes.c_void_p]

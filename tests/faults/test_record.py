@@ -15,6 +15,9 @@ from lab.forked import FAILED, SUCCEEDED, put_back, run_in, set_up
 from lab.pod import MakePod, Pod
 from lab.snapshot import assert_restored, take_snapshot
 
+from netsetup.errors import RecordError
+from netsetup.record import FILE, Record, save
+
 pytestmark = pytest.mark.root
 
 
@@ -33,6 +36,27 @@ DAMAGES = {
     "of another namespace": edited(namespace_cookie=1),
     "without networks": edited(networks="none"),
 }
+
+
+def test_a_record_that_cannot_be_written_leaves_nothing_behind(pod: Pod, tmp_path: Path) -> None:
+    """On a full disk."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    full = f'mount -t tmpfs -o size=4k none {folder}; head -c 4096 /dev/zero > {folder}/filler; "$@"; ls -A {folder}'
+    original = take_snapshot(pod.pod)
+    command = [Agent.program(), "prestart", "--state-dir", str(folder)]
+    done = pod.pod.run(["sh", "-c", full, "sh", *command], check=False)
+    assert "cannot save the record: No space left on device" in done.stderr
+    assert done.stdout.split() == ["filler"]
+    assert_restored(pod.pod, original)
+
+
+def test_a_record_that_cannot_be_renamed_into_place_is_removed(tmp_path: Path) -> None:
+    """When a pod that is set up has changed and its new record cannot be written, the old one stays alone."""
+    (tmp_path / FILE).mkdir()  # what a rename to fails
+    with pytest.raises(RecordError):
+        save(str(tmp_path), Record("boot", 1, {}))
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

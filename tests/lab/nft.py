@@ -13,7 +13,7 @@ from netsetup.errors import (RulesetRefused)
 run = library.run
 
 def refusing(commands, **options):
-    if not commands.startswith("list"):
+    if not (commands.startswith("list") or options.get("dry_run")):
         with open({asked!r}, "a") as asked:
             asked.write(".")
     if {unknown!r} in commands:

@@ -211,7 +211,7 @@ FAULTS = {
         lambda pod: pod.pod.sysctl(ipv4__conf__eth0__arp_ignore=0), {"pod NIC": "arp_ignore is 0, not 3"}
     ),
     "pod NIC gone": Fault(
-        in_pod("link set eth0 down", "link set eth0 name gone"),
+        in_pod("link del eth0"),
         {"pod NIC": "eth0 has left"},
         {"bridge port", "bridge", "guest port", *BEYOND_THE_NIC},
     ),
@@ -310,8 +310,8 @@ FWD_FAULTS = {
         {"DHCP server": "does not serve tap0 as it is now", "nftables table": "a device that they name was made anew"},
     ),
     "pod NIC gone": Fault(
-        in_pod("link set eth0 down", "link set eth0 name gone"),
-        {"pod NIC": "eth0 has left"},
+        in_pod("link del eth0"),
+        {"pod NIC": "eth0 has left", "nftables table": "a device that they name"},
         {"bridge", "guest port", *BEYOND_THE_NIC},
     ),
 }

@@ -128,10 +128,10 @@ def test_a_guest_port_that_was_made_anew_is_connected_again(make_pod: MakePod) -
         assert agent.run("prestart", "--dry-run", check=True).stdout.startswith("nothing to do\n")
         listed = pod.pod.run(["nft", "list", "table", "netdev", "virt-launcher"]).stdout
         assert 'fwd to "tap0"' in listed
-        pod.pod.ip("link set tap0 name lost")
+        pod.pod.ip("link set tap0 name other")
         agent.prestart()
         listed = pod.pod.run(["nft", "list", "table", "netdev", "virt-launcher"]).stdout
-        assert 'fwd to "tap0"' in listed
+        assert 'fwd to "other"' in listed
         agent.teardown()
 
 

@@ -82,7 +82,7 @@ def test_nftables(pod: Pod, tmp_path: Path, binding: str, unknown: str, missing:
     ],
 )
 def test_nftables_of_the_netdev_family(make_pod: MakePod, tmp_path: Path, unknown: str, missing: list[str]) -> None:
-    """It needs the devices, so these are made first; no address has moved by then."""
+    """It needs the devices, which are not made for a kernel that could do nothing with them."""
     pod = make_pod("ovn-kubernetes", guest_port=False)
     before = take_snapshot(pod.pod)
     line = refusal(pod, "fwd", Nft(tmp_path, unknown).prefix)

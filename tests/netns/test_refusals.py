@@ -94,7 +94,7 @@ def test_without_net_admin_the_capability_is_named(pod: Pod, agent: Agent) -> No
 
 
 def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None:
-    """Detected only when the server's sockets are opened, after the set-up: all of it is undone."""
+    """Before the first change."""
     drop = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
     assert_refused(agent, 1, r"CAP_NET_RAW", prefix=drop)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.machine import disk_images
 from launcher.machine.disk_images import DiskImage, check_kernel, find_images
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import Disk, Firmware, KernelBoot, VirtualMachineInstance
@@ -69,3 +70,23 @@ def test_kernel_must_be_there(tmp_path: Path) -> None:
     check_kernel(replace(VMI, firmware=Firmware(UUID, kernel_boot=KernelBoot(str(kernel)))))
     with pytest.raises(ManifestError, match=r"container\.initrdPath: /nowhere: No such file"):
         check_kernel(replace(VMI, firmware=Firmware(UUID, kernel_boot=KernelBoot(str(kernel), "/nowhere"))))
+
+
+def test_a_lun_on_a_file_is_refused_by_its_field(tmp_path: Path) -> None:
+    (tmp_path / "root.img").touch()
+    vmi = replace(VMI, disks=(Disk("root", "lun", bus="scsi"),))
+    with pytest.raises(ManifestError) as refusal:
+        find_images(vmi, {"root": tmp_path / "root.img"})
+    assert refusal.value.path == "spec.domain.devices.disks[0].lun"
+    assert "root.img is a file" in refusal.value.reason
+
+
+def test_a_lun_on_a_device_that_takes_no_scsi_commands_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root.img").touch()
+    image = DiskImage(str(tmp_path / "root.img"), block=True)
+    monkeypatch.setattr(disk_images, "_image", lambda *_: image)
+    vmi = replace(VMI, disks=(Disk("root", "lun", bus="scsi"),))
+    with pytest.raises(ManifestError, match="is no SCSI device"):
+        find_images(vmi, {"root": image.path})

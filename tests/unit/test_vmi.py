@@ -303,9 +303,9 @@ def test_masquerade_is_for_the_pod_network(tmp_path: Path) -> None:
         load(tmp_path, with_interface({"masquerade": {}}, {"multus": {"networkName": "blue"}}))
 
 
-@pytest.mark.parametrize("field", ["macAddress", "acpiIndex", "pciAddress", "bootOrder"])
+@pytest.mark.parametrize("field", ["macAddress", "acpiIndex", "bootOrder"])
 def test_two_interfaces_share_nothing(tmp_path: Path, field: str) -> None:
-    value = {"macAddress": "02:00:00:00:00:05", "acpiIndex": 1, "pciAddress": "0000:01:00.0", "bootOrder": 1}[field]
+    value = {"macAddress": "02:00:00:00:00:05", "acpiIndex": 1, "bootOrder": 1}[field]
     document = copy.deepcopy(MINIMAL)
     document["spec"]["domain"]["devices"] = {
         "interfaces": [{"name": name, "bridge": {}, field: value} for name in ("a", "b")]
@@ -324,6 +324,10 @@ def test_two_interfaces_share_nothing(tmp_path: Path, field: str) -> None:
         ({"cdrom": {"readonly": False}}, ".cdrom.readonly", "false"),
         ({"lun": {"bus": "sata"}}, ".lun.bus", "scsi"),
         ({"disk": {"bus": "sata", "pciAddress": "0000:01:00.0"}}, ".disk.pciAddress", "virtio"),
+        ({"disk": {"bus": "virtio", "pciAddress": "0001:01:00.0"}}, ".disk.pciAddress", "domain 0000"),
+        ({"disk": {"bus": "virtio", "pciAddress": "0000:00:00.1"}}, ".disk.pciAddress", "host bridge"),
+        ({"lun": {"bus": "scsi"}, "serial": "a"}, ".serial", "lun"),
+        ({"io": "native", "cache": "writeback"}, ".io", "cache none"),
         ({"cache": "fast"}, ".cache", "one of"),
         ({"serial": "a b"}, ".serial", "letters"),
         ({"name": "other"}, ".name", "no volume"),
@@ -336,6 +340,39 @@ def test_refused_disk(tmp_path: Path, disk: dict[str, Any], field: str, reason: 
         load(tmp_path, document)
     assert refusal.value.path == f"spec.domain.devices.disks[0]{field}"
     assert reason in refusal.value.reason
+
+
+@pytest.mark.parametrize(
+    ("disks", "interfaces", "path"),
+    [
+        (["0000:02:0A.0", "0000:02:0a.0"], [], "disks[1].disk"),
+        (["0000:02:00.0"], ["0000:02:00.0"], "interfaces[0]"),
+        ([], ["0000:03:00.0", "0000:03:00.0"], "interfaces[1]"),
+    ],
+)
+def test_two_devices_at_one_pci_address(tmp_path: Path, disks: list[str], interfaces: list[str], path: str) -> None:
+    document = copy.deepcopy(MINIMAL)
+    names = [f"n{number}" for number in range(len(interfaces))]
+    document["spec"]["domain"]["devices"] = {
+        "disks": [{"name": f"d{n}", "disk": {"bus": "virtio", "pciAddress": at}} for n, at in enumerate(disks)],
+        "interfaces": [
+            {"name": name, "bridge": {}, "pciAddress": at} for name, at in zip(names, interfaces, strict=True)
+        ],
+    }
+    document["spec"]["volumes"] = [{"name": f"d{n}"} for n in range(len(disks))]
+    document["spec"]["networks"] = [{"name": name, "multus": {"networkName": name}} for name in names]
+    if not names:
+        del document["spec"]["networks"], document["spec"]["domain"]["devices"]["interfaces"]
+        document["spec"]["domain"]["devices"]["autoattachPodInterface"] = False
+    with pytest.raises(ManifestError) as refusal:
+        load(tmp_path, document)
+    assert refusal.value.path == f"spec.domain.devices.{path}.pciAddress"
+
+
+def test_native_io_needs_no_cache(tmp_path: Path) -> None:
+    document = changed("spec.domain.devices", {"disks": [{"name": "root", "io": "native"}]})
+    document["spec"]["volumes"] = [{"name": "root"}]
+    assert load(tmp_path, document).disks[0].cache == "none"
 
 
 def test_the_name_of_the_pods_interface_comes_from_the_status(tmp_path: Path) -> None:
