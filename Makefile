@@ -8,7 +8,7 @@
 # runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit venv demo-packages test-packages bench-packages libvirt-user bench faults clean
+.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv demo-packages test-packages bench-packages libvirt-user bench faults clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -60,6 +60,10 @@ unit: venv
 # Every system call of every verb fails; see docs/faults.md.
 faults: test-packages venv
 	$(BIN)/python tests/faults/matrix.py
+
+# Small changes of the pure modules that some test has to notice: docs/testing.md.
+mutants: venv
+	$(BIN)/python tests/mutation/run.py $(MUTANTS)
 
 bench: bench-packages venv
 	$(BIN)/python bench/run.py $(BENCH)

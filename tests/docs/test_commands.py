@@ -77,6 +77,12 @@ def make_unit(_pod: Pod) -> None:
     made("unit", last=".venv/bin/python -m pytest tests/unit")
 
 
+def make_mutants(_pod: Pod) -> None:
+    run, part = ".venv/bin/python tests/mutation/run.py", "--share 100 --modules ^dhcp/v6"
+    made("mutants", last=run)
+    made("mutants", f"MUTANTS={part}", last=f"{run} {part}")
+
+
 def pytest_of(folder: str) -> Callable[[Pod], None]:
     def collect(_pod: Pod) -> None:
         command = [str(BIN / "python"), "-m", "pytest", folder, "--collect-only", "-q"]
@@ -203,6 +209,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make test": make_test,
     "make test STRICT=1": make_test,
+    "make mutants": make_mutants,
+    "make mutants MUTANTS='--share 100 --modules ^dhcp/v6'": make_mutants,
     "make test-debian12": make_test_debian,
     "make test-debian13": make_test_debian,
     "make check": make_check,

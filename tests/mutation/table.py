@@ -1,0 +1,104 @@
+"""Which modules are mutated, and which tests are to notice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+DHCP4 = (
+    "tests/unit/test_dhcp_options.py",
+    "tests/unit/test_dhcp_config_options.py",
+    "tests/unit/test_dhcp_config.py",
+    "tests/unit/test_dhcp_addresses.py",
+    "tests/conformance/test_v4_messages.py",
+    "tests/conformance/test_v4_options.py",
+    "tests/conformance/test_v4_received.py",
+    "tests/conformance/test_v4_replies.py",
+    "tests/conformance/test_arp.py",
+    "tests/unit/test_client_config.py",
+    "tests/unit/test_dhcp_handler.py",
+)
+DHCP6 = (
+    "tests/conformance/test_ra.py",
+    "tests/conformance/test_v6_messages.py",
+    "tests/conformance/test_v6_received.py",
+    "tests/unit/test_dhcp_ra_timers.py",
+    "tests/unit/test_client_config6.py",
+    "tests/fuzz/test_properties6.py",
+)
+DHCP_IO = (
+    "tests/unit/test_dhcp_filter6.py",
+    "tests/unit/test_dhcp_flood_guard.py",
+    "tests/unit/test_dhcp_guest_port.py",
+    "tests/unit/test_dhcp_log.py",
+)
+PLAN = (
+    "tests/unit/test_plan.py",
+    "tests/unit/test_fwd_plan.py",
+    "tests/unit/test_masquerade_plan.py",
+    "tests/unit/test_pod_interface.py",
+    "tests/unit/test_rulesets.py",
+    "tests/unit/test_client_config.py",
+    "tests/unit/test_client_config6.py",
+    "tests/unit/test_binding_seam.py",
+    "tests/unit/test_vmi.py",
+)
+PODS = (
+    "tests/netns/test_snapshots.py",
+    "tests/netns/test_earlier_records.py",
+    "tests/netns/test_fwd.py",
+    "tests/netns/test_mac.py",
+    "tests/netns/test_teardown.py",
+    "tests/netns/test_isolation.py",
+    "tests/netns/test_masquerade.py",
+)
+"""In network namespaces: asked when nothing else has noticed."""
+
+UNIT, CONFORMANCE, NETNS = "tests/unit/test_{}.py", "tests/conformance/test_{}.py", "tests/netns/test_{}.py"
+TESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    r"dhcp/(wire|v6|config6|.*6\.py)": ((*DHCP6, *DHCP4, *DHCP_IO), ()),
+    r"dhcp/io": ((*DHCP_IO, *DHCP4, *DHCP6), ()),
+    r"dhcp/": ((*DHCP4, *DHCP6, *DHCP_IO), ()),
+    r"netsetup/": (PLAN, PODS),
+}
+"""The tests of the first pattern that fits: the fast ones, and those in namespaces."""
+
+FIRST: dict[str, tuple[str, ...]] = {
+    r"dhcp/config": (UNIT.format("dhcp_config"), UNIT.format("dhcp_config_options"), UNIT.format("client_config6")),
+    r"dhcp/json_fields": (UNIT.format("dhcp_config"),),
+    r"dhcp/io/(bpf|filters)": (UNIT.format("dhcp_filter6"), UNIT.format("dhcp_flood_guard")),
+    r"dhcp/wire/(addresses|search)": (UNIT.format("dhcp_addresses"), UNIT.format("dhcp_options")),
+    r"dhcp/wire/.*(4|arp)\.py": (CONFORMANCE.format("v4_messages"), CONFORMANCE.format("v4_received")),
+    r"dhcp/wire/ndp|dhcp/v6/(ra|router|neigh)": (CONFORMANCE.format("ra"), UNIT.format("dhcp_ra_timers")),
+    r"dhcp/(wire|v6)/.*": (CONFORMANCE.format("v6_messages"), CONFORMANCE.format("v6_received")),
+    r"netsetup/(model|admission)": (UNIT.format("client_config"), UNIT.format("client_config6")),
+    r"netsetup/nft/isolation": (NETNS.format("isolation"),),
+    r"netsetup/nft/forwarding|netsetup/bindings/fwd": (UNIT.format("fwd_plan"), NETNS.format("fwd")),
+    r"netsetup/nft/nat|netsetup/bindings/masq": (UNIT.format("masquerade_plan"), NETNS.format("masquerade")),
+    r"netsetup/migration": (NETNS.format("earlier_records"),),
+}
+"""Which of them come first, because they are likeliest to notice."""
+
+IMPURE = ("netsetup/migration.py",)
+"""Mutated too: it has no I/O, but loads what has."""
+
+
+def modules(root: Path) -> Iterator[str]:
+    """The paths of the modules that call themselves pure."""
+    for path in sorted([*root.glob("dhcp/**/*.py"), *root.glob("netsetup/**/*.py")]):
+        name = str(path.relative_to(root))
+        docstring = path.read_text().partition('"""')[2].partition('"""')[0]
+        if "Pure." in docstring or name in IMPURE:
+            yield name
+
+
+def tests_of(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fast tests of a module, and those in namespaces."""
+    first = next((tests for pattern, tests in FIRST.items() if re.match(pattern, path)), ())
+    fast, slow = next(tests for pattern, tests in TESTS.items() if re.match(pattern, path))
+    return _led_by(first, fast), _led_by(first, slow)
+
+
+def _led_by(first: tuple[str, ...], tests: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(tests, key=lambda test: test not in first))
