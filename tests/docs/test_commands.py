@@ -77,6 +77,10 @@ def make_unit(_pod: Pod) -> None:
     made("unit", last=".venv/bin/python -m pytest tests/unit")
 
 
+def make_faults(_pod: Pod) -> None:
+    made("faults", last=".venv/bin/python tests/faults/matrix.py")
+
+
 def make_mutants(_pod: Pod) -> None:
     run, part = ".venv/bin/python tests/mutation/run.py", "--share 100 --modules ^dhcp/v6"
     made("mutants", last=run)
@@ -209,6 +213,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make test": make_test,
     "make test STRICT=1": make_test,
+    "make faults": make_faults,
     "make mutants": make_mutants,
     "make mutants MUTANTS='--share 100 --modules ^dhcp/v6'": make_mutants,
     "make test-debian12": make_test_debian,
