@@ -49,13 +49,15 @@ Run = Callable[..., Entrypoint]
 
 def vmi(guest: GuestImage, grace: int = 15, **settings: Any) -> Document:
     arguments = kernel_arguments(**settings)
-    return manifest(
+    described = manifest(
         guest,
         arguments,
         devices={"interfaces": [{"name": "default", "bridge": {}}]},
         networks=[{"name": "default", "pod": {}}],
         terminationGracePeriodSeconds=grace,
     )
+    described["metadata"]["annotations"] = {"virt-launcher.io/mac": "pod"}
+    return described
 
 
 @pytest.fixture
