@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from socket import socket
 from typing import cast
@@ -234,8 +235,9 @@ def test_a_gateways_new_mac_is_advertised_as_a_routers(line: Line, log: LogFile)
     port = GuestPort(cast(socket, line), parse_configs({**CONFIG, **ipv6, "interface": "tap0"})[0], log.log)
     resolver = GatewayResolver(cast(socket, Line()))
     port.use_resolver(resolver)
-    advertisement = Ether(src=after, dst="33:33:00:00:00:01") / IPv6(src="fd00::1", dst="ff02::1", hlim=255)
-    advertisement /= ICMPv6ND_NA(tgt="fd00::1") / ICMPv6NDOptDstLLAddr(lladdr=after)
+    resolver.solicit(time.monotonic())
+    advertisement = Ether(src=after, dst=CONFIG["client_mac"]) / IPv6(src="fd00::1", dst="fd00::5", hlim=255)
+    advertisement /= ICMPv6ND_NA(tgt="fd00::1", S=1) / ICMPv6NDOptDstLLAddr(lladdr=after)
     cast(Line, resolver.socket).waiting = [bytes(advertisement)]
     line.sent.clear()
     resolver.receive()
