@@ -304,9 +304,10 @@ def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
 
 
 def _open_log(folder: str) -> int:
+    from netsetup.kernel.state_files import open_log
+
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        return os.open(f"{folder}/{DHCP_LOG}", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open_log(folder, DHCP_LOG)
     except OSError as error:
         from netsetup.errors import RecordError
 

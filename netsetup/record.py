@@ -5,9 +5,9 @@ it. It is kept twice: in a file, and as a copy in the kernel (in our nftables ta
 """
 
 import binascii
-import contextlib
 import logging
 import os
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,6 +17,7 @@ from dhcp.lean.json import dumps, loads
 from netsetup.errors import RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.kernel.state_files import read_file, write_file
 from netsetup.model.identity import as_named_now, settings_now
 from netsetup.model.kernel import Link
 from netsetup.model.vm_network import VMNetwork
@@ -28,6 +29,7 @@ VERSION: Final = 3
 FILE: Final = "network.json"
 UNFINISHED: Final = f"{FILE}.new"
 """A record that is being written."""
+_SETTING: Final = r"net/(ipv[46]/(conf|neigh)/(?!\.\.?/)[^/\0]+/[a-z0-9_]+|bridge/bridge-nf-call-[a-z0-9]+)"
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -71,15 +73,8 @@ def save(folder: str, record: Record) -> None:
     Raises RecordError when the folder cannot be written.
     """
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        new = f"{folder}/{UNFINISHED}"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_encode(record))
-        os.rename(new, f"{folder}/{FILE}")
+        write_file(folder, FILE, _encode(record))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(f"{folder}/{UNFINISHED}")
         raise RecordError(f"{folder}: cannot save the record: {error.strerror}; name another --state-dir") from None
 
 
@@ -117,12 +112,10 @@ def find_record(
 def _find(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
     path = f"{folder}/{FILE}"
     try:
-        with open(path, "rb") as file:
-            record = _decode(file.read(), path, namespace_cookie)
+        data = read_file(folder, FILE)
+        record = None if data is None else _decode(data, path, namespace_cookie)
         if record:
             return record
-    except FileNotFoundError:
-        pass
     except NewerRecord:
         raise
     except (OSError, RecordError) as error:
@@ -143,9 +136,8 @@ def _find(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> R
 def is_saved(folder: str, record: Record) -> bool:
     """Whether the file holds just this, in the present form."""
     try:
-        with open(f"{folder}/{FILE}", "rb") as file:
-            return file.read() == _encode(record)
-    except OSError:
+        return read_file(folder, FILE) == _encode(record)
+    except (OSError, RecordError):
         return False
 
 
@@ -179,6 +171,18 @@ def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
             from netsetup.migration import migrate
 
             content = migrate(content)
-        return msgspec.convert(content, Record)
+        record = msgspec.convert(content, Record)
+        _require_settings(record)
+        return record
     except (ValueError, LookupError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise RecordError(f"not a record: {error}") from None
+
+
+def _require_settings(record: Record) -> None:
+    """Raises ValueError for a path that leads to anything but a setting of an interface: it will be written to."""
+    settings = [*record.sysctls]
+    for network in record.networks.values():
+        settings += [*network.pod.sysctls, *network.adopted_sysctls]
+    for key, value in settings:
+        if not re.fullmatch(_SETTING, key) or not re.fullmatch("-?[0-9a-f:.]{1,64}", value):
+            raise ValueError(f"{key!a}={value!a} is no setting of an interface")
