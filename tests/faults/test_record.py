@@ -42,7 +42,8 @@ def test_a_record_that_cannot_be_written_leaves_nothing_behind(pod: Pod, tmp_pat
     """On a full disk."""
     folder = tmp_path / "state"
     folder.mkdir()
-    full = f'mount -t tmpfs -o mode=700,size=4k none {folder}; head -c 4096 /dev/zero > {folder}/filler; "$@"; ls -A {folder}'
+    mount = f"mount -t tmpfs -o mode=700,size=4k none {folder}"
+    full = f'{mount}; head -c 4096 /dev/zero > {folder}/filler; "$@"; ls -A {folder}'
     original = take_snapshot(pod.pod)
     command = [Agent.program(), "prestart", "--state-dir", str(folder)]
     done = pod.pod.run(["sh", "-c", full, "sh", *command], check=False)
