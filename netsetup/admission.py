@@ -12,11 +12,12 @@ from netsetup.model.kernel import (
     FORWARDING4,
     FORWARDING6,
     IFF_LOOPBACK,
+    MTU6,
     Link,
     Namespace,
 )
 from netsetup.model.pod_interface import PodInterface, Resolver
-from netsetup.model.routing import lookup_tables
+from netsetup.model.routing import equal_routes, lookup_tables
 
 # In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
 SYSCTLS: Final = (
@@ -29,6 +30,7 @@ SYSCTLS: Final = (
     "net/ipv6/conf/{}/accept_ra",
     "net/ipv6/conf/{}/accept_dad",
     "net/ipv6/conf/{}/dad_transmits",
+    MTU6,
 )
 """The settings of each interface that a plan reads or changes."""
 
@@ -49,12 +51,14 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInte
         raise InterfaceNotFound(name, [other.name for other in observed.links])
     if link.flags & IFF_LOOPBACK:
         raise UnsupportedInterface(f"{link.name}: the loopback device cannot serve a VM")
+    routes = observed.routes_of(link.index)
     found = PodInterface(
         link=link,
         addresses=observed.addresses_of(link.index),
-        routes=observed.routes_of(link.index),
+        routes=routes,
+        equal_routes=equal_routes(observed.routes, link.index, {route.place for route in routes}),
         neighbours=observed.neighbours_of(link.index),
-        sysctls=sysctls_of(observed, name),
+        sysctls=sysctls_of(observed, link),
         resolver=resolver,
     )
     sources = {family: found.main_address(family) for family in (AF_INET, AF_INET6)}
@@ -62,10 +66,12 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInte
     return replace(found, tables=tables, tables6=tables6)
 
 
-def sysctls_of(observed: Namespace, name: str) -> tuple[tuple[str, str], ...]:
-    """The settings of one interface out of an observed namespace."""
-    keys = {pattern.format(name) for pattern in SYSCTLS}
-    return tuple((key, value) for key, value in observed.sysctls if key in keys)
+def sysctls_of(observed: Namespace, link: Link) -> tuple[tuple[str, str], ...]:
+    """The settings of one interface out of an observed namespace; IPv6's MTU only where it does not follow the link's,
+    because a router has advertised less."""
+    keys = {pattern.format(link.name) for pattern in SYSCTLS}
+    follows = (MTU6.format(link.name), str(link.mtu))
+    return tuple(setting for setting in observed.sysctls if setting[0] in keys and setting != follows)
 
 
 def _refuse_taken(name: str, observed: Namespace) -> None:
@@ -94,10 +100,6 @@ def require_frames(observed: Namespace, link: Link) -> None:
         raise UnsupportedInterface(
             f"{link.name}: no carrier, nothing could reach the VM; its other end is down or gone, bring that up"
         )
-    for route in observed.routes_of(link.index):
-        if any(hop.interface != link.index for hop in route.nexthops):
-            reason = f"route {route.destination} also leads through another interface, and could not be put back"
-            raise UnsuitedInterface(link.name, reason)
 
 
 def require_no_master(observed: Namespace, link: Link) -> None:

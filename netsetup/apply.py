@@ -1,5 +1,6 @@
 """Plans carried out: a set-up that is whole or not at all, and the way back that ends in exactly the original."""
 
+import contextlib
 import logging
 import os
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dhcp.lean.frozen import Frozen, replace
 from netsetup import record as records
 from netsetup.bindings.registry import binding_of
+from netsetup.bindings.restore import changes_since
 from netsetup.discover import observe
 from netsetup.errors import (
     InvalidRequest,
@@ -39,7 +41,7 @@ from netsetup.plan import (
     plan_setup,
     plan_teardown,
 )
-from netsetup.preflight import check_prerequisites, explain
+from netsetup.preflight import check_prerequisites, check_restorable, explain
 from netsetup.record import Record
 from netsetup.resolver import read_resolver
 
@@ -105,6 +107,7 @@ def prepare_pod_network_interfaces(
             check(record)
             if fresh:
                 check_prerequisites(netlink, plan)
+            check_restorable(netlink, observed, record, plan)
             if not records.is_saved(folder, record):
                 records.save(folder, record)
             if fresh:
@@ -199,7 +202,7 @@ def _put_back(folder: str) -> bool:
         if record is None:
             _require_nothing_ours(observed)
             return False
-        _restore(netlink, record)
+        _restore(netlink, _with_changes(observed, record, folder))
         _forget(folder)
         return True
 
@@ -209,6 +212,17 @@ def _forget(folder: str) -> None:
         records.forget(folder)
     except RecordError as error:
         raise NotRestored(f"the pod is as it was, but its record is left: {error}") from None
+
+
+def _with_changes(observed: Namespace, record: Record, folder: str) -> Record:
+    """The record with what the CNI has configured since, saved: what it made is to be there afterwards, too."""
+    changed = {name: replace(n, pod=changes_since(observed, n.pod)) for name, n in record.networks.items()}
+    if changed == record.networks:
+        return record
+    record = replace(record, networks=changed)
+    with contextlib.suppress(RecordError):  # without a file teardown goes by the kernel's copy, as before
+        records.save(folder, record)
+    return record
 
 
 def _require_nothing_ours(observed: Namespace) -> None:

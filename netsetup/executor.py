@@ -5,11 +5,12 @@ import logging
 import os
 import time
 
+from dhcp.lean.frozen import replace
 from netsetup.discover import PROC_SYS
-from netsetup.errors import KernelRefused, NotPermitted
+from netsetup.errors import KernelRefused, NotPermitted, NotRestored
 from netsetup.kernel import tap
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import IFA_F_TENTATIVE
+from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_TENTATIVE, PROTO_KERNEL, SCOPE_LINK, NextHop, Route
 from netsetup.nft import tables as nftables
 from netsetup.plan import Plan
 from netsetup.steps import (
@@ -29,6 +30,7 @@ from netsetup.steps import (
     DeleteRule,
     DeleteTable,
     LoadTable,
+    MoveRoute,
     PinMac,
     SetAddrGenMode,
     SetAlias,
@@ -46,6 +48,12 @@ log = logging.getLogger("netsetup")
 
 SETTLE_SECONDS = 1.0
 """How long an address without duplicate-address detection may stay tentative; the kernel takes microseconds."""
+
+MOVE_ATTEMPTS = 20
+"""A request that fails for want of memory may succeed a little later."""
+
+UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH}
+HELPER = Route(AF_INET, "", scope=SCOPE_LINK, proto=PROTO_KERNEL, metric=0xFFFFFFFE)
 
 ALREADY_THERE = {errno.EEXIST}
 ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
@@ -122,8 +130,10 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
             netlink.delete_address(indexes[link], link, address)
         case AwaitAddresses(link):
             _await_addresses(netlink, indexes[link])
-        case AddRoute(route):
-            netlink.add_route(route)
+        case AddRoute(route, first):
+            _add_route(netlink, route, first)
+        case MoveRoute(route):
+            _move_route(netlink, route)
         case AddHostRoute(link, address):
             netlink.add_host_route(indexes[link], address)
         case AddLocalRoute(link, address):
@@ -154,6 +164,52 @@ def _set_mac(netlink: Netlink, index: int, name: str, mac: str) -> None:
         netlink.set_up(index, name, False)
         netlink.set_mac(index, name, mac)
         netlink.set_up(index, name, True)
+
+
+def _add_route(netlink: Netlink, route: Route, first: bool) -> None:
+    """Where the route by which its gateways were reached has gone since it was added, there is one for the moment: as
+    if the kernel's own, so that it is removed when this process is killed."""
+    try:
+        return netlink.add_route(route, first=first)
+    except KernelRefused as refused:
+        if refused.errno not in UNREACHABLE:
+            raise
+    legs = route.nexthops or (NextHop(route.interface, 1, gateway=route.gateway, via=route.via),)
+    helpers = [
+        replace(HELPER, family=AF_INET6 if ":" in to else AF_INET, destination=to, table=route.table, interface=index)
+        for index, gateway in ((leg.interface, leg.gateway or leg.via) for leg in legs)
+        for to in (f"{gateway}/{128 if ':' in gateway else 32}",) if gateway
+    ]  # fmt: skip
+    added = []
+    try:
+        for helper in helpers:
+            netlink.add_route(helper)
+            added.append(helper)
+        netlink.add_route(route, first=first)
+    finally:
+        for helper in added:
+            netlink.delete_route(helper)
+
+
+def _move_route(netlink: Netlink, route: Route) -> None:
+    """Raises NotRestored when the route is gone: it is another interface's, and no plan has it added."""
+    try:
+        netlink.delete_route(route)
+    except KernelRefused as refused:
+        if refused.errno in ALREADY_GONE:
+            return  # its owner has taken it away
+        raise
+    last = ""
+    for attempt in range(MOVE_ATTEMPTS):
+        time.sleep(attempt / 1000)
+        try:
+            netlink.add_route(route)
+        except KernelRefused as refused:
+            if refused.errno not in ALREADY_THERE:
+                last = str(refused)
+                continue
+        return
+    raise NotRestored(f"{last}; it was to be moved behind its equals: add it by hand")
 
 
 def _await_addresses(netlink: Netlink, index: int) -> None:

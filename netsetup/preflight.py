@@ -17,15 +17,29 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from netsetup.bindings.restore import unrestorable
 from netsetup.discover import PROC_SYS
-from netsetup.errors import ADVICE, KernelRefused, MissingFeature, NetworkSetupError, NotPermitted, RulesetRefused
+from netsetup.errors import (
+    ADVICE,
+    KernelRefused,
+    MissingFeature,
+    NetworkSetupError,
+    NotPermitted,
+    RulesetRefused,
+    UnsupportedInterface,
+)
+from netsetup.executor import UNREACHABLE
 from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.model.kernel import PROTO_KERNEL, Namespace
 from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
-from netsetup.steps import CreateBridge, CreateTap, LoadTable, SetSysctl
+from netsetup.record import Record
+from netsetup.steps import CreateBridge, CreateTap, DeleteAddress, LoadTable, SetSysctl
+
+ELSE: Final = "remove it, or use a binding that leaves the interface as it is (masquerade)"
 
 IMPOSSIBLE_MAC: Final = "01:00:00:00:00:00"
 """A group address. The bridge driver refuses a bridge with it (`br_validate`) before one is made."""
@@ -86,6 +100,28 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     except (KernelRefused, RulesetRefused) as failure:
         explain(failure, plan)
         raise
+
+
+def check_restorable(netlink: Netlink, observed: Namespace, record: Record, plan: Plan) -> None:
+    """Ask whether the kernel would take back what the plan has it drop, and change nothing.
+
+    Raises UnsupportedInterface for a route or an address that it would not, and NotPermitted.
+    """
+    emptied = {step.link for step in plan.steps if isinstance(step, DeleteAddress)}
+    emptied |= {step.link for step in plan.steps if isinstance(step, SetSysctl) and step.key.endswith("/disable_ipv6")}
+    pods = [network.pod for network in record.networks.values() if network.pod.name in emptied]
+    for problem in unrestorable(pods):
+        raise UnsupportedInterface(f"{problem}, which could not be put back; {ELSE}")
+    for pod in pods:
+        routes = [r for r in observed.routes_of(pod.link.index) if r.proto != PROTO_KERNEL and len(r.interfaces) == 1]
+        for route, code in netlink.offer_routes(routes):
+            if code in (errno.EPERM, errno.EACCES):
+                raise NotPermitted(f"add route {route.text}")
+            refused = KernelRefused(f"add route {route.text}", code)
+            if code in ADVICE:
+                raise refused
+            if code not in (errno.EEXIST, *UNREACHABLE):
+                raise UnsupportedInterface(f"{pod.name}: the kernel would not take its route back: {refused}; {ELSE}")
 
 
 def explain(failure: BaseException, plan: Plan) -> None:

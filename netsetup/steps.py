@@ -171,10 +171,23 @@ class AwaitAddresses(Frozen):
 
 
 class AddRoute(Frozen):
+    """Add a route behind those that are equal but for the next hop, or before them."""
+
+    route: Route
+    first: bool = False
+    """For IPv4 alone."""
+
+    def __str__(self) -> str:
+        return f"route {'prepend' if self.first else 'add'} {self.route.text}"
+
+
+class MoveRoute(Frozen):
+    """Delete a route of another interface and add it at once behind its equals."""
+
     route: Route
 
     def __str__(self) -> str:
-        return f"route add {self.route.text}"
+        return f"route delete and append {self.route.text}"
 
 
 class AddHostRoute(Frozen):
@@ -223,7 +236,7 @@ class AddNeighbour(Frozen):
     neighbour: Neighbour
 
     def __str__(self) -> str:
-        return f"neigh add {self.neighbour.address} lladdr {self.neighbour.mac} dev {self.link}"
+        return f"neigh add {self.neighbour.text} dev {self.link}"
 
 
 class DeleteNeighbour(Frozen):
@@ -231,7 +244,7 @@ class DeleteNeighbour(Frozen):
     neighbour: Neighbour
 
     def __str__(self) -> str:
-        return f"neigh delete {self.neighbour.address} dev {self.link}"
+        return f"neigh delete {self.neighbour.text} dev {self.link}"
 
 
 class LoadTable(Frozen):
@@ -276,6 +289,7 @@ Step = (
     | AwaitAddresses
     | AddRoute
     | AddHostRoute
+    | MoveRoute
     | AddLocalRoute
     | DeleteRoute
     | AddRule

@@ -103,7 +103,7 @@ def neighbours4(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer ARP."""
     if network.guest.router4 or network.guest.address4 is None:
         return {}
-    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET}
+    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET and n.mac}
     router, mac = substitute_router4(network)
     return {**permanent, **({router: mac} if router else {}), **substitutes_on_link(network, AF_INET)}
 

@@ -84,7 +84,7 @@ def neighbours6(network: VMNetwork) -> dict[str, str]:
     """Permanent neighbours of the pod, which the server resolves for the VM, as they may not answer."""
     if network.guest.router6 or not network.serves6:
         return {}
-    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6}
+    permanent = {n.address: n.mac for n in network.pod.neighbours if n.family == AF_INET6 and n.mac}
     return {**permanent, **substitutes_on_link(network, AF_INET6)}
 
 

@@ -16,6 +16,7 @@ from netsetup.steps import (
     DeleteRule,
     DeleteTable,
     LoadTable,
+    MoveRoute,
     PinMac,
     SetAllMulticast,
     SetLearning,
@@ -74,7 +75,7 @@ def hop_of(step: Step, evidence: Evidence) -> Hop | None:
             return None
         case CreateBridge(name=name) | CreateTap(name=name):
             device = name
-        case AddRoute(route) | DeleteRoute(route):
+        case AddRoute(route=route) | MoveRoute(route) | DeleteRoute(route):
             device = next((link.name for link in evidence.observed.links if link.index == route.interface), "")
         case AddRule() | DeleteRule():
             device = network.bridge

@@ -16,11 +16,11 @@ from netsetup.bindings.devices import (
     bridge_name,
     bridge_netfilter_steps,
     bridge_path,
-    device_release_steps,
     dns_client,
     guest_mac,
     guest_port_steps,
     new_network,
+    port_release_steps,
     require_bridge_name_free,
     require_nic,
     require_no_port,
@@ -134,5 +134,5 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps.append(SetMaster(nic.name, ""))
     # The MAC first: an address that is added announces itself with the MAC of that moment.
     steps += link_steps(nic, network.pod.link)
-    steps += device_release_steps(observed, network, keeper.keeper_mac(network.pod))
-    return steps + restore_steps(observed, network.pod)
+    steps += port_release_steps(observed, network)
+    return steps + restore_steps(observed, network.pod, keeper.release_steps(observed, network))

@@ -287,6 +287,17 @@ def require_nic(observed: Namespace, network: VMNetwork) -> Link:
 
 def device_release_steps(observed: Namespace, network: VMNetwork, mac: str = "") -> list[Step]:
     """Our devices go, the bridge with this `mac` among them if there is one; an adopted guest port is as it was."""
+    return port_release_steps(observed, network) + bridge_release_steps(observed, network, mac)
+
+
+def bridge_release_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step]:
+    """The bridge goes, if there is one with this `mac`."""
+    bridge = observed.link(network.bridge)
+    return [DeleteLink(bridge.name)] if bridge and is_our_bridge(bridge, mac) else []
+
+
+def port_release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The guest port goes; an adopted one is as it was."""
     steps: list[Step] = []
     bridge, port = observed.link(network.bridge), observed.link(network.guest_port)
     if port and network.adopted and port.index == network.adopted.index:
@@ -302,8 +313,6 @@ def device_release_steps(observed: Namespace, network: VMNetwork, mac: str = "")
             steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
     elif port and port.kind == TAP and port.alias == mark_of(network.name):
         steps.append(DeleteLink(port.name))
-    if bridge and is_our_bridge(bridge, mac):
-        steps.append(DeleteLink(bridge.name))
     return steps
 
 

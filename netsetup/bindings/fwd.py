@@ -17,12 +17,12 @@ from netsetup.bindings.devices import (
     address_steps,
     allow_list,
     bridge_name,
-    device_release_steps,
     dns_client,
     guest_mac,
     guest_port_steps,
     guest_port_up_steps,
     new_network,
+    port_release_steps,
     receives_frames_for,
     require_bridge_name_free,
     require_nic,
@@ -142,5 +142,5 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Our devices go, and the pod interface gets back what it had; no frame is forwarded any more."""
     steps = link_steps(own_nic(observed, network.pod), network.pod.link)
     steps += dns.release_steps(observed, network.guest_port) if network.adopted else []
-    steps += device_release_steps(observed, network, keeper.keeper_mac(network.pod))
-    return steps + restore_steps(observed, network.pod)
+    steps += port_release_steps(observed, network)
+    return steps + restore_steps(observed, network.pod, keeper.release_steps(observed, network))

@@ -4,10 +4,11 @@ What bindings have in common whose VM has the pod's own addresses: processes of 
 this host's alone, and nobody outside does.
 """
 
+from ipaddress import ip_address
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.bindings.devices import bridge_steps, has_ipv6
+from netsetup.bindings.devices import bridge_release_steps, bridge_steps, has_ipv6
 from netsetup.bindings.restore import changes_since
 from netsetup.model.identity import derived_mac
 from netsetup.model.kernel import (
@@ -16,6 +17,7 @@ from netsetup.model.kernel import (
     AF_INET6,
     IFA_F_NODAD,
     SCOPE_HOST,
+    SCOPE_LINK,
     Address,
     Link,
     Namespace,
@@ -52,12 +54,14 @@ def keeper_mac(pod: PodInterface) -> str:
 
 def kept_addresses(network: VMNetwork) -> list[Address]:
     """The pod's addresses in the form the bridge keeps them: this host's alone, answered to nobody."""
-    kept = [
-        Address(AF_INET, a.address, 32, SCOPE_HOST, label=network.bridge) for a in network.pod.global_addresses(AF_INET)
-    ]
+    # Those of other scopes, too: with the last device that has an address go the routes that have it as their source.
+    own = [a for a in network.pod.addresses if not ip_address(a.address).is_multicast]
+    of4 = dict.fromkeys(a.address for a in own if a.family == AF_INET)
+    kept = [Address(AF_INET, address, 32, SCOPE_HOST, label=network.bridge) for address in of4]
     if network.mtu >= IPV6_MIN_MTU:
         flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE
-        kept += [Address(AF_INET6, a.address, 128, flags=flags) for a in network.pod.global_addresses(AF_INET6)]
+        of6 = [a.address for a in own if a.family == AF_INET6 and a.scope != SCOPE_LINK]
+        kept += [Address(AF_INET6, address, 128, flags=flags) for address in of6]
     return kept
 
 
@@ -83,13 +87,19 @@ def keeper_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 def remove_address_steps(observed: Namespace, network: VMNetwork, nic: Link) -> list[Step]:
     """The pod interface loses its addresses, and IPv6 with them."""
-    # With its last IPv4 address an interface loses its routes in every table, so those need no step of their own.
+    # With its last IPv4 address an interface loses its routes in every table, so those need no step of their own. Those
+    # of nexthop objects stay, and multipath routes lose the legs through it, which come back with an address.
     addresses = [a for a in observed.addresses_of(nic.index) if a.family == AF_INET]
     steps: list[Step] = [DeleteAddress(nic.name, a) for a in reversed(addresses)]
-    if not addresses:
-        steps += [DeleteRoute(r) for r in observed.routes_of(nic.index) if r.family == AF_INET]
+    routes = [r for r in observed.routes_of(nic.index) if r.family == AF_INET and r.interfaces == {nic.index}]
+    steps += [DeleteRoute(r) for r in routes if r.nexthop_id or not addresses]
     if has_ipv6(observed, nic.name):
         steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
         # A teardown that was killed may have left these changed.
         steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
     return steps + addr_gen_mode_steps(nic, network.pod)
+
+
+def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
+    """The bridge goes, once the pod interface has its addresses."""
+    return bridge_release_steps(observed, network, keeper_mac(network.pod))

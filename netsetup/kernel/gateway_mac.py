@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dhcp.lean.frozen import replace
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import NUD_KNOWN
 from netsetup.model.routing import next_hop6_of_default4, permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
@@ -41,7 +40,7 @@ def with_gateway_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
     patient = any(field == "gateway4_mac" or not address.startswith("fe80:") for field, address in wanted.items())
     deadline = time.monotonic() + (RESOLVE_SECONDS if patient else POLL_SECONDS)
     while True:
-        known = {n.address: n.mac for index, n in netlink.neighbours(NUD_KNOWN) if index == network.pod.link.index}
+        known = {n.address: n.mac for index, n in netlink.known_neighbours() if index == network.pod.link.index}
         found = {field: known[address] for field, address in wanted.items() if address in known}
         if len(found) == len(wanted) or time.monotonic() > deadline:
             return replace(network, **found)

@@ -8,25 +8,34 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from netsetup.errors import KernelRefused, NotPermitted
+from netsetup.errors import KernelRefused
+from netsetup.kernel.netlink_socket import (
+    NLMSG,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+    NetlinkSocket,
+)
 from netsetup.kernel.netns import SO_NETNS_COOKIE
+from netsetup.kernel.route_messages import HEADER, decode_route, encode_route
 from netsetup.kernel.rtnl_messages import (
+    NUD_NONE,
     Attributes,
     address_message,
     address_of,
     fibmsg,
     ifaddrmsg,
     ifinfmsg,
+    lasting,
     link_of,
     ndmsg,
     neighbour_message,
     neighbour_of,
-    route_message,
-    route_of,
-    rtmsg,
     rule_message,
     rule_of,
 )
@@ -35,7 +44,9 @@ from netsetup.model.kernel import (
     AF_INET6,
     IFF_ALLMULTI,
     IFF_UP,
-    NUD_PERMANENT,
+    NTF_PROXY,
+    NUD_KNOWN,
+    NUD_NOARP,
     RTN_LOCAL,
     SCOPE_LINK,
     TABLE_LOCAL,
@@ -47,80 +58,22 @@ from netsetup.model.kernel import (
 )
 
 # linux/netlink.h
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
-NLM_F_DUMP_INTR = 0x10
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NETLINK_EXT_ACK, NLMSGERR_ATTR_MSG, NLM_F_ACK_TLVS = 11, 1, 0x200
-SOL_NETLINK = 270
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 # linux/rtnetlink.h
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
-RTM_F_CLONED = 0x200
+RTM_NEWLINK, RTM_DELLINK = 16, 17
+RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWRULE, RTM_DELRULE = 32, 33
 # linux/if_link.h, linux/netlink.h
 IFLA_AF_SPEC, IFLA_INET_CONF, NLA_F_NESTED = 26, 1, 0x8000
 # linux/neighbour.h
-NTF_USE, NTF_MASTER, NTF_STICKY, NTF_PROXY = 0x01, 0x04, 0x40, 0x08
-NUD_NONE, NUD_NOARP = 0x00, 0x40
+NTF_USE, NTF_MASTER, NTF_STICKY = 0x01, 0x04, 0x40
 AF_BRIDGE = 7
 
-DUMPED: Final = {
-    RTM_GETLINK: "interfaces",
-    RTM_GETADDR: "addresses",
-    RTM_GETROUTE: "routes",
-    RTM_GETNEIGH: "neighbours",
-    RTM_GETRULE: "rules",
-}
-DUMP_ATTEMPTS: Final = 5
-MEMORY_SHORTAGE: Final = (errno.ENOBUFS, errno.ENOMEM)
 
-
-class _Encoded:
-    """A message that is encoded already but for its header, with what `_send` needs of a message."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._header: dict[str, int] = {}
-        self.data = b""
-
-    def __getitem__(self, _: str) -> dict[str, int]:
-        return self._header
-
-    def encode(self) -> None:
-        header = self._header
-        start = struct.pack(
-            "=IHHII", 16 + len(self._body), header["type"], header["flags"], header["sequence_number"], 0
-        )
-        self.data = start + self._body
-
-
-class Netlink:
+class Netlink(NetlinkSocket):
     """One rtnetlink socket in the caller's network namespace; a context manager."""
-
-    def __init__(self) -> None:
-        """Raises KernelRefused."""
-        self._sequence = 0
-        self._open()
-
-    def _open(self) -> None:
-        try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-            self._socket.bind((0, 0))
-        except OSError as error:
-            raise KernelRefused.of("open a netlink socket", error) from None
-
-    def __enter__(self) -> "Netlink":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
 
     @property
     def namespace_cookie(self) -> int:
@@ -143,19 +96,25 @@ class Netlink:
 
         Dumped for all families at once: a kernel without IPv6 answers a dump of its IPv6 routes with those of IPv4.
         """
-        return tuple(
-            route_of(m)
-            for m in self._dump(rtmsg, RTM_GETROUTE)
-            if m["family"] in (AF_INET, AF_INET6) and not m["flags"] & RTM_F_CLONED
-        )
+        found = (decode_route(message[NLMSG.size :]) for message in self.dump(bytes(HEADER.size), RTM_GETROUTE))
+        return tuple(route for route in found if route)
 
-    def neighbours(self, states: int = NUD_PERMANENT) -> tuple[tuple[int, Neighbour], ...]:
-        """The entries of both families in one of these states, by default the permanent ones."""
-        return tuple(
+    def neighbours(self) -> tuple[tuple[int, Neighbour], ...]:
+        """The entries of both families that somebody has configured, those of proxies among them."""
+        found = [(index, lasting(neighbour)) for index, neighbour in self._neighbours()]
+        entries = [(index, neighbour) for index, neighbour in found if neighbour]
+        return (*entries, *self._neighbours(NTF_PROXY))
+
+    def known_neighbours(self) -> tuple[tuple[int, Neighbour], ...]:
+        """The entries of both families whose MAC is known now."""
+        return tuple((i, n) for i, n in self._neighbours() if n.state & NUD_KNOWN and n.mac)
+
+    def _neighbours(self, flags: int = 0) -> list[tuple[int, Neighbour]]:
+        return [
             (m["ifindex"], neighbour_of(m))
-            for m in self._dump(ndmsg, RTM_GETNEIGH)
-            if m["state"] & states and m["family"] in (AF_INET, AF_INET6) and m.get_attr("NDA_LLADDR")
-        )
+            for m in self._dump(ndmsg, RTM_GETNEIGH, flags=flags)
+            if m["family"] in (AF_INET, AF_INET6)
+        ]
 
     def rules(self) -> tuple[Rule, ...]:
         return tuple(rule_of(m) for m in self._dump(fibmsg, RTM_GETRULE))
@@ -235,8 +194,8 @@ class Netlink:
         attribute = struct.pack("=HHI", 8, setting, value)
         for kind in (IFLA_INET_CONF, AF_INET, IFLA_AF_SPEC):
             attribute = struct.pack("=HH", 4 + len(attribute), NLA_F_NESTED | kind) + attribute
-        message = _Encoded(struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute)
-        self._request(f"{name}: set IPv4 setting {setting} to {value}", message, RTM_NEWLINK)
+        message = struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute
+        self.request(f"{name}: set IPv4 setting {setting} to {value}", message, RTM_NEWLINK)
 
     def set_learning(self, index: int, name: str, on: bool) -> None:
         port = {"attrs": [("IFLA_BRPORT_LEARNING", int(on))]}
@@ -256,12 +215,10 @@ class Netlink:
     def delete_address(self, index: int, name: str, address: Address) -> None:
         self._request(f"{name}: delete address {address.cidr}", address_message(index, address), RTM_DELADDR)
 
-    def add_route(self, route: Route) -> None:
-        self._request(
-            f"add route {route.text}",
-            route_message(route),
-            RTM_NEWROUTE,
-            NLM_F_CREATE | NLM_F_EXCL,
+    def add_route(self, route: Route, *, first: bool = False) -> None:
+        """Behind the routes that are equal to it but for the next hop, or `first`, before them (IPv4 alone)."""
+        self._route_request(
+            f"add route {route.text}", route, RTM_NEWROUTE, NLM_F_CREATE | (0 if first else NLM_F_APPEND)
         )
 
     def add_host_route(self, index: int, address: str) -> None:
@@ -271,12 +228,18 @@ class Netlink:
         else:
             self.add_route(Route(AF_INET, f"{address}/32", interface=index, scope=SCOPE_LINK))
 
+    def offer_routes(self, routes: Sequence[Route]) -> Iterator[tuple[Route, int]]:
+        """Offer the kernel routes that it has; each with the errno, EEXIST for what it would take again."""
+        payloads = [encode_route(route) for route in routes]
+        outcomes = self.outcomes("offer the kernel its routes", payloads, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
+        return zip(routes, outcomes, strict=True)
+
     def add_local_route(self, index: int, address: str) -> None:
         """A route of the local table by which packets for an IPv6 address are accepted on an interface."""
         self.add_route(Route(AF_INET6, f"{address}/128", table=TABLE_LOCAL, interface=index, type=RTN_LOCAL))
 
     def delete_route(self, route: Route) -> None:
-        self._request(f"delete route {route.text}", route_message(route), RTM_DELROUTE)
+        self._route_request(f"delete route {route.text}", route, RTM_DELROUTE)
 
     def add_rule(self, rule: Rule) -> None:
         self._request(f"add rule {rule.text}", rule_message(rule), RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL)
@@ -321,96 +284,20 @@ class Netlink:
         message["index"], message["flags"], message["change"] = index, flag if on else 0, flag
         self._request(what, message, RTM_NEWLINK)
 
+    def _route_request(self, what: str, route: Route, kind: int, flags: int = 0) -> None:
+        self.request(what, encode_route(route), kind, flags)
+
     def _request(self, what: str, message: Any, kind: int, flags: int = 0) -> None:
-        try:
-            self._send(message, kind, flags | NLM_F_REQUEST | NLM_F_ACK)
-            for header, data in self._receive():
-                if header == NLMSG_ERROR:
-                    _raise_for(what, data)
-                    return
-        except OSError as error:
-            raise KernelRefused.of(what, error) from None
-
-    def _dump(self, message_class: Any, kind: int, family: int = 0) -> list[Any]:
-        """All messages of one table; read again when it changed under way, or when the kernel was short of memory."""
-        what = f"read the kernel's {DUMPED[kind]}"
-        failure = KernelRefused(what, errno.EINTR, "they kept changing meanwhile")
-        for _ in range(DUMP_ATTEMPTS):
-            try:
-                messages = self._dump_once(what, message_class, kind, family)
-            except OSError as error:
-                failure = KernelRefused.of(what, error)
-                if failure.errno not in MEMORY_SHORTAGE:
-                    break
-                self.close()  # and with it what is left of this dump
-                self._open()
-                continue
-            if messages is not None:
-                return messages
-        raise failure
-
-    def _dump_once(self, what: str, message_class: Any, kind: int, family: int) -> list[Any] | None:
-        """None when the table has changed under way (NLM_F_DUMP_INTR)."""
-        message = message_class()
-        message["family"] = family
-        self._send(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
-        messages: list[Any] = []
-        interrupted = False
-        while True:
-            for header, data in self._receive():
-                interrupted |= bool(struct.unpack_from("H", data, 6)[0] & NLM_F_DUMP_INTR)
-                if header == NLMSG_DONE:
-                    return None if interrupted else messages
-                if header == NLMSG_ERROR:
-                    _raise_for(what, data)
-                else:
-                    decoded = message_class(data)
-                    decoded.decode()
-                    messages.append(decoded)
-
-    def _send(self, message: Any, kind: int, flags: int) -> None:
-        """Raises OSError, as `_receive` does."""
-        self._sequence += 1
-        header = message["header"]
-        header["type"], header["flags"], header["sequence_number"] = kind, flags, self._sequence
         message.encode()
-        self._socket.send(bytes(message.data))
+        self.request(what, bytes(message.data)[NLMSG.size :], kind, flags)
 
-    def _receive(self) -> Iterator[tuple[int, bytes]]:
-        """(message type, message with its header) for each message of one datagram that answers our last request."""
-        buffer = self._socket.recv(1 << 16)
-        offset = 0
-        while offset + 16 <= len(buffer):
-            length, kind, _, sequence, _ = struct.unpack_from("IHHII", buffer, offset)
-            if sequence == self._sequence:
-                yield kind, buffer[offset : offset + length]
-            offset += (length + 3) & ~3
-
-
-def _raise_for(what: str, data: bytes) -> None:
-    """Raise for a NLMSG_ERROR message unless it is a plain acknowledgement (error 0)."""
-    code = -struct.unpack_from("i", data, 16)[0]
-    if code == 0:
-        return
-    if code in (errno.EPERM, errno.EACCES):
-        raise NotPermitted(what)
-    raise KernelRefused(what, code, _extended_ack(data))
-
-
-def _extended_ack(data: bytes) -> str:
-    """The kernel's message about an error (NETLINK_EXT_ACK), empty when there is none."""
-    _, _, flags = struct.unpack_from("IHH", data)
-    if not flags & NLM_F_ACK_TLVS:
-        return ""
-    offset = 36  # our header, the error, and the header of the request (NLM_F_CAPPED or not, see below)
-    request_length = struct.unpack_from("I", data, 20)[0]
-    if not flags & 0x100:  # not NLM_F_CAPPED: the whole request is quoted
-        offset = 20 + ((request_length + 3) & ~3)
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("HH", data, offset)
-        if length < 4:
-            break
-        if kind == NLMSGERR_ATTR_MSG:
-            return data[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
-        offset += (length + 3) & ~3
-    return ""
+    def _dump(self, message_class: Any, kind: int, **fields: int) -> list[Any]:
+        """All messages of one table."""
+        request = message_class()
+        for name, value in fields.items():
+            request[name] = value
+        request.encode()
+        messages = [message_class(data) for data in self.dump(bytes(request.data)[NLMSG.size :], kind)]
+        for message in messages:
+            message.decode()
+        return messages

@@ -1,25 +1,25 @@
 """rtnetlink's messages, as pyroute2 decodes and encodes them, from and to our dataclasses."""
 
 import socket
-import struct
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Any
 
+from dhcp.lean.frozen import replace
 from netsetup.kernel.lazy_import import make_lazy
 from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
     FOREVER,
     IFA_F_MANAGETEMPADDR,
     IFAPROT_KERNEL_RA,
-    RTNH_F_ONLINK,
+    NTF_EXT_LEARNED,
+    NTF_EXT_MANAGED,
+    NUD_NOARP,
+    NUD_PERMANENT,
     USER_ADDRESS_FLAGS,
     Address,
     Link,
     Neighbour,
-    NextHop,
-    Route,
     Rule,
 )
 
@@ -31,12 +31,11 @@ from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 Attributes = list[tuple[str, Any]]
 
-USER_HZ: Final = 100
-"""The unit of rta_expires, fixed towards user space."""
+NUD_NONE, NUD_STALE = 0x00, 0x04
+BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 # linux/fib_rules.h: what else a rule may hold without choosing among a VM's packets
 FR_ACT_TO_TBL = 1
@@ -139,87 +138,45 @@ def address_message(index: int, address: Address) -> Any:
     return message
 
 
-def route_of(m: Any) -> Route:
-    get = reader(m)
-    family = m["family"]
-    anything = "0.0.0.0" if family == AF_INET else "::"
-    metrics = get("RTA_METRICS")
-    via = get("RTA_VIA")
-    return Route(
-        family=family,
-        destination=f"{get('RTA_DST', anything)}/{m['dst_len']}",
-        table=get("RTA_TABLE", m["table"]),
-        interface=get("RTA_OIF", 0),
-        gateway=get("RTA_GATEWAY", ""),
-        type=m["type"],
-        scope=m["scope"],
-        proto=m["proto"],
-        metric=get("RTA_PRIORITY", 0),
-        tos=m["tos"],
-        flags=m["flags"] & RTNH_F_ONLINK,
-        preferred_source=get("RTA_PREFSRC", ""),
-        source=f"{get('RTA_SRC')}/{m['src_len']}" if m["src_len"] else "",
-        via=via["addr"] if via else "",
-        preference=get("RTA_PREF", 0),
-        metrics=tuple((n[5:].lower(), v) for n, v in metrics["attrs"] if isinstance(v, int)) if metrics else (),
-        nexthops=tuple(
-            NextHop(hop["oif"], hop["hops"] + 1, hop["flags"] & RTNH_F_ONLINK, reader(hop)("RTA_GATEWAY", ""))
-            for hop in get("RTA_MULTIPATH", ())
-        ),
-        expires_seconds=max(get("RTA_CACHEINFO", {}).get("rta_expires", 0), 0) // USER_HZ if family == AF_INET6 else 0,
-    )
-
-
-def route_message(route: Route) -> Any:
-    message = rtmsg()
-    destination, length = route.destination.split("/")
-    message["family"], message["dst_len"], message["table"] = route.family, int(length), min(route.table, 255)
-    message["type"], message["scope"], message["proto"] = route.type, route.scope, route.proto
-    message["tos"], message["flags"] = route.tos, route.flags
-    attributes: Attributes = [("RTA_TABLE", route.table)]
-    if not route.is_default:
-        attributes.append(("RTA_DST", destination))
-    if route.interface:
-        attributes.append(("RTA_OIF", route.interface))
-    if route.gateway:
-        attributes.append(("RTA_GATEWAY", route.gateway))
-    if route.via:
-        attributes.append(("RTA_VIA", {"family": AF_INET6 if ":" in route.via else AF_INET, "addr": route.via}))
-    if route.metric:
-        attributes.append(("RTA_PRIORITY", route.metric))
-    if route.preferred_source:
-        attributes.append(("RTA_PREFSRC", route.preferred_source))
-    if route.source:
-        source, length = route.source.split("/")
-        message["src_len"] = int(length)
-        attributes.append(("RTA_SRC", source))
-    if route.preference:
-        attributes.append(("RTA_PREF", route.preference))
-    if route.expires_seconds:
-        attributes.append(("RTA_EXPIRES", struct.pack("=I", route.expires_seconds)))
-    if route.metrics:
-        metrics = {"attrs": [(f"RTAX_{name.upper()}", value) for name, value in route.metrics]}
-        attributes.append(("RTA_METRICS", metrics))
-    if route.nexthops:
-        hops = []
-        for hop in route.nexthops:
-            gateway = [("RTA_GATEWAY", hop.gateway)] if hop.gateway else []
-            hops.append({"oif": hop.interface, "hops": hop.weight - 1, "flags": hop.flags, "attrs": gateway})
-        attributes.append(("RTA_MULTIPATH", hops))
-    message["attrs"] = attributes
-    return message
-
-
 def neighbour_of(m: Any) -> Neighbour:
     get = reader(m)
-    return Neighbour(m["family"], get("NDA_DST", ""), get("NDA_LLADDR", ""), m["state"], m["flags"])
+    extended, state, mac = get("NDA_FLAGS_EXT", 0), m["state"], get("NDA_LLADDR", "")
+    return Neighbour(m["family"], get("NDA_DST", ""), mac, state, m["flags"], extended, get("NDA_PROTOCOL", 0))
+
+
+def lasting(neighbour: Neighbour) -> Neighbour | None:
+    """A neighbour as somebody has configured it, without what the kernel finds out by itself; None for one that is the
+    kernel's alone: resolved for traffic, or computed from a multicast or broadcast address."""
+    if neighbour.extended_flags & NTF_EXT_MANAGED:
+        return replace(neighbour, state=NUD_NONE, mac="")
+    if not neighbour.mac:
+        return None
+    if neighbour.state & NUD_PERMANENT:
+        return neighbour
+    if neighbour.state & NUD_NOARP:
+        return None if neighbour.mac in (BROADCAST_MAC, multicast_mac(neighbour.address)) else neighbour
+    return replace(neighbour, state=NUD_STALE) if neighbour.flags & NTF_EXT_LEARNED else None
+
+
+def multicast_mac(address: str) -> str:
+    """The group MAC of an address (RFC 1112 §6.4, RFC 2464 §7), as the kernel computes it."""
+    octets = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    group = b"\x33\x33" + octets[-4:] if ":" in address else bytes([1, 0, 0x5E, octets[1] & 0x7F, *octets[2:]])
+    return group.hex(":")
 
 
 def neighbour_message(index: int, neighbour: Neighbour) -> Any:
     message = ndmsg()
     message["family"], message["ifindex"] = neighbour.family, index
     message["state"], message["flags"] = neighbour.state, neighbour.flags
-    message["attrs"] = [("NDA_DST", neighbour.address), ("NDA_LLADDR", neighbour.mac)]
+    attributes: Attributes = [("NDA_DST", neighbour.address)]
+    if neighbour.mac:
+        attributes.append(("NDA_LLADDR", neighbour.mac))
+    if neighbour.extended_flags:
+        attributes.append(("NDA_FLAGS_EXT", neighbour.extended_flags))
+    if neighbour.proto:
+        attributes.append(("NDA_PROTOCOL", neighbour.proto))
+    message["attrs"] = attributes
     return message
 
 

@@ -31,7 +31,9 @@ TABLE_LOCAL: Final = 255
 PROTO_KERNEL: Final = 2
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
-RTNH_F_ONLINK: Final = 4
+RTNH_F_PERVASIVE, RTNH_F_ONLINK = 2, 4
+USER_NEXTHOP_FLAGS: Final = RTNH_F_PERVASIVE | RTNH_F_ONLINK
+"""The flags of a next hop that a user sets (linux/rtnetlink.h). The others are states: dead, linkdown, offloaded …"""
 
 IFA_F_TEMPORARY: Final = 0x01
 IFA_F_NODAD: Final = 0x02
@@ -39,6 +41,8 @@ IFA_F_TENTATIVE: Final = 0x40
 IFA_F_MANAGETEMPADDR: Final = 0x100
 """The kernel has made the address of a router's prefix (RFC 4862), or makes temporary ones of it."""
 IFAPROT_KERNEL_RA: Final = 2
+IFA_F_STABLE_PRIVACY: Final = 0x800
+"""The kernel has made the address of a secret (RFC 7217); no user can add one that says so."""
 # The address flags that a user sets (linux/if_addr.h): no DAD, optimistic, home address, manage temporary addresses, no
 # prefix route, multicast auto-join. The others are states: tentative, deprecated, secondary …
 USER_ADDRESS_FLAGS: Final = 0x02 | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
@@ -55,12 +59,19 @@ ADDR_GEN_MODE_NONE: Final = 1
 NUD_PERMANENT: Final = 0x80
 NUD_KNOWN: Final = 0x02 | 0x04 | 0x08 | 0x10 | NUD_PERMANENT
 """States in which a neighbour's MAC is known: reachable, stale, delay, probe, permanent."""
+NUD_NOARP: Final = 0x40
+NTF_PROXY: Final = 0x08
+NTF_EXT_LEARNED: Final = 0x10
+NTF_EXT_MANAGED: Final = 1
+"""Of NDA_FLAGS_EXT: the kernel keeps the entry resolved by itself."""
 
 # Settings of an interface (Documentation/networking/ip-sysctl.rst), as paths below /proc/sys.
 FORWARDING4: Final = "net/ipv4/conf/{}/forwarding"
 FORWARDING6: Final = "net/ipv6/conf/{}/forwarding"
 FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
 """Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
+MTU6: Final = "net/ipv6/conf/{}/mtu"
+"""The link's MTU, or what a router has advertised (RFC 4861 §4.6.4)."""
 BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 """Whether frames on bridges pass the netfilter hooks of IP before the bridge decides if they are for itself."""
 
@@ -174,12 +185,17 @@ class Address(Frozen):
         return replace(self.key, valid_seconds=FOREVER, preferred_seconds=FOREVER)
 
     @property
+    def place(self) -> tuple[int, str, int, str]:
+        """What an interface has one address of; IPv6 looks at the address alone."""
+        return self.family, self.address, *((self.prefixlen, self.peer) if self.family == AF_INET else (0, ""))
+
+    @property
     def key(self) -> "Address":
         """The address without what changes by itself: states in the flags, lifetimes that run down."""
         ages = self.valid_seconds != FOREVER
         return replace(
             self,
-            flags=self.flags & USER_ADDRESS_FLAGS,
+            flags=self.flags & (USER_ADDRESS_FLAGS | IFA_F_STABLE_PRIVACY),
             valid_seconds=0 if ages else FOREVER,
             preferred_seconds=0 if ages else FOREVER,
             read_at=0,
@@ -193,6 +209,8 @@ class NextHop(Frozen):
     weight: int
     flags: int = 0
     gateway: str = ""
+    via: str = ""
+    """A gateway of the other family, as in `Route`."""
 
 
 class Route(Frozen):
@@ -210,7 +228,7 @@ class Route(Frozen):
     metric: int = 0
     tos: int = 0
     flags: int = 0
-    """RTNH_F_ONLINK, nothing else: the other bits are the kernel's own."""
+    """Of USER_NEXTHOP_FLAGS, nothing else: the other bits are the kernel's own."""
     preferred_source: str = ""
     source: str = ""
     via: str = ""
@@ -221,6 +239,22 @@ class Route(Frozen):
     nexthops: tuple[NextHop, ...] = ()
     expires_seconds: int = 0
     """How long an IPv6 route learnt from a router remains valid; 0 for one that does not age."""
+    nexthop_id: int = 0
+    """The nexthop object (ip-nexthop(8)) that the route leads to; its next hops are the object's. 0 for none."""
+    raw: str = ""
+    """The kernel's message (struct rtmsg and attributes), in hexadecimal, of a route with anything else than these
+    fields: an encapsulation, realms, a congestion control … Empty for all others."""
+
+    @property
+    def place(self) -> tuple[int, int, str, str, int, int]:
+        """What the kernel tells routes apart by when it looks one up. Of those that are equal in this the first is
+        used, so their order counts."""
+        return self.family, self.table, self.destination, self.source, self.tos, self.metric
+
+    @property
+    def interfaces(self) -> set[int]:
+        """The indexes of the interfaces that the route leads through."""
+        return {hop.interface for hop in self.nexthops} or {self.interface}
 
     @property
     def key(self) -> "Route":
@@ -255,8 +289,24 @@ class Neighbour(Frozen):
     family: int
     address: str
     mac: str
+    """Empty for one that has none of its own: proxied, or resolved by the kernel."""
     state: int = NUD_PERMANENT
     flags: int = 0
+    """NTF_*: router, proxied, learnt externally …"""
+    extended_flags: int = 0
+    """NTF_EXT_*: managed."""
+    proto: int = 0
+    """Who has added it (RTPROT_*)."""
+
+    @property
+    def place(self) -> tuple[int, str, int]:
+        """What an interface has one entry of."""
+        return self.family, self.address, self.flags & NTF_PROXY
+
+    @property
+    def text(self) -> str:
+        """As ip-neighbour(8) writes it, short: ``10.244.1.1 lladdr ee:ee:ee:ee:ee:ee``."""
+        return f"{'proxy ' if self.flags & NTF_PROXY else ''}{self.address}{' lladdr ' if self.mac else ''}{self.mac}"
 
 
 class Rule(Frozen):
@@ -303,7 +353,7 @@ class Namespace(Frozen):
         return tuple(address for owner, address in self.addresses if owner == index)
 
     def routes_of(self, index: int) -> tuple[Route, ...]:
-        return tuple(r for r in self.routes if r.interface == index or any(h.interface == index for h in r.nexthops))
+        return tuple(r for r in self.routes if r.interface == index or (r.nexthops and index in r.interfaces))
 
     def neighbours_of(self, index: int) -> tuple[Neighbour, ...]:
         return tuple(neighbour for owner, neighbour in self.neighbours if owner == index)

@@ -52,7 +52,7 @@ class PodInterface(Frozen):
     routes: tuple[Route, ...] = ()
     """The routes through this interface in every table, the kernel's own included."""
     neighbours: tuple[Neighbour, ...] = ()
-    """The permanent ones."""
+    """Those that somebody has configured, permanent, proxied or managed; not what the kernel has resolved."""
     tables: tuple[int, ...] = (TABLE_MAIN,)
     """The routing tables in which the kernel looks, in this order, for packets from the first IPv4 address."""
     tables6: tuple[int, ...] = (TABLE_MAIN,)
@@ -60,6 +60,9 @@ class PodInterface(Frozen):
     sysctls: tuple[tuple[str, str], ...] = ()
     """Settings of this interface that the plan may change, ``net/ipv6/conf/eth0/disable_ipv6``."""
     resolver: Resolver = Resolver()
+    equal_routes: tuple[Route, ...] = ()
+    """Where other interfaces have routes that differ from these only in next hop, metrics or source: all of them, in
+    the kernel's order, which takes the first."""
 
     @property
     def name(self) -> str:

@@ -1,10 +1,24 @@
-"""Which routes the kernel would take for the VM's packets. Pure."""
+"""Which routes the kernel would take for the VM's packets, and which of those that are equal. Pure."""
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_address, ip_network
 
 from dhcp.lean.frozen import replace
-from netsetup.model.kernel import AF_INET, AF_INET6, RTN_UNICAST, TABLE_LOCAL, TABLE_MAIN, Namespace, Route
+from netsetup.model.kernel import (
+    AF_INET,
+    AF_INET6,
+    PROTO_KERNEL,
+    RTN_UNICAST,
+    TABLE_LOCAL,
+    TABLE_MAIN,
+    Namespace,
+    Route,
+)
 from netsetup.model.pod_interface import PodInterface
+
+Place = tuple[int, int, str, str, int, int]
+"""What the kernel looks a route up by (`Route.place`)."""
 
 
 def lookup_tables(observed: Namespace, source: str, family: int = AF_INET) -> tuple[int, ...]:
@@ -31,11 +45,11 @@ def inherited_routes4(pod: PodInterface) -> list[Route]:
     has the destination the route with the least metric.
     """
     best: dict[str, Route] = {}
-    for route in sorted(pod.routes, key=lambda route: route.metric):
+    for route in sorted((first_leg(r, pod.link.index) for r in pod.routes), key=lambda route: route.metric):
         usable = route.family == AF_INET and route.type == RTN_UNICAST and not route.tos and route.table in pod.tables
         found = best.get(route.destination)
         if usable and (found is None or pod.tables.index(route.table) < pod.tables.index(found.table)):
-            best[route.destination] = first_leg(route)
+            best[route.destination] = route
     return sorted(best.values(), key=lambda route: (route.is_default, bool(route.gateway)))
 
 
@@ -96,17 +110,47 @@ def destinations6_through(gateway: str, pod: PodInterface) -> list[str]:
 def usable_routes6(pod: PodInterface) -> list[Route]:
     """The IPv6 routes that the kernel may use for packets from the VM's address, multipath ones by their first leg."""
     return [
-        first_leg(route)
+        first_leg(route, pod.link.index)
         for route in pod.routes
         if route.family == AF_INET6 and route.type == RTN_UNICAST and route.table in pod.tables6
     ]
 
 
-def first_leg(route: Route) -> Route:
-    """A route with its first next hop: neither DHCP nor an advertisement can express multipath."""
-    return replace(route, gateway=route.nexthops[0].gateway, nexthops=()) if route.nexthops else route
+def first_leg(route: Route, interface: int) -> Route:
+    """A route with its first next hop through an interface: neither DHCP nor an advertisement can express multipath."""
+    if not route.nexthops:
+        return route
+    leg = next((hop for hop in route.nexthops if hop.interface == interface), route.nexthops[0])
+    return replace(route, interface=leg.interface, gateway=leg.gateway, via=leg.via, nexthops=())
 
 
 def permanent_mac(pod: PodInterface, address: str) -> str:
     """The MAC of a permanent neighbour, empty when it is none."""
-    return next((n.mac for n in pod.neighbours if n.address == address), "")
+    return next((n.mac for n in pod.neighbours if n.mac and n.address == address), "")
+
+
+def by_place(routes: Iterable[Route], places: AbstractSet[Place] | None = None) -> dict[Place, list[Route]]:
+    """The routes in these places, or in all, without what changes by itself; in the kernel's order."""
+    groups: dict[Place, list[Route]] = {}
+    for route in routes:
+        if places is None or route.place in places:
+            groups.setdefault(route.place, []).append(route.key)
+    return groups
+
+
+def equal_routes(routes: Iterable[Route], interface: int, places: AbstractSet[Place]) -> tuple[Route, ...]:
+    """Of these places, where an interface shares one with others, all routes; in the kernel's order.
+
+    Not that of the kernel's own IPv6 routes (fe80::/64 …): theirs is the order in which interfaces came up.
+    """
+    groups = [g for g in by_place(routes, places).values() if any(r.interfaces != {interface} for r in g)]
+    return tuple(route for group in groups for route in group if not is_unordered6(group))
+
+
+def is_unordered6(group: Iterable[Route]) -> bool:
+    """Whether these IPv6 routes of one place have no order that could be put back: the kernel's own, and those with a
+    gateway beside others without, which the kernel lists in between or not at all, and deletes in place of each other.
+    """
+    routes = list(group)
+    mixed = len({bool(route.gateway or route.nexthops or route.nexthop_id) for route in routes}) > 1
+    return any(r.family == AF_INET6 for r in routes) and (mixed or all(route.proto == PROTO_KERNEL for route in routes))

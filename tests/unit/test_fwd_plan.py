@@ -108,8 +108,8 @@ def test_nothing_is_handed_on_when_an_address_comes_back() -> None:
         DeleteTable((NETDEV,)),
         SetAllMulticast("eth0", False),
         DeleteLink("tap0"),
-        DeleteLink("k6t-eth0"),
         AddAddress,
+        DeleteLink("k6t-eth0"),
     )
     assert positions == sorted(positions)
     assert DeleteTable((BRIDGE,)) not in steps, "which carries the copy of the record"

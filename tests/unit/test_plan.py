@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netsetup.bindings.devices import bridge_name
-from netsetup.errors import DeviceConflict, InvalidRequest, UnsupportedInterface
+from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.identity import derived_mac
 from netsetup.model.kernel import (
     AF_INET,
@@ -27,6 +27,7 @@ from netsetup.model.kernel import (
 )
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.request import NetworkRequest
+from netsetup.model.routing import inherited_routes4
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, digest_of
 from netsetup.plan import admit, converge, plan_setup, plan_teardown
@@ -270,13 +271,19 @@ def test_an_interface_that_has_left_is_not_put_back() -> None:
 
 
 @pytest.mark.parametrize("binding", ["bridge", "fwd"])
-def test_a_route_that_also_leads_elsewhere_is_refused_by_name(binding: str) -> None:
-    elsewhere = Route(AF_INET, "192.0.2.0/24", nexthops=(NextHop(2, 0, gateway="10.244.1.1"), NextHop(3, 0)))
-    within = dataclasses.replace(elsewhere, nexthops=(NextHop(2, 0, gateway="10.244.1.1"), NextHop(2, 0)))
-    refused, taken = (namespace(pod_interface(routes=(CONNECTED, DEFAULT, route))) for route in (elsewhere, within))
-    with pytest.raises(UnsupportedInterface, match=r"^eth0: route 192\.0\.2\.0/24 also leads through another"):
-        admitted(refused, binding=binding)
-    assert admitted(taken, binding=binding).pod.routes[-1] == within
+def test_a_route_that_also_leads_elsewhere_is_never_deleted(binding: str) -> None:
+    """The kernel takes the legs of an interface that has no address out of use, and back."""
+    second = dataclasses.replace(ETH0, index=3, name="net1", mac="0a:58:0a:f4:02:05")
+    hops = (NextHop(3, 1, gateway="10.9.0.1"), NextHop(2, 1, gateway="10.244.1.1"))
+    shared = Route(AF_INET, "192.0.2.0/24", nexthops=hops)
+    pod = pod_interface(routes=(CONNECTED, DEFAULT, shared))
+    observed = namespace(pod, second)
+    network = admitted(observed, binding=binding)
+    emptied = dataclasses.replace(observed, addresses=(), routes=(shared,))
+    for plan in (plan_setup(emptied, [network]), plan_teardown(emptied, [network], ())):
+        assert not [step for step in plan.steps if getattr(step, "route", None) == shared]
+    first = next(route for route in inherited_routes4(network.pod) if route.destination == shared.destination)
+    assert first.gateway == "10.244.1.1", "the VM is given the leg of its own interface"
 
 
 @pytest.mark.parametrize("binding", ["bridge", "fwd", "masquerade"])
