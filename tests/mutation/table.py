@@ -6,6 +6,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+DHCP_VALUES = (
+    "tests/unit/test_dhcp_wire_addresses.py",
+    "tests/unit/test_dhcp_wire_messages.py",
+    "tests/unit/test_dhcp_served.py",
+    "tests/unit/test_dhcp_served6.py",
+    "tests/unit/test_dhcp_option_kinds.py",
+    "tests/unit/test_dhcp_limits.py",
+    "tests/unit/test_dhcp_times.py",
+    "tests/unit/test_dhcp_filter_octets.py",
+)
 DHCP4 = (
     "tests/unit/test_dhcp_options.py",
     "tests/unit/test_dhcp_config_options.py",
@@ -28,6 +38,7 @@ DHCP6 = (
     "tests/fuzz/test_properties6.py",
 )
 DHCP_IO = (
+    "tests/unit/test_lifetimes.py",
     "tests/unit/test_dhcp_filter6.py",
     "tests/unit/test_dhcp_flood_guard.py",
     "tests/unit/test_dhcp_guest_port.py",
@@ -57,21 +68,22 @@ PODS = (
 
 UNIT, CONFORMANCE, NETNS = "tests/unit/test_{}.py", "tests/conformance/test_{}.py", "tests/netns/test_{}.py"
 TESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    r"dhcp/(wire|v6|config6|.*6\.py)": ((*DHCP6, *DHCP4, *DHCP_IO), ()),
-    r"dhcp/io": ((*DHCP_IO, *DHCP4, *DHCP6), ()),
-    r"dhcp/": ((*DHCP4, *DHCP6, *DHCP_IO), ()),
+    r"dhcp/(wire|v6|config6|.*6\.py)": ((*DHCP_VALUES, *DHCP6, *DHCP4, *DHCP_IO), ()),
+    r"dhcp/io": (UNIT.format("dhcp_filter_octets"), UNIT.format("dhcp_filter6")),
+    r"dhcp/": ((*DHCP_VALUES, *DHCP4, *DHCP6, *DHCP_IO), ()),
     r"netsetup/": (PLAN, PODS),
 }
 """The tests of the first pattern that fits: the fast ones, and those in namespaces."""
 
 FIRST: dict[str, tuple[str, ...]] = {
-    r"dhcp/config": (UNIT.format("dhcp_config"), UNIT.format("dhcp_config_options"), UNIT.format("client_config6")),
-    r"dhcp/json_fields": (UNIT.format("dhcp_config"),),
-    r"dhcp/io/(bpf|filters)": (UNIT.format("dhcp_filter6"), UNIT.format("dhcp_flood_guard")),
-    r"dhcp/wire/(addresses|search)": (UNIT.format("dhcp_addresses"), UNIT.format("dhcp_options")),
-    r"dhcp/wire/.*(4|arp)\.py": (CONFORMANCE.format("v4_messages"), CONFORMANCE.format("v4_received")),
-    r"dhcp/wire/ndp|dhcp/v6/(ra|router|neigh)": (CONFORMANCE.format("ra"), UNIT.format("dhcp_ra_timers")),
-    r"dhcp/(wire|v6)/.*": (CONFORMANCE.format("v6_messages"), CONFORMANCE.format("v6_received")),
+    r"dhcp/config_options": (UNIT.format("dhcp_option_kinds"),),
+    r"dhcp/config|dhcp/json": (UNIT.format("dhcp_limits"), UNIT.format("dhcp_config")),
+    r"dhcp/lifetimes|dhcp/token|dhcp/v6/ra_timers|dhcp/io/flood": (UNIT.format("dhcp_times"),),
+    r"dhcp/io": (UNIT.format("dhcp_filter_octets"), UNIT.format("dhcp_filter6")),
+    r"dhcp/wire/(addresses|arp|ip|ndp)": (UNIT.format("dhcp_wire_addresses"),),
+    r"dhcp/wire/|dhcp/v4/(fqdn|layout)": (UNIT.format("dhcp_wire_messages"),),
+    r"dhcp/v6/": (UNIT.format("dhcp_served6"),),
+    r"dhcp/": (UNIT.format("dhcp_served"),),
     r"netsetup/(model|admission)": (UNIT.format("client_config"), UNIT.format("client_config6")),
     r"netsetup/nft/isolation": (NETNS.format("isolation"),),
     r"netsetup/nft/forwarding|netsetup/bindings/fwd": (UNIT.format("fwd_plan"), NETNS.format("fwd")),
