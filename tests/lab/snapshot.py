@@ -129,7 +129,11 @@ def _configured_neighbours(namespace: Namespace) -> list[dict[str, Any]]:
         of_kernel = re.match("01:00:5e|33:33|ff:ff", entry.get("lladdr", "ff:ff"))
         if "managed" in entry:
             kept.append({key: value for key, value in entry.items() if key not in ("state", "lladdr")})
-        elif "PERMANENT" in entry["state"] or "extern_learn" in entry or ("NOARP" in entry["state"] and not of_kernel):
+        elif (
+            "PERMANENT" in entry.get("state", ())
+            or "extern_learn" in entry
+            or ("NOARP" in entry.get("state", ()) and not of_kernel)
+        ):
             kept.append(entry)
     return sorted(kept, key=_by_device)
 
