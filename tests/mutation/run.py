@@ -92,9 +92,16 @@ def _preload() -> None:
     import yaml  # noqa: F401
     from scapy.layers import dhcp, dhcp6, inet, inet6, l2  # noqa: F401
 
-    # the same examples each time, and no search for a smaller one
+    # the same examples each time, no search for a smaller one, and no verdict about a busy machine
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases, deadline=None)
+    hypothesis.settings.register_profile(
+        "mutants",
+        derandomize=True,
+        database=None,
+        phases=phases,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
 
 
 def _ask(mutant: Mutant, namespaces: bool) -> tuple[str, str]:

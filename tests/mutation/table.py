@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DHCP_VALUES = (
-    "tests/unit/test_dhcp_wire_addresses.py",
-    "tests/unit/test_dhcp_wire_messages.py",
+    "tests/unit/test_dhcp_headers.py",
+    "tests/unit/test_dhcp_messages.py",
     "tests/unit/test_dhcp_served.py",
     "tests/unit/test_dhcp_served6.py",
     "tests/unit/test_dhcp_option_kinds.py",
@@ -69,7 +69,7 @@ PODS = (
 UNIT, CONFORMANCE, NETNS = "tests/unit/test_{}.py", "tests/conformance/test_{}.py", "tests/netns/test_{}.py"
 TESTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     r"dhcp/(wire|v6|config6|.*6\.py)": ((*DHCP_VALUES, *DHCP6, *DHCP4, *DHCP_IO), ()),
-    r"dhcp/io": (UNIT.format("dhcp_filter_octets"), UNIT.format("dhcp_filter6")),
+    r"dhcp/io": ((*DHCP_IO, *DHCP_VALUES, *DHCP4, *DHCP6), ()),
     r"dhcp/": ((*DHCP_VALUES, *DHCP4, *DHCP6, *DHCP_IO), ()),
     r"netsetup/": (PLAN, PODS),
 }
@@ -80,8 +80,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     r"dhcp/config|dhcp/json": (UNIT.format("dhcp_limits"), UNIT.format("dhcp_config")),
     r"dhcp/lifetimes|dhcp/token|dhcp/v6/ra_timers|dhcp/io/flood": (UNIT.format("dhcp_times"),),
     r"dhcp/io": (UNIT.format("dhcp_filter_octets"), UNIT.format("dhcp_filter6")),
-    r"dhcp/wire/(addresses|arp|ip|ndp)": (UNIT.format("dhcp_wire_addresses"),),
-    r"dhcp/wire/|dhcp/v4/(fqdn|layout)": (UNIT.format("dhcp_wire_messages"),),
+    r"dhcp/wire/(addresses|arp|ip|ndp)": (UNIT.format("dhcp_headers"),),
+    r"dhcp/wire/|dhcp/v4/(fqdn|layout)": (UNIT.format("dhcp_messages"),),
     r"dhcp/v6/": (UNIT.format("dhcp_served6"),),
     r"dhcp/": (UNIT.format("dhcp_served"),),
     r"netsetup/(model|admission)": (UNIT.format("client_config"), UNIT.format("client_config6")),
