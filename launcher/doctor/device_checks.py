@@ -128,6 +128,9 @@ def _crossing(evidence: Evidence, hop: Hop, advice: str) -> Iterator[Check]:
 
 
 def _table(evidence: Evidence) -> Iterator[Check]:
+    if evidence.table and evidence.nic is None:  # its rules name the device, and `prestart` needs one
+        yield unseen(Hop.TABLE, f"{evidence.network.pod.name} is gone")
+        return
     if evidence.table:
         yield wrong(Hop.TABLE, evidence.table, RUN_PRESTART)
         return

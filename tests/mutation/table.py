@@ -38,7 +38,7 @@ DHCP6 = (
     "tests/fuzz/test_properties6.py",
 )
 DHCP_IO = (
-    "tests/unit/test_lifetimes.py",
+    "tests/unit/test_lease_ends.py",
     "tests/unit/test_dhcp_filter6.py",
     "tests/unit/test_dhcp_flood_guard.py",
     "tests/unit/test_dhcp_guest_port.py",

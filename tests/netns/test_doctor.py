@@ -96,6 +96,7 @@ def make_tap_anew(pod: Pod) -> None:
     pod.pod.ip("link del tap0")
     pod.plug_guest(pod.mac)
     pod.pod.ip("link set tap0 mtu 1450 master k6t-eth0 up")
+    pod.pod.run(["bridge", "link", "set", "dev", "tap0", "learning", "off"])
     pod.pod.run(["bridge", "fdb", "add", pod.mac, "dev", "tap0", "master", "static", "sticky"])
     pod.pod.write_sysctl("ipv6/conf/tap0/disable_ipv6", 1)
     pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0", "route add default via 10.244.1.1")
@@ -311,8 +312,8 @@ FWD_FAULTS = {
     ),
     "pod NIC gone": Fault(
         in_pod("link del eth0"),
-        {"pod NIC": "eth0 has left", "nftables table": "a device that they name"},
-        {"bridge", "guest port", *BEYOND_THE_NIC},
+        {"pod NIC": "eth0 has left"},
+        {"nftables table", "bridge", "guest port", *BEYOND_THE_NIC},
     ),
 }
 
@@ -545,7 +546,7 @@ def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path, first: str, s
 TWO_NETWORKS = """
 apiVersion: kubevirt.io/v1
 kind: VirtualMachineInstance
-metadata: {name: vm}
+metadata: {name: vm, annotations: {virt-launcher.io/mac: pod}}
 spec:
   domain:
     memory: {guest: 64Mi}
