@@ -30,6 +30,7 @@ from netsetup.steps import (
     PinMac,
     SetAlias,
     SetLearning,
+    SetMac,
     SetMaster,
     SetMtu,
     SetUp,
@@ -220,6 +221,8 @@ def bridge_steps(observed: Namespace, network: VMNetwork, mac: str) -> list[Step
     require_bridge_name_free(observed, network.bridge, mac)
     bridge = observed.link(network.bridge)
     steps: list[Step] = [CreateBridge(network.bridge, mac, network.mtu)] if bridge is None else []
+    if bridge and bridge.mac != mac:
+        steps.append(SetMac(network.bridge, mac))  # rules name it, and it is made of addresses that the CNI may change
     if bridge and bridge.mtu != network.mtu:
         steps.append(SetMtu(network.bridge, network.mtu))
     if bridge is None or not bridge.alias:

@@ -45,13 +45,15 @@ DHCP_IO = (
     "tests/unit/test_dhcp_log.py",
 )
 PLAN = (
+    "tests/unit/test_whole_plans.py",
     "tests/unit/test_plan.py",
     "tests/unit/test_fwd_plan.py",
     "tests/unit/test_masquerade_plan.py",
     "tests/unit/test_pod_interface.py",
-    "tests/unit/test_rulesets.py",
+    "tests/unit/test_lifetimes.py",
     "tests/unit/test_client_config.py",
     "tests/unit/test_client_config6.py",
+    "tests/unit/test_resolver.py",
     "tests/unit/test_binding_seam.py",
     "tests/unit/test_vmi.py",
 )
@@ -84,16 +86,17 @@ FIRST: dict[str, tuple[str, ...]] = {
     r"dhcp/wire/|dhcp/v4/(fqdn|layout)": (UNIT.format("dhcp_messages"),),
     r"dhcp/v6/": (UNIT.format("dhcp_served6"),),
     r"dhcp/": (UNIT.format("dhcp_served"),),
-    r"netsetup/(model|admission)": (UNIT.format("client_config"), UNIT.format("client_config6")),
+    r"netsetup/model/(mac|owner|request|private)": (UNIT.format("vmi"),),
+    r"netsetup/resolver": (UNIT.format("resolver"),),
     r"netsetup/nft/isolation": (NETNS.format("isolation"),),
-    r"netsetup/nft/forwarding|netsetup/bindings/fwd": (UNIT.format("fwd_plan"), NETNS.format("fwd")),
-    r"netsetup/nft/nat|netsetup/bindings/masq": (UNIT.format("masquerade_plan"), NETNS.format("masquerade")),
+    r"netsetup/nft/forwarding|netsetup/bindings/fwd": (NETNS.format("fwd"),),
+    r"netsetup/nft/nat|netsetup/bindings/masq": (NETNS.format("masquerade"),),
     r"netsetup/migration": (NETNS.format("earlier_records"),),
 }
 """Which of them come first, because they are likeliest to notice."""
 
-IMPURE = ("netsetup/migration.py",)
-"""Mutated too: it has no I/O, but loads what has."""
+IMPURE = ("netsetup/migration.py", "netsetup/resolver.py")
+"""Mutated too: without I/O but for one function, or loads what has."""
 
 
 def modules(root: Path) -> Iterator[str]:
