@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,20 +53,19 @@ class Mutant:
         return f"{self.path} {self.scope or '-'}: {self.before} → {self.after}"
 
 
-def mutants(root: Path, path: str) -> Iterator[Mutant]:
-    """Every mutant of a module, in the order of its lines."""
+def mutants(root: Path, path: str, draw: Callable[[int], Iterable[int]] = range) -> Iterator[Mutant]:
+    """Mutants of a module in the order of its lines: all, or those that `draw` takes out of so many."""
     tree = ast.parse((root / path).read_text())
     is_ruleset = path.startswith("netsetup/nft/")
-    for scope, parent, field, index in list(_places(tree, "")):
-        held = getattr(parent, field)
-        node = held if index is None else held[index]
-        for changed in _changes(node, is_ruleset):
-            before, after = ast.unparse(node), ast.unparse(changed)
-            ast.copy_location(changed, node)
-            _put(parent, field, index, changed)
-            source = ast.unparse(ast.fix_missing_locations(tree))
-            _put(parent, field, index, node)
-            yield Mutant(path, scope, node.lineno, _short(before), _short(after), source)
+    found = [(*place, node, changed) for *place, node in _places(tree, "") for changed in _changes(node, is_ruleset)]
+    for at in sorted(draw(len(found))):
+        scope, parent, field, index, node, changed = found[at]
+        before, after = ast.unparse(node), ast.unparse(changed)
+        ast.copy_location(changed, node)
+        _put(parent, field, index, changed)
+        source = ast.unparse(ast.fix_missing_locations(tree))
+        _put(parent, field, index, node)
+        yield Mutant(path, scope, node.lineno, _short(before), _short(after), source)
 
 
 def unchanged(root: Path, path: str) -> Mutant:
@@ -86,7 +85,7 @@ def _short(text: str) -> str:
     return line if len(line) <= 90 else f"{line[:87]}…"
 
 
-def _places(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST, str, int | None]]:
+def _places(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST, str, int | None, ast.stmt | ast.expr]]:
     """Where a node hangs that may be changed, whole statements before what is in them."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         scope = f"{scope}.{node.name}" if scope else node.name
@@ -97,19 +96,19 @@ def _places(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST, str, int 
             if not isinstance(child, ast.AST) or _is_left_alone(child):
                 continue
             if isinstance(child, ast.stmt | ast.expr):
-                yield scope, node, field, index
+                yield scope, node, field, index, child
             yield from _places(child, scope)
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """Docstrings, imports, what only the type checker sees, and the words of errors."""
+    """Docstrings, imports, and what only the type checker sees."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
     if isinstance(node, ast.Assign | ast.If):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.test
-        return isinstance(target, ast.Name) and target.id == "TYPE_CHECKING"
+        return isinstance(target, ast.Name) and target.id in ("TYPE_CHECKING", "__all__")
     return False
 
 

@@ -22,6 +22,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from mutate import Mutant, mutants, unchanged
@@ -32,13 +33,14 @@ ROOT = HERE.parent.parent
 SEED = "virt-launcher"
 CPU_SECONDS, SECONDS = 40, 600
 """A mutant with which the tests take longer than this, of the processor's time or by the clock, counts as noticed."""
-PASSED, FAILED, TOO_LONG = "survived", "killed", "too long"
+PASSED, FAILED, TOO_LONG, NOT_TRIED = "survived", "killed", "too long", "not tried"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--share", type=float, default=20, help="per cent of each module's mutants (20)")
     parser.add_argument("--modules", default="", help="a regular expression: only paths that it matches")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin with no further one after so many")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="as many as there are cores")
     parser.add_argument(
         "--namespaces", action="store_true", help="ask the tests in namespaces too (root; minutes each)"
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
     chosen = list(_chosen(options.share, options.modules))
+    random.Random(SEED).shuffle(chosen)  # what is tried when time is up is a fair share, too
     _preload()
     known = tomllib.loads((HERE / "survivors.toml").read_text())
     reasons = {entry["mutant"]: entry["reason"] for entry in known.get("survivor", [])}
@@ -57,9 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _verdict(unchanged(ROOT, path), tests_of(path)[0]) != PASSED:
             raise SystemExit(f"the tests of {path} fail without a change: see `make test`")
     began, killed, survivors = time.monotonic(), Counter[str](), list[Mutant]()
+    tried, end = list[Mutant](), time.monotonic() + 60 * options.minutes
     with ThreadPoolExecutor(options.jobs) as pool, _log(options.log) as log:
-        asked = pool.map(lambda mutant: (mutant, _ask(mutant, options.namespaces)), chosen)
+        asked = pool.map(lambda mutant: (mutant, _ask(mutant, options.namespaces, end)), chosen)
         for mutant, (verdict, by) in asked:
+            if verdict == NOT_TRIED:
+                continue
+            tried.append(mutant)
             print(
                 json.dumps({"verdict": verdict, "by": by, "line": mutant.line, "mutant": mutant.name}),
                 file=log,
@@ -69,17 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if verdict == PASSED:
                 survivors.append(mutant)
                 print(f"survived: {mutant.path}:{mutant.line} {mutant.name}", flush=True)
-    _report(chosen, killed, survivors, reasons, time.monotonic() - began)
+    _report(tried, killed, survivors, reasons, time.monotonic() - began)
     return 1 if any(mutant.name not in reasons for mutant in survivors) else 0
 
 
 def _chosen(share: float, pattern: str) -> Iterator[Mutant]:
     for path in modules(ROOT):
         if re.search(pattern, path):
-            found = list(mutants(ROOT, path))
-            number = min(len(found), round(len(found) * share / 100 + 0.5))
-            at = random.Random(f"{SEED} {path}").sample(range(len(found)), number)
-            yield from (found[index] for index in sorted(at))
+            yield from mutants(ROOT, path, partial(_draw, path, share))
+
+
+def _draw(path: str, share: float, number: int) -> list[int]:
+    drawn = min(number, round(number * share / 100 + 0.5))
+    return random.Random(f"{SEED} {path}").sample(range(number), drawn)
 
 
 def _preload() -> None:
@@ -104,8 +113,10 @@ def _preload() -> None:
     )
 
 
-def _ask(mutant: Mutant, namespaces: bool) -> tuple[str, str]:
-    """The verdict of the tests about a mutant, and which kind of tests gave it."""
+def _ask(mutant: Mutant, namespaces: bool, end: float) -> tuple[str, str]:
+    """The verdict of the tests about a mutant, and which kind of tests gave it; NOT_TRIED after the `end`."""
+    if time.monotonic() > end:
+        return NOT_TRIED, ""
     fast, slow = tests_of(mutant.path)
     if (verdict := _verdict(mutant, fast)) != PASSED or not namespaces or not slow:
         return verdict, "fast"
@@ -163,7 +174,7 @@ def _run_tests(mutant: Mutant, tests: Sequence[str]) -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
         # the first file alone: most mutants do not outlive it, and collecting all tests takes longer than that
         for some in filter(None, (tests[:1], tests[1:])):
-            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not wire", *some])
+            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not wire and not deep", *some])
             if status not in (0, 5):  # 5: a file of tests over a wire alone
                 break
             status = 0
@@ -178,12 +189,12 @@ def _log(path: Path | None) -> Iterator[object]:
 
 
 def _report(
-    chosen: Sequence[Mutant], killed: Counter[str], survivors: Sequence[Mutant], reasons: dict[str, str], seconds: float
+    tried: Sequence[Mutant], killed: Counter[str], survivors: Sequence[Mutant], reasons: dict[str, str], seconds: float
 ) -> None:
     print(f"\n{'module':<42} mutants  killed")
-    for path, number in Counter(mutant.path for mutant in chosen).items():
+    for path, number in sorted(Counter(mutant.path for mutant in tried).items()):
         print(f"{path:<42} {number:>7} {killed[path]:>7}")
-    total, left = len(chosen), len(survivors)
+    total, left = len(tried), len(survivors)
     share = 100 * (total - left) / max(total, 1)
     explained = sum(mutant.name in reasons for mutant in survivors)
     print(f"{total} mutants in {seconds / 60:.0f} min: {total - left} killed ({share:.1f} %), {left} survived")

@@ -46,6 +46,7 @@ DHCP_IO = (
 )
 PLAN = (
     "tests/unit/test_whole_plans.py",
+    "tests/unit/test_refused_pods.py",
     "tests/unit/test_plan.py",
     "tests/unit/test_fwd_plan.py",
     "tests/unit/test_masquerade_plan.py",
