@@ -47,6 +47,7 @@ DHCP_IO = (
 PLAN = (
     "tests/unit/test_whole_plans.py",
     "tests/unit/test_refused_pods.py",
+    "tests/unit/test_model.py",
     "tests/unit/test_plan.py",
     "tests/unit/test_fwd_plan.py",
     "tests/unit/test_masquerade_plan.py",
@@ -55,6 +56,7 @@ PLAN = (
     "tests/unit/test_client_config.py",
     "tests/unit/test_client_config6.py",
     "tests/unit/test_resolver.py",
+    "tests/unit/test_migrated_records.py",
     "tests/unit/test_binding_seam.py",
     "tests/unit/test_vmi.py",
 )
@@ -88,11 +90,11 @@ FIRST: dict[str, tuple[str, ...]] = {
     r"dhcp/v6/": (UNIT.format("dhcp_served6"),),
     r"dhcp/": (UNIT.format("dhcp_served"),),
     r"netsetup/model/(mac|owner|request|private)": (UNIT.format("vmi"),),
+    r"netsetup/migration": (UNIT.format("migrated_records"), NETNS.format("earlier_records")),
     r"netsetup/resolver": (UNIT.format("resolver"),),
     r"netsetup/nft/isolation": (NETNS.format("isolation"),),
     r"netsetup/nft/forwarding|netsetup/bindings/fwd": (NETNS.format("fwd"),),
     r"netsetup/nft/nat|netsetup/bindings/masq": (NETNS.format("masquerade"),),
-    r"netsetup/migration": (NETNS.format("earlier_records"),),
 }
 """Which of them come first, because they are likeliest to notice."""
 
