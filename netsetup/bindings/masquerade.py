@@ -267,15 +267,16 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     if network.guest.router4:
         gateway = network.guest.router4
         addresses.append(Address(AF_INET, gateway.address, gateway.prefixlen, label=network.bridge))
-    if network.guest.router6:
-        gateway = network.guest.router6
+    router6 = network.guest.router6 if network.serves6 else None  # a bridge of a smaller MTU has no IPv6
+    if router6:
+        gateway = router6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
     steps = attach_port_steps(observed, network, addresses)
     steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
     both = (network.bridge, network.pod.name)
     if network.guest.router4:
         steps += [s for name in both for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
-    if network.guest.router6:
+    if router6:
         steps += _forward6_steps(observed, network)
     return steps
 

@@ -314,6 +314,16 @@ SCENES: dict[str, Scene] = {
         events={"a larger MTU": mtu(1600)},
         after=mtu(1600),
     ),
+    "bridge-least": Scene("the least MTU for IPv6", dual_stack(pod(eth0(mtu=1280))), (bridged(),)),
+    "masquerade-least": Scene(
+        "the least MTU for IPv6, name servers over both families",
+        dual_stack(pod(eth0(mtu=1280))),
+        (masqueraded(),),
+        LOOPBACK_DNS,
+    ),
+    "masquerade-small": Scene(
+        "an MTU too small for IPv6", dual_stack(pod(eth0())), (masqueraded(mtu=1279),), LOOPBACK_DNS
+    ),
     "bridge-both": Scene(
         "two networks, each at a NIC of the pod; one has no address",
         single_stack(pod(eth0(), nic(3, "a-long-name-net1", "0a:58:0a:f4:02:05"))),

@@ -75,6 +75,8 @@ def with_new_link(observed: Namespace, link: Link) -> Namespace:
     assert observed.link(link.name) is None, f"{link.name} is there"
     defaults = [(k, v) for k, v in observed.sysctls if "/default/" in k]
     own = tuple((k.replace("/default/", f"/{link.name}/"), v) for k, v in defaults)
+    if link.mtu < 1280:
+        own = tuple((k, v) for k, v in own if not k.startswith("net/ipv6/"))
     made: Namespace = replace(observed, links=(*observed.links, link), sysctls=(*observed.sysctls, *own))
     return _with_mtu6(made, link.name, link.mtu)
 

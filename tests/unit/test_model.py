@@ -9,6 +9,7 @@ import pytest
 from lab.scenes import address, called, eth0, link_local, nic, pod, route, with_items
 
 from netsetup.bindings.dns import carried_on_link, release_steps
+from netsetup.bindings.restore import unrestorable
 from netsetup.errors import InvalidRequest
 from netsetup.model.identity import as_named_now, interface_of, is_marked, mark_of, own_nic, settings_now
 from netsetup.model.kernel import (
@@ -40,6 +41,7 @@ from netsetup.model.routing import (
 )
 from netsetup.model.vm_network import Guest, VMNetwork
 from netsetup.plan import admit
+from netsetup.resolver import fault_of_name
 from netsetup.steps import DeleteRoute, SetSysctl
 
 DEFAULTS = {
@@ -224,6 +226,30 @@ def test_a_permanent_neighbours_mac() -> None:
     assert permanent_mac(found, "10.0.0.2") == ""
 
 
+def test_what_no_user_can_give_back() -> None:
+    made = Address(AF_INET6, "fd00::9", 64, flags=0x800)
+    of_link = dataclasses.replace(made, address="fe80::9", scope=253)
+    found = PodInterface(
+        eth0(),
+        (made, of_link, address("fd00::1/64")),
+        (
+            route("::/0", "fe80::1"),
+            route("::/0", "fe80::2"),
+            route("fd01::/64", "fe80::1"),
+            route("::/0", nexthop_id=3),
+        ),
+    )
+    assert list(unrestorable([found])) == [
+        "eth0: its address fd00::9/64 is made by the kernel alone (stable-privacy)",
+        "eth0: its address fe80::9/64 is made by the kernel alone (stable-privacy)",
+        "eth0: the kernel would make one of its routes to ::/0 via fe80::1 and fe80::2",
+    ]
+    for mode in (2, 3):
+        other = dataclasses.replace(found, link=eth0(addr_gen_mode=mode), routes=())
+        assert [line.split()[3] for line in unrestorable([other])] == ["fd00::9/64"]
+    assert not list(unrestorable([interface(route("0.0.0.0/0", "10.0.0.1"), route("0.0.0.0/0", "10.0.0.2"))]))
+
+
 # --- devices found again ----------------------------------------------------------------------------------------------
 
 BEFORE = with_items(
@@ -326,6 +352,23 @@ def test_settings_that_netlink_sets(key: str, devconf: int) -> None:
 )
 def test_where_a_name_server_listens(nameserver: str, at: str) -> None:
     assert listening_address(nameserver) == at
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("a" * 63, ""),
+        ("a" * 64, "a label longer than 63 characters"),
+        (".".join(["a" * 63] * 3 + ["a" * 61]), ""),
+        (".".join(["a" * 63] * 3 + ["a" * 62]), "longer than 253 characters"),
+        ("a..b", "an empty label"),
+        ("a_b-c.d", ""),
+        ("-a", "a label is letters, digits, and within it `-` and `_`"),
+        ("a.b_", "a label is letters, digits, and within it `-` and `_`"),
+    ],
+)
+def test_names_that_clients_take(name: str, fault: str) -> None:
+    assert fault_of_name(name) == fault
 
 
 def test_one_of_each_family_is_carried() -> None:
