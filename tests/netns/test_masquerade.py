@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.masqueraded import Masqueraded
+from lab.agent import Agent
+from lab.masqueraded import Masqueraded, write_manifest
 from lab.namespace import Namespace
 from lab.pod import MakePod
 from lab.rawclient import RawClient
 from lab.reach import Server, seen_by, serving
-from lab.snapshot import assert_restored
+from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
 from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6ND_Redirect
@@ -635,3 +637,19 @@ def test_doctor_finds_a_setting_that_is_gone(make_world: Any) -> None:
     assert done.returncode == 1
     assert "net.ipv4.conf.eth0.forwarding is 0, not 1" in done.stdout
     assert "net.bridge.bridge-nf-call-iptables is 1, not 0" in done.stdout
+
+
+@pytest.mark.parametrize("mtu", [1279, 1280])
+def test_an_mtu_with_and_without_ipv6(make_pod: MakePod, tmp_path: Path, mtu: int) -> None:
+    """The kernel gives a device of less than 1280 bytes no IPv6 (RFC 8200 §5): the VM has IPv4 alone."""
+    pod = make_pod(DUAL)
+    before = take_snapshot(pod.pod)
+    file = write_manifest(tmp_path, metadata={"annotations": {"virt-launcher.io/mtu": str(mtu)}})
+    with Agent(pod) as agent:
+        (network,) = agent.prestart("--vmi", file)["networks"]
+        assert network["mtu"] == mtu
+        own = [entry["local"] for entry in pod.pod.ip_json("addr show dev k6t-eth0 scope global")[0]["addr_info"]]
+        assert own == ["10.0.2.1", *(["fd10:0:2::1"] if mtu >= 1280 else [])]
+        assert agent.run("prestart", "--vmi", file, "--dry-run").stdout.startswith("nothing to do")
+        agent.teardown()
+    assert_restored(pod.pod, before)
