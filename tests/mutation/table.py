@@ -43,6 +43,7 @@ DHCP_IO = (
     "tests/unit/test_dhcp_flood_guard.py",
     "tests/unit/test_dhcp_guest_port.py",
     "tests/unit/test_dhcp_log.py",
+    "tests/unit/test_doctor_filter.py",
 )
 PLAN = (
     "tests/unit/test_whole_plans.py",

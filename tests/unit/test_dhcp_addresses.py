@@ -61,3 +61,16 @@ def test_what_is_no_ipv4_network(text: str) -> None:
 def test_what_is_no_ipv6_network(text: str) -> None:
     with pytest.raises(ValueError, match="IPv6 address"):
         parse_network6(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("::", "::1", "::2:3", "1::", "1::2", "1:0:2::", "1:0:2:0:3:0:4:0", "1:2:3:4:5:6:7:8", "0:1:2:3:4:5:6:7"),
+        *("::1.2.3.4", "::ffff:1.2.3.4", "::fffe:1.2.3.4", "::1:2:3", "1::1:2", "0:1::102:304", "0:1::ffff:102:304"),
+        *("1:0:0:2::3", "1::2:0:0:3", "0:0:1::", "::1:0:0:0", "0:1:2:3:4:5:6:0", "1:2:3:4:5:6::"),
+    ],
+)
+def test_runs_of_zeros_as_by_the_library(text: str) -> None:
+    address = socket.inet_pton(socket.AF_INET6, text)
+    assert ipv6_text(address) == socket.inet_ntop(socket.AF_INET6, address)

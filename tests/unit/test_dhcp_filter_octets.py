@@ -11,7 +11,7 @@ from lab.requests6 import neighbour_solicitation, packed6, solicit
 from dhcp.daemon.dry_run import filter_accepts
 from dhcp.decision import Decision
 from dhcp.io.filters import MOST_ADDRESSES, MOST_ADDRESSES6, advertisement_filter, guest_filter
-from dhcp.io.reply_cache import PreparedReply, is_preparable
+from dhcp.io.reply_cache import HEAD, SHORTEST_REQUEST, XID_OFFSET, PreparedReply, is_preparable
 from dhcp.wire.ipv4 import encode_datagram
 
 MAC = mac_octets(CLIENT_MAC)
@@ -121,3 +121,12 @@ def test_which_requests_are_prepared() -> None:
     assert not is_preparable(discover(), other)
     assert not is_preparable(frame(payload(1), ip_options=bytes(4)), answered)
     assert not is_preparable(frame(payload(1), ethertype=0x86DD), answered)
+
+
+def test_which_octets_make_another_request() -> None:
+    """All but IP identification, both checksums, the transaction id and `secs`."""
+    message = discover(secs=5, xid=7)
+    key = HEAD.unpack_from(message)
+    same = {at for at in range(HEAD.size) if HEAD.unpack_from(changed(message, at, message[at] ^ 0x10)) == key}
+    assert same == {18, 19, 24, 25, 40, 41, *range(46, 50), 50, 51}
+    assert (HEAD.size, SHORTEST_REQUEST, XID_OFFSET) == (52, 282, 46)

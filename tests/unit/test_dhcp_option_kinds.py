@@ -86,7 +86,7 @@ def test_a_list_of_words(code: int) -> None:
     least = WORDS[code]
     assert octets_of(code, f"{least} 65535") == octets_of(code, f"0x{least:04x}ffff") == f"{least:04x}ffff"
     assert refuses(code, f"{least - 1}", "65536", "0 065535", "x", "1 ٣", "", "0x00", "0x004400")
-    assert refuses(code, "0x0043") == (least == 68)
+    assert refuses(code, "0x0043") == refuses(code, "0x0043ffff") == (least == 68)
 
 
 @pytest.mark.parametrize("code", STRUCTURES)
