@@ -350,7 +350,7 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         return steps
     before = dict(network.pod.sysctls)
     for key in (pattern.format(network.pod.name) for pattern in CHANGED):
-        if key in before:
+        if key in before and observed.sysctl(key) is not None:  # IPv6 goes with a smaller MTU of the CNI's
             steps += sysctl_steps(observed, key, before[key])
     return steps
 

@@ -314,6 +314,20 @@ SCENES: dict[str, Scene] = {
         events={"a larger MTU": mtu(1600)},
         after=mtu(1600),
     ),
+    "bridge-shrunk": Scene(
+        "an MTU that becomes too small for IPv6",
+        dual_stack(pod(eth0(), NET1)),
+        (bridged(),),
+        events={"the MTU": mtu(1279)},
+        after=mtu(1279),
+    ),
+    "masquerade-shrunk": Scene(
+        "an MTU that becomes too small for IPv6",
+        dual_stack(pod(eth0())),
+        (masqueraded(),),
+        events={"the MTU": mtu(1279)},
+        after=mtu(1279),
+    ),
     "bridge-least": Scene("the least MTU for IPv6", dual_stack(pod(eth0(mtu=1280))), (bridged(),)),
     "masquerade-least": Scene(
         "the least MTU for IPv6, name servers over both families",

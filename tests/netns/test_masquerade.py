@@ -653,3 +653,17 @@ def test_an_mtu_with_and_without_ipv6(make_pod: MakePod, tmp_path: Path, mtu: in
         assert agent.run("prestart", "--vmi", file, "--dry-run").stdout.startswith("nothing to do")
         agent.teardown()
     assert_restored(pod.pod, before)
+
+
+def test_a_pod_interface_that_loses_ipv6_with_its_mtu_is_put_back(make_pod: MakePod) -> None:
+    pod = make_pod(DUAL)
+    settings = ("ipv4/conf/eth0/forwarding", "bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
+    before = [link["ifname"] for link in pod.pod.ip_json("link show")], list(map(pod.pod.read_sysctl, settings))
+    with Agent(pod, binding="masquerade") as agent:
+        agent.prestart()
+        pod.pod.ip("link set eth0 mtu 1279")
+        assert agent.prestart()["networks"][0]["mtu"] == 1279
+        agent.teardown()
+    after = [link["ifname"] for link in pod.pod.ip_json("link show")], list(map(pod.pod.read_sysctl, settings))
+    assert after == before
+    assert "virt-launcher" not in pod.pod.run(["nft", "list", "tables"]).stdout

@@ -1,4 +1,4 @@
-"""What the data of a pod says about itself: defaults, routes that the kernel would take, devices found again."""
+"""What the data of a pod says about itself: defaults, lifetimes, devices found again, MACs and owners."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import dataclasses
 from typing import Any
 
 import pytest
-from lab.scenes import address, called, eth0, link_local, nic, pod, route, with_items
+from lab.scenes import address, called, eth0, link_local, nic, pod, with_items
 
-from netsetup.bindings.dns import carried_on_link, release_steps
-from netsetup.bindings.restore import unrestorable
 from netsetup.errors import InvalidRequest
 from netsetup.model.identity import as_named_now, interface_of, is_marked, mark_of, own_nic, settings_now
 from netsetup.model.kernel import (
@@ -24,25 +22,15 @@ from netsetup.model.kernel import (
     Route,
     Rule,
 )
-from netsetup.model.local_resolver import LocalResolver, Substitute, listening_address, local_resolvers
+from netsetup.model.local_resolver import LocalResolver, Substitute
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.owner import LARGEST_ID, Owner, parse_owner
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.private_network import ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest
-from netsetup.model.routing import (
-    first_leg,
-    inherited_routes4,
-    lookup_tables,
-    on_link_destinations6,
-    permanent_mac,
-    router6_of,
-    without_implied,
-)
 from netsetup.model.vm_network import Guest, VMNetwork
 from netsetup.plan import admit
-from netsetup.resolver import fault_of_name
-from netsetup.steps import DeleteRoute, SetSysctl
+from netsetup.steps import SetSysctl
 
 DEFAULTS = {
     Link: "parent=0 parent_elsewhere=False",
@@ -117,137 +105,6 @@ def test_the_key_of_an_address() -> None:
     assert dataclasses.replace(AGEING, flags=1).restorable is False
     assert Address(AF_INET, "10.0.0.1", 24, flags=1).restorable is True
     assert Address(AF_INET, "10.0.0.1", 24, peer="10.9.9.9").network == "10.9.9.0/24"
-
-
-# --- routes -----------------------------------------------------------------------------------------------------------
-
-HOPS = (NextHop(7, 0, gateway="10.0.0.1"), NextHop(2, 0, gateway="10.0.0.2"), NextHop(2, 0, gateway="10.0.0.3"))
-
-
-@pytest.mark.parametrize(("interface", "gateway"), [(2, "10.0.0.2"), (7, "10.0.0.1"), (99, "10.0.0.1")])
-def test_the_first_leg_of_a_multipath_route(interface: int, gateway: str) -> None:
-    leg = first_leg(route("10.9.0.0/16", nexthops=HOPS), interface)
-    assert (leg.gateway, leg.nexthops) == (gateway, ())
-    assert first_leg(route("10.9.0.0/16", "10.0.0.9"), 2) == route("10.9.0.0/16", "10.0.0.9")
-
-
-def interface(*routes: Route, **changes: Any) -> PodInterface:
-    return PodInterface(eth0(), routes=routes, **changes)
-
-
-def test_the_kernels_choice_of_ipv4_routes() -> None:
-    found = interface(
-        route("0.0.0.0/0", "10.0.0.1"),
-        route("10.1.0.0/16", "10.0.0.2", metric=20),
-        route("10.1.0.0/16", "10.0.0.3", metric=10),
-        route("10.2.0.0/16", "10.0.0.4", metric=1, table=100),
-        route("10.2.0.0/16", "10.0.0.5", metric=9, table=254),
-        route("10.3.0.0/16", "10.0.0.6", table=101),
-        route("10.4.0.0/16", "10.0.0.7", tos=8),
-        route("10.5.0.0/16", type=6),
-        route("10.6.0.0/16"),
-        tables=(254, 100),
-    )
-    chosen = [(r.destination, r.gateway) for r in inherited_routes4(found)]
-    assert chosen == [
-        ("10.6.0.0/16", ""),
-        ("10.2.0.0/16", "10.0.0.5"),
-        ("10.1.0.0/16", "10.0.0.3"),
-        ("0.0.0.0/0", "10.0.0.1"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("routes", "left"),
-    [
-        ({"10.1.0.0/16": "10.0.0.1"}, ""),
-        ({"10.1.0.0/16": "10.0.0.2"}, "10.1.0.0/16"),
-        ({"10.1.0.0/16": "10.0.0.2", "10.1.1.0/24": "10.0.0.1"}, "10.1.0.0/16 10.1.1.0/24"),
-        ({"10.1.0.0/16": "10.0.0.1", "10.1.1.0/24": "10.0.0.1"}, ""),
-        ({"10.1.0.0/16": "10.0.0.1", "10.1.1.0/24": "10.0.0.2"}, "10.1.1.0/24"),
-        ({"10.0.0.128/25": "10.0.0.1"}, "10.0.0.128/25"),  # out of the subnet, which is on the link
-        ({"10.0.0.0/16": "10.0.0.1"}, ""),
-        ({"10.0.0.0/24": "10.0.0.1"}, ""),
-    ],
-)
-def test_what_the_default_route_implies(routes: dict[str, str], left: str) -> None:
-    default = route("0.0.0.0/0", "10.0.0.1")
-    listed = [*(route(to, by) for to, by in routes.items()), default]
-    assert without_implied(listed, "10.0.0.0/24") == [
-        r for r in listed if r.destination in (*left.split(), "0.0.0.0/0")
-    ]
-    assert without_implied(listed[:-1], "10.0.0.0/24") == listed[:-1]
-
-
-def test_where_the_kernel_looks() -> None:
-    rules = (
-        Rule(AF_INET, 32767, 253),
-        Rule(AF_INET, 0, 255),
-        Rule(AF_INET, 10, 100, source="10.0.0.0/24"),
-        Rule(AF_INET, 11, 101, source="10.9.0.0/24"),
-        Rule(AF_INET, 12, 102, destination="10.0.0.0/24"),
-        Rule(AF_INET, 13, 103, selective=True),
-        Rule(AF_INET6, 14, 104),
-        Rule(AF_INET, 15, 100),
-        Rule(AF_INET, 32766, 254),
-    )
-    observed = Namespace(rules=rules)
-    assert lookup_tables(observed, "10.0.0.5") == (100, 254, 253)
-    assert lookup_tables(observed, "10.1.0.5") == (100, 254, 253)
-    assert lookup_tables(dataclasses.replace(observed, rules=rules[:4]), "") == (253,)
-    ended = dataclasses.replace(observed, routes=(route("0.0.0.0/0", "10.0.0.1"), route("::/0", table=100)))
-    assert lookup_tables(ended, "10.0.0.5") == (100, 254)
-    assert lookup_tables(observed, "fd00::5", AF_INET6) == (104,)
-    assert lookup_tables(Namespace(), "10.0.0.5") == (254,)
-
-
-def test_the_router_of_ipv6() -> None:
-    routes = (
-        route("fd01::/64", "fe80::9", metric=1),
-        route("::/0", "fe80::2", metric=5),
-        route("::/0", "fe80::3", metric=4),
-        route("::/0", "fe80::4", metric=1, table=100),
-        route("fd02::/64"),
-        route("fe80::/64"),
-        route("ff00::/8"),
-    )
-    found = interface(*routes, tables6=(254, 100))
-    assert router6_of(found) == routes[2]
-    assert router6_of(interface(routes[0], routes[4])) == routes[0]
-    assert router6_of(interface(routes[4])) is None
-    assert on_link_destinations6(found) == ["fd02::/64"]
-
-
-def test_a_permanent_neighbours_mac() -> None:
-    found = interface(
-        neighbours=(Neighbour(AF_INET, "10.0.0.1", ""), Neighbour(AF_INET, "10.0.0.1", "ee:ee:ee:ee:ee:01"))
-    )
-    assert permanent_mac(found, "10.0.0.1") == "ee:ee:ee:ee:ee:01"
-    assert permanent_mac(found, "10.0.0.2") == ""
-
-
-def test_what_no_user_can_give_back() -> None:
-    made = Address(AF_INET6, "fd00::9", 64, flags=0x800)
-    of_link = dataclasses.replace(made, address="fe80::9", scope=253)
-    found = PodInterface(
-        eth0(),
-        (made, of_link, address("fd00::1/64")),
-        (
-            route("::/0", "fe80::1"),
-            route("::/0", "fe80::2"),
-            route("fd01::/64", "fe80::1"),
-            route("::/0", nexthop_id=3),
-        ),
-    )
-    assert list(unrestorable([found])) == [
-        "eth0: its address fd00::9/64 is made by the kernel alone (stable-privacy)",
-        "eth0: its address fe80::9/64 is made by the kernel alone (stable-privacy)",
-        "eth0: the kernel would make one of its routes to ::/0 via fe80::1 and fe80::2",
-    ]
-    for mode in (2, 3):
-        other = dataclasses.replace(found, link=eth0(addr_gen_mode=mode), routes=())
-        assert [line.split()[3] for line in unrestorable([other])] == ["fd00::9/64"]
-    assert not list(unrestorable([interface(route("0.0.0.0/0", "10.0.0.1"), route("0.0.0.0/0", "10.0.0.2"))]))
 
 
 # --- devices found again ----------------------------------------------------------------------------------------------
@@ -337,132 +194,6 @@ def test_settings_that_netlink_sets(key: str, devconf: int) -> None:
     assert SetSysctl(key, "1").devconf == devconf
 
 
-# --- name servers -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("nameserver", "at"),
-    [
-        ("0.0.0.0", "127.0.0.1"),
-        ("::", "::1"),
-        ("::ffff:127.0.0.11", "127.0.0.11"),
-        ("fe80::1%eth0", "fe80::1"),
-        ("FD00::1", "fd00::1"),
-    ],
-)
-def test_where_a_name_server_listens(nameserver: str, at: str) -> None:
-    assert listening_address(nameserver) == at
-
-
-@pytest.mark.parametrize(
-    ("name", "fault"),
-    [
-        ("a" * 63, ""),
-        ("a" * 64, "a label longer than 63 characters"),
-        (".".join(["a" * 63] * 3 + ["a" * 61]), ""),
-        (".".join(["a" * 63] * 3 + ["a" * 62]), "longer than 253 characters"),
-        ("a..b", "an empty label"),
-        ("a_b-c.d", ""),
-        ("-a", "a label is letters, digits, and within it `-` and `_`"),
-        ("a.b_", "a label is letters, digits, and within it `-` and `_`"),
-    ],
-)
-def test_names_that_clients_take(name: str, fault: str) -> None:
-    assert fault_of_name(name) == fault
-
-
-def test_one_of_each_family_is_carried() -> None:
-    substitutes = {AF_INET: Substitute("169.254.76.1")}
-    found = local_resolvers(
-        ("127.0.0.1", "10.0.0.5", "127.0.0.2", "9.9.9.9", "::1"),
-        ("10.0.0.5",),
-        (("127.0.0.1", 1053, 2053),),
-        substitutes,
-        {AF_INET: "none", AF_INET6: "the VM has no IPv6"},
-    )
-    assert [(r.nameserver, bool(r.substitute), r.udp_port, r.tcp_port) for r in found] == [
-        ("127.0.0.1", True, 1053, 2053),
-        ("10.0.0.5", False, 53, 53),
-        ("127.0.0.2", False, 53, 53),
-        ("::1", False, 53, 53),
-    ]
-    assert found[1].fault.endswith("one such server of each family is carried to the VM")
-    assert found[3].fault == "only the pod itself can reach it, and the VM has no IPv6"
-    assert [r.is_loopback for r in found] == [True, False, True, True]
-    assert [r.family for r in found] == [AF_INET, AF_INET, AF_INET, AF_INET6]
-    assert substitutes == {AF_INET: Substitute("169.254.76.1")}
-
-
-def carried(observed: Namespace, name: str = "eth0", **changes: Any) -> list[tuple[str, str]]:
-    """The addresses that take the place of the pod's name servers, and what the pod takes the VM for."""
-    network = admit(observed, NetworkRequest(pod_interface=name), Resolver(("127.0.0.11", "::1")))
-    resolvers = carried_on_link(observed, network, "02:00:00:00:00:01", **changes).guest.local_resolvers
-    return [(r.substitute.address, r.substitute.source) if r.substitute else ("", r.fault) for r in resolvers]
-
-
-@pytest.mark.parametrize(
-    ("index", "first4", "first6"),
-    [
-        (2, "169.254.76.5", "fd76:6c64:6e73::4"),
-        (5, "169.254.76.11", "fd76:6c64:6e73::a"),
-        (126, "169.254.76.253", "fd76:6c64:6e73::fc"),
-        (127, "169.254.77.1", "fd76:6c64:6e73::fe"),
-        (64 * 127 - 1, "169.254.139.253", "fd76:6c64:6e73::3f7e"),
-        (64 * 127, "169.254.76.1", "fd76:6c64:6e73::3f80"),
-    ],
-)
-def test_each_interface_has_a_pair_of_its_own(index: int, first4: str, first6: str) -> None:
-    default = route("::/0", "fe80::1", interface=index)
-    observed = with_items(pod(eth0(index=index)), "eth0", address("10.0.0.5/24"), address("fd00::5/64"), default)
-    (four, source4), (six, _) = carried(observed)
-    assert (four, six) == (first4, first6)
-    assert int(source4.rpartition(".")[2]) == int(four.rpartition(".")[2]) + 1
-
-
-@pytest.mark.parametrize(
-    ("taken", "pair"),
-    [
-        (Neighbour(AF_INET, "169.254.76.5", "ee:ee:ee:ee:ee:01"), "169.254.76.7"),
-        (Neighbour(AF_INET, "169.254.76.6", "ee:ee:ee:ee:ee:01"), "169.254.76.7"),
-        (Neighbour(AF_INET, "169.254.76.7", "ee:ee:ee:ee:ee:01"), "169.254.76.5"),
-        (route("10.0.0.0/8", "169.254.76.6", flags=4), "169.254.76.7"),
-        (route("169.254.76.0/24"), "169.254.77.1"),
-        (route("0.0.0.0/0", "10.0.0.1"), "169.254.76.5"),
-        (address("169.254.76.6/32"), "169.254.76.7"),
-    ],
-)
-def test_a_pair_that_is_taken_is_passed_over(taken: Address | Neighbour | Route, pair: str) -> None:
-    observed = with_items(with_items(pod(eth0()), "eth0", address("10.0.0.5/24")), "eth0", taken)
-    assert carried(observed)[0][0] == pair
-
-
-def test_why_a_name_server_is_left_out() -> None:
-    four = with_items(pod(eth0()), "eth0", address("10.0.0.5/24"))
-    assert carried(four)[1] == ("", "only the pod itself can reach it, and the VM has no IPv6 address")
-    six = with_items(pod(eth0()), "eth0", address("fd00::5/64"))
-    assert [fault.partition(", and ")[2] for _, fault in carried(six)] == [
-        "the VM has no IPv4 address",
-        "the pod has no IPv6 default route, by which the VM would send to its substitute",
-    ]
-    other = with_items(six, "eth0", route("fd01::/64", "fe80::1"))
-    assert carried(other)[1][0] == ""
-    routed = with_items(six, "eth0", route("::/0", "fe80::1"))
-    assert carried(routed)[1][0]
-    assert carried(routed, without6="it cannot")[1] == ("", "only the pod itself can reach it, and it cannot")
-    full = with_items(four, "eth0", route("169.254.0.0/16"))
-    assert carried(full)[0][1].endswith("every address that could take its place is in the pod's routes")
-
-
-def test_what_is_ours_on_a_device_of_somebody_else() -> None:
-    ends = ["169.254.75.255", "169.254.76.0", "169.254.139.255", "169.254.140.0"]
-    routes = [route(f"{end}/32") for end in ends] + [route("169.254.80.0/24"), route("169.254.80.1/32", "10.0.0.1")]
-    routes += [route("fd76:6c64:6e73::5/128"), route("fd76:6c64:6e73::/64"), route("fd77::5/128")]
-    routes += [route("169.254.80.2/32", table=100), route("169.254.80.3/32", type=6)]
-    steps = release_steps(dataclasses.replace(pod(eth0()), routes=tuple(routes)), "eth0")
-    gone = [step.route.destination for step in steps if isinstance(step, DeleteRoute)]
-    assert gone == ["169.254.76.0/32", "169.254.139.255/32", "fd76:6c64:6e73::5/128"]
-
-
 # --- MACs, owners, ports ----------------------------------------------------------------------------------------------
 
 
@@ -543,9 +274,3 @@ def test_the_address_that_a_vm_gets() -> None:
     assert PodInterface(eth0(), newest_first[2:3]).main_address(AF_INET6) == temporary
     assert PodInterface(eth0(), newest_first[4:]).main_address(AF_INET6) is None
     assert PodInterface(eth0(), newest_first).main_address(AF_INET) is None
-
-
-@pytest.mark.parametrize(("mtus", "mtu"), [((), 1450), ((1400,), 1400), ((1500,), 1450), ((0, 1300, 1400), 1300)])
-def test_the_mtu_that_gets_through(mtus: tuple[int, ...], mtu: int) -> None:
-    routes = [route("0.0.0.0/0", "10.0.0.1", metrics=(("mtu", size),)) for size in mtus]
-    assert interface(*routes, route("10.1.0.0/16", metrics=(("mtu", 576),))).mtu == mtu
