@@ -122,3 +122,8 @@ def test_merged_are_at_most_three_name_servers_and_32_searches() -> None:
     assert merged.nameservers == ("10.96.0.10", "192.0.2.1", "192.0.2.2")
     assert merged.search == ("default.svc.cluster.local", *searches[:31])
     assert [line.partition(":")[0] for line in merged.problems[1:]] == ["nameserver 192.0.2.3", "search s31.test"]
+
+
+def test_a_line_has_one_name_server_and_one_domain() -> None:
+    found = parse_resolver("nameserver 192.0.2.1 192.0.2.2\ndomain a.test b.test\n")
+    assert (found.nameservers, found.search) == (("192.0.2.1",), ("a.test",))

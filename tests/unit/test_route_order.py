@@ -6,11 +6,15 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from lab.scenes import address, route
+from lab.scenes import address, eth0, pod, route, with_items
+from lab.simulated import with_link, with_sysctl
 
+from netsetup.admission import pod_interface
 from netsetup.bindings.order import listed4, merge_addresses, merge_routes, route_steps
+from netsetup.bindings.restore import restore_steps
 from netsetup.model.kernel import Route
-from netsetup.steps import AddRoute, DeleteRoute, MoveRoute, Step
+from netsetup.model.pod_interface import Resolver
+from netsetup.steps import AddRoute, DeleteAddress, DeleteRoute, MoveRoute, SetSysctl, Step
 
 OWN = [route("0.0.0.0/0", f"10.0.0.{n}") for n in (1, 2, 3)]
 OTHERS = [route("0.0.0.0/0", f"10.1.0.{n}", interface=3) for n in (1, 2)]
@@ -97,3 +101,29 @@ def test_addresses_as_the_kernel_lists_them() -> None:
     assert merge_addresses([own6, first], []) == (first, own6)
     replaced = address("10.0.0.5/24", metric=9)
     assert merge_addresses([other, first], [replaced]) == (other, replaced)
+
+
+def test_places() -> None:
+    """What an interface, or a table, has one of."""
+    four, six = address("10.0.0.5/24", peer="10.0.0.9"), address("fd00::5/64", peer="fd00::9")
+    assert four.place == (2, "10.0.0.5", 24, "10.0.0.9")
+    assert six.place == (10, "fd00::5", 0, "")
+    learnt = route("::/0", "fe80::1", expires_seconds=1800)
+    assert learnt.key == route("::/0", "fe80::1")
+    assert learnt.place == (10, 254, "::/0", "", 0, 1024)
+
+
+def test_an_ipv6_address_beyond_the_record_goes() -> None:
+    recorded = with_items(pod(eth0()), "eth0", address("fd00::5/64"))
+    beyond = with_items(recorded, "eth0", address("fd00::6/64"))
+    before = pod_interface(recorded, "eth0", Resolver())
+    assert DeleteAddress("eth0", address("fd00::6/64")) in restore_steps(beyond, before)
+
+
+@pytest.mark.parametrize(("now", "is_set"), [(1401, True), (1400, True), (1399, False)])
+def test_an_advertised_mtu_comes_back_if_the_link_has_room(now: int, is_set: bool) -> None:
+    recorded = with_sysctl(pod(eth0()), "net/ipv6/conf/eth0/mtu", "1400")
+    before = pod_interface(recorded, "eth0", Resolver())
+    observed = with_sysctl(with_link(recorded, "eth0", mtu=now), "net/ipv6/conf/eth0/mtu", "1300")
+    steps = restore_steps(observed, before)
+    assert steps == ([SetSysctl("net/ipv6/conf/eth0/mtu", "1400")] if is_set else [])

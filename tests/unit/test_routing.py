@@ -156,6 +156,10 @@ def test_what_no_user_can_give_back() -> None:
         "eth0: its address fe80::9/64 is made by the kernel alone (stable-privacy)",
         "eth0: the kernel would make one of its routes to ::/0 via fe80::1 and fe80::2",
     ]
+    two = [
+        PodInterface(eth0(index=n, name=f"eth{n}"), routes=(route("::/0", f"fe80::{n}", interface=n),)) for n in (2, 3)
+    ]
+    assert [line.partition(":")[0] for line in unrestorable(two)] == ["eth2"]
     for mode in (2, 3):
         other = dataclasses.replace(found, link=eth0(addr_gen_mode=mode), routes=())
         assert [line.split()[3] for line in unrestorable([other])] == ["fd00::9/64"]
