@@ -25,7 +25,7 @@ def cause(decode: object, *arguments: object) -> str:
     try:
         decode(*arguments)  # type: ignore[operator]
     except ipv4.Unusable as error:
-        return error.cause
+        return error.cause if str(error) == error.reason else repr(error)
     return ""
 
 

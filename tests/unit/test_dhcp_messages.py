@@ -172,6 +172,12 @@ def test_names_point_to_what_came_before(names: list[str], value: bytes) -> None
     assert search_list.encode_search_list(names) == value
 
 
+def test_a_long_search_list_of_digits_has_no_empty_instance() -> None:
+    """Nothing in it can be cut within, so the second instance has all the rest."""
+    value = search_list.encode_search_list([f"{n:030}" for n in range(9)])  # of 32 octets each
+    assert search_list.split_search_list(value) == [value[:224], value[224:]]
+
+
 def test_a_pointer_reaches_the_first_16_kbytes() -> None:
     """RFC 1035 §4.1.4: an offset has 14 bits."""
     filling = [f"{n:04}{'x' * 57}" for n in range(260)]  # of 63 octets each
