@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def test_the_tests_of_a_module_exist(module: str) -> None:
     assert [test for test in (*fast, *slow) if not (ROOT / test).is_file()] == []
     assert len(fast) > 20
     assert [test for test in fast if "wire" in test] == [], "deselected by `-k 'not wire'`"
+
+
+def test_each_survivor_has_its_reason() -> None:
+    entries = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text())["survivor"]
+    assert entries
+    for entry in entries:
+        assert entry.keys() == {"mutant", "reason"}
+        assert (ROOT / entry["mutant"].split()[0]).is_file()
