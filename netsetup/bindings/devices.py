@@ -9,7 +9,7 @@ from typing import Final
 
 from dhcp.lean.frozen import replace
 from netsetup.bindings.binding import InterfaceElement, UnsuitedInterface
-from netsetup.bindings.restore import restore_steps
+from netsetup.bindings.restore import restore_steps, unfinished_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.identity import TAP, is_marked, mark_of
 from netsetup.model.kernel import AF_INET, BRIDGE_NETFILTER, SCOPE_LINK, Address, Link, Namespace
@@ -241,6 +241,9 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         steps.append(SetMtu(network.guest_port, network.mtu))
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
         steps += sysctl_steps(observed, f"net/ipv6/conf/{network.guest_port}/disable_ipv6", "1")
+        if port and network.adopted_state and port.index == network.adopted_state.link.index:
+            before = replace(network.adopted_state, sysctls=network.adopted_sysctls)
+            steps += unfinished_steps(observed, port, before)
     return steps
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from dhcp.lean.frozen import replace
 from netsetup.bindings.devices import bridge_release_steps, bridge_steps, has_ipv6
-from netsetup.bindings.restore import changes_since
+from netsetup.bindings.restore import changes_since, unfinished_steps
 from netsetup.model.identity import derived_mac
 from netsetup.model.kernel import (
     ADDR_GEN_MODE_NONE,
@@ -25,10 +25,9 @@ from netsetup.model.kernel import (
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
-from netsetup.steps import DeleteAddress, DeleteRoute, SetAddrGenMode, Step, addr_gen_mode_steps, sysctl_steps
+from netsetup.steps import DeleteAddress, DeleteRoute, SetAddrGenMode, Step, sysctl_steps
 
 IFA_F_NOPREFIXROUTE: Final = 0x200
-DAD_SETTINGS: Final = ("/accept_dad", "/dad_transmits")
 
 
 def guest_of(pod: PodInterface, mac: str, mac_source: str) -> Guest:
@@ -95,9 +94,8 @@ def remove_address_steps(observed: Namespace, network: VMNetwork, nic: Link) -> 
     steps += [DeleteRoute(r) for r in routes if r.nexthop_id or not addresses]
     if has_ipv6(observed, nic.name):
         steps += sysctl_steps(observed, f"net/ipv6/conf/{nic.name}/disable_ipv6", "1")
-        # A teardown that was killed may have left these changed.
-        steps += [s for k, v in network.pod.sysctls if k.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, k, v)]
-    return steps + addr_gen_mode_steps(nic, network.pod)
+        steps += unfinished_steps(observed, nic, network.pod)
+    return steps
 
 
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:

@@ -43,6 +43,7 @@ from netsetup.steps import (
 
 GENERATED: Final = (2, 3)
 """The values of addr_gen_mode with which the kernel makes the link-local address of a secret."""
+DAD_SETTINGS: Final = ("/accept_dad", "/dad_transmits")
 
 
 def restore_steps(observed: Namespace, pod: PodInterface, between: Sequence[Step] = ()) -> list[Step]:
@@ -68,6 +69,12 @@ def restore_steps(observed: Namespace, pod: PodInterface, between: Sequence[Step
     if nic.up and not pod.link.up:
         return [*steps, SetUp(nic.name, False)]
     return steps + _route_steps(observed, nic, pod, settled=not addresses)
+
+
+def unfinished_steps(observed: Namespace, nic: Link, pod: PodInterface) -> list[Step]:
+    """What `restore_steps` changes for the moment, as it was: a teardown that was killed may have left it changed."""
+    steps = [s for key, value in pod.sysctls if key.endswith(DAD_SETTINGS) for s in sysctl_steps(observed, key, value)]
+    return steps + addr_gen_mode_steps(nic, pod)
 
 
 def _without_lost_ipv6(nic: Link, pod: PodInterface) -> PodInterface:

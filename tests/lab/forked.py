@@ -21,10 +21,19 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import FORCE_FORWARDING
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
-from netsetup.steps import Step
+from netsetup.steps import (
+    AddHostRoute,
+    AddLocalRoute,
+    AddNeighbour,
+    DeleteNeighbour,
+    DeleteRoute,
+    SetSysctl,
+    Step,
+)
 
 Fault = Callable[[Step], None]
 Action = Callable[[Path], object]
+Choice = Callable[[Step], bool]
 
 SUCCEEDED, FAILED = 0, 1
 KILLED = -signal.SIGKILL
@@ -82,20 +91,38 @@ WAYS: dict[str, tuple[Action, Action]] = {
 """How to set a pod up and restore it, by the name of the binding."""
 
 
+def any_step(_step: Step) -> bool:
+    """Each of them."""
+    return True
+
+
+def carries_dns(step: Step) -> bool:
+    """Whether a set-up of a pod without neighbours, or its way back, has this step for a carried name server alone."""
+    if isinstance(step, SetSysctl):
+        return "route_localnet" in step.key
+    return isinstance(step, AddHostRoute | AddLocalRoute | AddNeighbour | DeleteRoute | DeleteNeighbour)
+
+
 def run_in(
-    namespace: Namespace, action: Action, state_dir: Path, *, at: int | None = None, fault: Fault | None = None
+    namespace: Namespace,
+    action: Action,
+    state_dir: Path,
+    *,
+    at: int | None = None,
+    fault: Fault | None = None,
+    among: Choice = any_step,
 ) -> int:
     """Run `action` in the namespace, with `fault` before its step number `at`; SUCCEEDED, FAILED or minus a signal.
 
-    Steps are counted from 0 over all plans of the action. If `at` is beyond the last step, the fault is never called;
-    without `at` it is called before every step.
+    Steps are counted from 0 over all plans of the action, `among` those chosen. If `at` is beyond the last step, the
+    fault is never called; without `at` it is called before every step.
     """
     with namespace.entered():
         child = os.fork()
         if child == 0:
             status = FAILED
             try:
-                with _fault_at(at, fault) if fault else contextlib.nullcontext():
+                with _fault_at(at, fault, among) if fault else contextlib.nullcontext():
                     action(state_dir)
                 status = SUCCEEDED
             finally:
@@ -109,12 +136,12 @@ def kill(_step: Step) -> None:
 
 
 @contextlib.contextmanager
-def _fault_at(number: int | None, fault: Fault) -> Iterator[None]:
+def _fault_at(number: int | None, fault: Fault, among: Choice) -> Iterator[None]:
     request = netsetup.executor._request
     counter = itertools.count()
 
     def request_or_fault(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
-        if next(counter) == number or number is None:
+        if among(step) and (next(counter) == number or number is None):
             fault(step)
         request(netlink, step, indexes)
 
