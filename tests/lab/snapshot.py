@@ -121,12 +121,12 @@ def _routes6(namespace: Namespace) -> list[dict[str, Any]]:
 def _configured_neighbours(namespace: Namespace) -> list[dict[str, Any]]:
     """Those that somebody has added, by device and address (IPv4 and IPv6 in one list; the order is the hash table's).
 
-    What the kernel finds out by itself is left out: entries resolved for traffic, the MACs of groups, and the state and
-    the MAC of managed entries.
+    What the kernel finds out by itself is left out: entries resolved for traffic, the MACs of groups and of `lo`, and
+    the state and the MAC of managed entries.
     """
     kept = []
     for entry in namespace.ip_json("-d neigh show nud all"):
-        of_kernel = re.match("01:00:5e|33:33|ff:ff", entry.get("lladdr", "ff:ff"))
+        of_kernel = re.match("01:00:5e|33:33|ff:ff|00:00:00:00:00:00", entry.get("lladdr", "ff:ff"))
         if "managed" in entry:
             kept.append({key: value for key, value in entry.items() if key not in ("state", "lladdr")})
         elif (

@@ -105,7 +105,7 @@ def test_the_raw_client_has_a_conversation_with_dnsmasq(pod: Pod) -> None:
         assert offer.addresses(6) == ["10.96.0.10"]
         assert offer.number(26) == 1450
         assert offer.search() == list(SEARCH)
-        assert offer.routes() == [("10.244.0.0/16", "10.244.1.1"), ("0.0.0.0/0", "10.244.1.1")]
+        assert offer.routes() == [("0.0.0.0/0", "10.244.1.1")]
         ack = client.request(offer)
         assert ack
         assert ack.message_type == ACK

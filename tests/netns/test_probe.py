@@ -159,7 +159,7 @@ def test_the_offer_is_shown(pod: Pod, agent: Agent) -> None:
         ({"boot_file": "x", "tftp_server": "10.0.0.1"}, "siaddr: offered 10.0.0.1, configured 0.0.0.0"),
         (
             {"routes": None},
-            "option 121 (routes): 10.244.0.0/16 via 10.244.1.1 is configured and not offered",
+            "option 121 (routes): 10.245.0.0/16 via 10.244.1.9 is configured and not offered",
         ),
         (
             {"routes": [{"destination": "10.0.0.0/8", "gateway": "10.244.1.1"}]},
@@ -175,6 +175,7 @@ def test_another_offer_is_named(
 ) -> None:
     manifest = tmp_path / "vmi.yaml"
     manifest.write_text(WITHOUT_OPTIONS)
+    pod.pod.ip("route add 10.245.0.0/16 via 10.244.1.9 dev eth0")
     agent.prestart("--vmi", manifest)
     assert probe(agent)[0] == 0
     (config,) = agent.prestart("--dry-run", "--vmi", manifest)["configs"]
