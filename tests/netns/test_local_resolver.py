@@ -102,6 +102,7 @@ def test_ipv6(make_pod: MakePod, binding: str) -> None:
         pod.guest.ip(f"link set {GUEST_NIC} address {printed['networks'][0]['mac']} up")
         own, router = config["client_address6"], config["router6"]
         pod.guest.ip(f"addr add {own} dev {GUEST_NIC} nodad", f"route add default via {router} dev {GUEST_NIC}")
+        pod.guest.await_up(GUEST_NIC)
         with Sniffer(pod.node, "vethpod") as node:
             for tcp in (False, True):
                 assert ask(pod.guest, server, tcp=tcp) == ANSWER
