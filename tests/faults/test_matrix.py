@@ -9,7 +9,7 @@ from matrix import VERBS, Bench
 
 pytestmark = pytest.mark.root
 
-POINTS_EACH = 4
+POINTS_EACH = 2
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])

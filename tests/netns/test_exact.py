@@ -22,7 +22,7 @@ from netsetup.model.request import NetworkRequest
 
 pytestmark = pytest.mark.root
 
-SECONDS = float(os.environ.get("EXACT_SECONDS", "12"))
+SECONDS = float(os.environ.get("EXACT_SECONDS", "5"))
 """How long pods are tried, for each binding."""
 
 BASE = (
