@@ -241,6 +241,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "python -m dhcp": dhcp_alone,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "ip -j": options_of_ip,
+    "ip -d -j": options_of_ip,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None
 
 def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
     agent.state_directory.mkdir()
-    agent.state_directory.chmod(0o777)
+    os.chown(agent.state_directory, 65534, 65534)
     agent.state_directory.parent.chmod(0o755)
     assert_refused(agent, 1, r"not permitted.*CAP_NET_ADMIN", prefix=ORDINARY_USER)
 
