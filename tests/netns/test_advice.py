@@ -66,16 +66,6 @@ REFUSALS = {
         "masquerade",
         network={"vmIPv6NetworkCIDR": "fd98::/64"},
     ),
-    "multipath": Refusal(
-        (
-            "link add net1 type veth peer name other",
-            "link set net1 up",
-            "link set other up",
-            "addr add 10.244.9.3/24 dev net1",
-            "route add 10.99.0.0/24 nexthop via 10.244.1.1 nexthop via 10.244.9.1",
-        ),
-        "use the masquerade binding",
-    ),
 }
 
 
