@@ -166,10 +166,10 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, hos
     from netsetup.errors import HookBusy, KernelRefused, NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
-    require_own_namespace(host_network)
     server, left = None, ""
     with contextlib.ExitStack() as held:
         try:
+            require_own_namespace(host_network)
             held.enter_context(NamespaceLock(LOCK))
         except (HookBusy, KernelRefused) as error:
             raise NotRestored(f"nothing was put back: {error}") from None

@@ -186,8 +186,8 @@ def restore_pod_network_interfaces(
     Raises NotRestored when something could not be put back, with what is left to do, and InvalidRequest in the
     machine's own namespace unless `host_network` says that it is meant.
     """
-    require_own_namespace(host_network)
     try:
+        require_own_namespace(host_network)
         return _put_back(state_directory(state_dir))
     except (NotRestored, InvalidRequest):
         raise
