@@ -10,7 +10,7 @@ from launcher.vmi.errors import ManifestError
 MOST_OCTETS: Final = 1 << 20
 """Of a manifest; an API server takes no larger object either."""
 MOST_ELEMENTS: Final = 20_000
-"""Values of lists and objects, those counted again for which an alias stands."""
+"""Values of lists and objects, with each alias expanded."""
 MOST_LEVELS: Final = 50
 MOST_KEYS: Final = 1000
 """Of one object, those that it merges included."""
@@ -33,7 +33,7 @@ def check_document(document: object, file: str) -> None:
         nonlocal count
         count += 1
         if count > MOST_ELEMENTS:
-            raise ManifestError(file, f"stands for more than {MOST_ELEMENTS} elements")
+            raise ManifestError(file, f"has more than {MOST_ELEMENTS} elements with its aliases expanded")
         if level > MOST_LEVELS:
             raise ManifestError(file, "is nested too deeply")
         if isinstance(value, str):

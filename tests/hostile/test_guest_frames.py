@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lab.agent import DIRECT, Agent
+from lab.checks import pings
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
@@ -167,6 +168,8 @@ MARK = bytes(ETHER / IP(src=ADDRESS, dst=OUTSIDE) / UDP(sport=4242, dport=4242) 
 @pytest.fixture(params=DIRECT)
 def pod_and_agent(make_pod: MakePod, request: pytest.FixtureRequest) -> Iterator[tuple[Pod, Agent]]:
     pod = make_pod("ovn-kubernetes")
+    # The gateway's MAC is known at set-up, as on a node that has been up for a while.
+    wait_until(lambda: pings(pod.pod, GATEWAY6), during=lambda: None)
     with Agent(pod, binding=request.param) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up")

@@ -24,7 +24,7 @@ def bomb(first: str, form: str) -> str:
 
 
 TOO_MUCH = {
-    "aliases": (bomb("[x, x, x, x, x, x, x, x, x]", "[{}]"), "stands for more than 20000 elements"),
+    "aliases": (bomb("[x, x, x, x, x, x, x, x, x]", "[{}]"), "has more than 20000 elements with its aliases expanded"),
     "merges of new keys": (
         "a: &a {k: v, l: w}\n"
         + "".join(f"{c}: &{c} {{<<: [{','.join(['*' + chr(ord(c) - 1)] * 9)}], m{c}: 1}}\n" for c in "bcdefghij"),
