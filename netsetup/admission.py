@@ -3,31 +3,22 @@
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.errors import InterfaceNotFound, UnsuitedInterface, UnsupportedInterface
+from netsetup.errors import InterfaceNotFound, InvalidRequest, UnsuitedInterface, UnsupportedInterface
 from netsetup.model.identity import is_marked
-from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
-    FORCE_FORWARDING,
-    FORWARDING4,
-    FORWARDING6,
-    IFF_LOOPBACK,
-    MTU6,
-    Link,
-    Namespace,
-)
+from netsetup.model.kernel import AF_INET, AF_INET6, IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.routing import equal_routes, lookup_tables
+from netsetup.model.settings import ACCEPT_RA, ARP_IGNORE, FORCE_FORWARDING, FORWARDING4, FORWARDING6, MTU6
 
 # In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
 SYSCTLS: Final = (
-    "net/ipv4/conf/{}/arp_ignore",
+    ARP_IGNORE,
     FORWARDING4,
     "net/ipv4/conf/{}/route_localnet",
     FORCE_FORWARDING,
     FORWARDING6,
     "net/ipv6/conf/{}/disable_ipv6",
-    "net/ipv6/conf/{}/accept_ra",
+    ACCEPT_RA,
     "net/ipv6/conf/{}/accept_dad",
     "net/ipv6/conf/{}/dad_transmits",
     MTU6,
@@ -38,6 +29,16 @@ NO_MAC: Final = "00:00:00:00:00:00"
 
 AGGREGATE_KINDS: Final = ("bond", "team")
 """Masters that can themselves be handed to a VM in place of their ports."""
+
+ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
+"""Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
+OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
+"""Those that receive only what is for an address of their own."""
+PEER_KINDS: Final = ("veth", "netkit", "vxcan")
+"""Kinds of which IFLA_LINK is the other end, not a lower device."""
+ANY_MAC_KINDS: Final = ("veth", "tun")
+"""Kinds that are known to receive frames for any MAC, without a bridge that has them receive all. A macvlan device
+drops them, and so does a network card that filters."""
 
 
 def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInterface:
@@ -104,10 +105,57 @@ def require_frames(observed: Namespace, link: Link) -> None:
 
 def require_no_master(observed: Namespace, link: Link) -> None:
     """Raises UnsupportedInterface for a port of a device that is not ours: a bridge, a bond, a VRF …"""
-    master = next((other for other in observed.links if other.index == link.master), None)
+    master = master_of(observed, link)
     if master is not None and not is_marked(master):
         itself = f", or give the VM {master.name} itself (podInterfaceName in the manifest's status.interfaces)"
         raise UnsupportedInterface(
             f"{link.name}: a port of the {master.kind or 'other'} device {master.name}; "
             f"release it{itself if master.kind in AGGREGATE_KINDS else ''}"
         )
+
+
+def master_of(observed: Namespace, link: Link) -> Link | None:
+    """The device that a link is a port of; None for none, or one of another namespace."""
+    return next((other for other in observed.links if other.index == link.master), None)
+
+
+def receives_frames_for(link: Link, mac: str) -> bool:
+    """Whether a pod interface receives frames for this MAC, and for addresses that it has not."""
+    return link.kind not in OWN_ADDRESS_KINDS and (mac == link.mac or link.kind in ANY_MAC_KINDS)
+
+
+def a_device(link: Link) -> str:
+    """``an ipvlan device``, for messages."""
+    return f"{with_article(link.kind or 'hardware')} device"
+
+
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def require_no_port(observed: Namespace, pod: PodInterface) -> None:
+    """Raises InvalidRequest for a port of a bridge of ours: what it was before is only in a record."""
+    if pod.link.master:
+        master = master_of(observed, pod.link)
+        of = master.name if master else "another device"
+        raise InvalidRequest(f"{pod.name}: already a port of {of}, and no record says that we made it one")
+
+
+def devices_on_top(observed: Namespace, link: Link) -> list[Link]:
+    """Those that another device of this namespace is the lower device of: macvlan, macvtap, VLAN, tunnels …"""
+    return [
+        upper
+        for upper in observed.links
+        if upper.parent == link.index and not upper.parent_elsewhere and upper.kind not in PEER_KINDS
+    ]
+
+
+def require_nothing_on_top(observed: Namespace, link: Link) -> None:
+    """Raises UnsuitedInterface for a pod interface whose frames another device receives, too.
+
+    As a port of a bridge, or with its frames forwarded, it has none left for that: the kernel refuses a macvlan's lower
+    device as a port, and a tunnel would lose its address. An XDP program stays, and goes on seeing what comes in.
+    """
+    for upper in devices_on_top(observed, link):
+        reason = f"{upper.name}, {a_device(upper)}, is on top of it and would receive nothing any more"
+        raise UnsuitedInterface(link.name, reason, f"remove {upper.name}")

@@ -8,8 +8,9 @@ from netsetup.admission import SYSCTLS, pod_interface, require_frames
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.kernel.rtnl_messages import boot_seconds
-from netsetup.model.kernel import BRIDGE_NETFILTER, FORWARDING6, IFF_LOOPBACK, Link, Namespace
+from netsetup.model.kernel import IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
+from netsetup.model.settings import BRIDGE_NETFILTER, FORWARDING6
 from netsetup.nft.tables import read_tables
 from netsetup.resolver import read_resolver
 

@@ -11,16 +11,16 @@ from dhcp.lean.frozen import Frozen, replace
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
 from netsetup.errors import UnsuitedInterface
-from netsetup.model.identity import interface_of, own_nic
-from netsetup.model.kernel import FORWARDING6, IFF_LOOPBACK, Namespace
+from netsetup.model.identity import own_nic
+from netsetup.model.kernel import IFF_LOOPBACK, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import ARP_IGNORE, FORWARDING6, interface_of
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of, tables_of
 from netsetup.resolver import merge_dns
 from netsetup.steps import CreateBridge, CreateTap, DeleteTable, LoadTable, SetSysctl, SetUp, Step
 
-ARP_IGNORE: Final = "net/ipv4/conf/{}/arp_ignore"
 NOT_FOR_HOST_SCOPE: Final = "3"
 """arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
 

@@ -33,6 +33,7 @@ from netsetup.kernel import tap
 from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import PROTO_KERNEL, Namespace
+from netsetup.model.settings import of_interface
 from netsetup.nft import library
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
@@ -96,7 +97,7 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
                     tap.require_driver(name)
                 case SetSysctl(key) if not step.devconf:
                     # What a device has that is still to be made, new devices have.
-                    _require_setting(step, key.replace(f"/{step.link}/", "/default/") if step.link in made else key)
+                    _require_setting(step, of_interface(key, "default") if step.link in made else key)
     except (KernelRefused, RulesetRefused) as failure:
         explain(failure, plan)
         raise

@@ -18,8 +18,9 @@ from netsetup.errors import RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.kernel.state_files import read_file, write_file
-from netsetup.model.identity import as_named_now, settings_now
+from netsetup.model.identity import as_named_now
 from netsetup.model.kernel import Link
+from netsetup.model.settings import settings_now
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.tables import read_tables
 

@@ -13,6 +13,7 @@ from dhcp.lean.frozen import Frozen
 from netsetup.model.kernel import Address, Link, Namespace, Neighbour, Route, Rule
 from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import PodInterface
+from netsetup.model.settings import interface_of, of_interface
 
 DEVCONF4: Final = {"arp_ignore": 19, "route_localnet": 26}
 
@@ -130,8 +131,7 @@ class SetSysctl(Frozen):
     @property
     def link(self) -> str:
         """The interface whose setting it is; empty for one of the whole namespace."""
-        parts = self.key.split("/")
-        return parts[3] if len(parts) == 5 else ""
+        return interface_of(self.key)
 
     @property
     def devconf(self) -> int:
@@ -306,7 +306,7 @@ def sysctl_steps(observed: Namespace, key: str, value: str) -> list[Step]:
     step = SetSysctl(key, value)
     now = observed.sysctl(key)
     if now is None and step.link and observed.link(step.link) is None:
-        now = observed.sysctl(key.replace(f"/{step.link}/", "/default/"))
+        now = observed.sysctl(of_interface(key, "default"))
     return [] if now == value else [step]
 
 

@@ -5,34 +5,37 @@ node ── eth0 (another MAC, no address) ── k6t-eth0 (keeps the address, a
 
 from typing import Final
 
-from netsetup.admission import pod_interface, require_frames
+from netsetup.admission import (
+    ONE_MAC_KINDS,
+    a_device,
+    pod_interface,
+    require_frames,
+    require_no_port,
+    require_nothing_on_top,
+)
 from netsetup.bindings import dns, keeper
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
-    ONE_MAC_KINDS,
-    a_device,
     allow_list,
     attach_port_steps,
     bridge_name,
     bridge_netfilter_steps,
     bridge_path,
-    dns_client,
     guest_mac,
     guest_port_steps,
     new_network,
     port_release_steps,
     require_bridge_name_free,
     require_nic,
-    require_no_port,
-    require_nothing_on_top,
     tap_element,
 )
 from netsetup.bindings.keeper import kept_addresses
 from netsetup.bindings.restore import link_steps, restore_steps
 from netsetup.model.identity import derived_mac, own_nic
-from netsetup.model.kernel import BRIDGE_NETFILTER, Namespace
+from netsetup.model.kernel import Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import BRIDGE_NETFILTER
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.dns import bridged_dns
 from netsetup.nft.isolation import bridged_rules
@@ -78,7 +81,7 @@ def rules(network: VMNetwork) -> NetworkRules:
     """The guest may use every address of the pod interface."""
     bridged = bridged_rules(allow_list(network, network.pod.addresses), network.pod.name)
     local, mac = network.guest.local_resolvers, keeper.keeper_mac(network.pod)
-    return bridged_dns(dns_client(network), local, network.bridge, mac, bridged)
+    return bridged_dns(dns.client_of(network), local, network.bridge, mac, bridged)
 
 
 def hops(network: VMNetwork) -> Hops:

@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.bindings.binding import InterfaceElement, UnsuitedInterface
+from netsetup.admission import a_device, devices_on_top, master_of, with_article
+from netsetup.bindings.binding import InterfaceElement
 from netsetup.bindings.restore import restore_steps, unfinished_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.identity import TAP, is_marked, mark_of
-from netsetup.model.kernel import AF_INET, BRIDGE_NETFILTER, SCOPE_LINK, Address, Link, Namespace
+from netsetup.model.kernel import AF_INET, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import BRIDGE_NETFILTER
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
 from netsetup.nft.allow_list import AllowList
-from netsetup.nft.dns import Client
 from netsetup.nft.neighbour_discovery import SUBSTITUTE_ROUTER, link_local_of
 from netsetup.steps import (
     AddAddress,
@@ -39,16 +40,6 @@ from netsetup.steps import (
 )
 
 IFNAME_MAX: Final = 15
-
-ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
-"""Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
-OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
-"""Those that receive only what is for an address of their own."""
-PEER_KINDS: Final = ("veth", "netkit", "vxcan")
-"""Kinds of which IFLA_LINK is the other end, not a lower device."""
-ANY_MAC_KINDS: Final = ("veth", "tun")
-"""Kinds that are known to receive frames for any MAC, without a bridge that asks for them. A macvlan device drops them,
-and so does a network card that filters."""
 
 
 def new_network(
@@ -110,47 +101,6 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
     return pod_mac, "pod"
 
 
-def receives_frames_for(link: Link, mac: str) -> bool:
-    """Whether a pod interface receives frames for this MAC, and for addresses that it has not."""
-    return link.kind not in OWN_ADDRESS_KINDS and (mac == link.mac or link.kind in ANY_MAC_KINDS)
-
-
-def a_device(link: Link) -> str:
-    """``an ipvlan device``, for messages."""
-    return f"{with_article(link.kind or 'hardware')} device"
-
-
-def with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def require_no_port(observed: Namespace, pod: PodInterface) -> None:
-    """Raises InvalidRequest for a port of a bridge of ours: what it was before is only in a record."""
-    if pod.link.master:
-        master = next((link.name for link in observed.links if link.index == pod.link.master), "another device")
-        raise InvalidRequest(f"{pod.name}: already a port of {master}, and no record says that we made it one")
-
-
-def devices_on_top(observed: Namespace, link: Link) -> list[Link]:
-    """Those that another device of this namespace is the lower device of: macvlan, macvtap, VLAN, tunnels …"""
-    return [
-        upper
-        for upper in observed.links
-        if upper.parent == link.index and not upper.parent_elsewhere and upper.kind not in PEER_KINDS
-    ]
-
-
-def require_nothing_on_top(observed: Namespace, link: Link) -> None:
-    """Raises UnsuitedInterface for a pod interface whose frames another device receives, too.
-
-    As a port of a bridge, or with its frames forwarded, it has none left for that: the kernel refuses a macvlan's lower
-    device as a port, and a tunnel would lose its address. An XDP program stays, and goes on seeing what comes in.
-    """
-    for upper in devices_on_top(observed, link):
-        reason = f"{upper.name}, {a_device(upper)}, is on top of it and would receive nothing any more"
-        raise UnsuitedInterface(link.name, reason, f"remove {upper.name}")
-
-
 def bridge_path(network: VMNetwork) -> tuple[str, ...]:
     """The devices that lie between network and guest, with a bridge among them."""
     return (network.pod.name, network.bridge, network.guest_port)
@@ -181,10 +131,10 @@ def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | N
             f"{name}: in use, it has the address {addresses[0].cidr}; "
             f"take that away (`ip address flush dev {name}`), or rename the device"
         )
-    master = next((other.name for other in observed.links if other.index == link.master), "")
-    if link.master and master != bridge:
+    master = master_of(observed, link)
+    if link.master and (master is None or master.name != bridge):
         raise DeviceConflict(
-            f"{name}: in use, it is a port of {master or link.master}; "
+            f"{name}: in use, it is a port of {master.name if master else link.master}; "
             f"release it (`ip link set {name} nomaster`), or rename the device"
         )
     for upper in devices_on_top(observed, link):
@@ -340,12 +290,6 @@ def bridge_netfilter_steps(observed: Namespace) -> list[Step]:
     return [step for key in BRIDGE_NETFILTER if observed.sysctl(key) for step in sysctl_steps(observed, key, "0")]
 
 
-def dns_client(network: VMNetwork) -> Client:
-    """The VM, as it asks the pod's own name servers, where it has addresses of the pod's."""
-    addresses = [a.address if a else "" for a in (network.guest.address4, network.guest.address6)]
-    return Client(network.guest_port, network.mac, *addresses)
-
-
 def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:
     """What may pass a network's guest port, whose guest has these `addresses`."""
     return AllowList(
@@ -361,7 +305,7 @@ def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:
 
 
 def _others6(network: VMNetwork) -> Iterator[str]:
-    """Link-local addresses that the record knows to be a router's or a neighbour's."""
+    """Link-local addresses that are a router's or a neighbour's, as far as they are recorded."""
     guest, pod = network.guest, network.pod
     known = [SUBSTITUTE_ROUTER, guest.router6_link_local]
     known += [route.gateway for route in pod.routes] + [neighbour.address for neighbour in pod.neighbours]

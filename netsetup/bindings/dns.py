@@ -1,8 +1,8 @@
 """DNS to a name server that only the pod itself can reach: what answers the VM in its place, and the steps. Pure.
 
 Where the pod is the VM's router, that is the router's own address. Where the VM has the pod's address, which is local
-to the pod, neither end would answer the other: so the VM sends to an address that nobody has, and the pod knows it by
-another one. `netsetup.nft.dns` has the rules; a route and a permanent neighbour lead the answers back.
+to the pod, neither end would answer the other: so the VM sends to an address that nobody has, and the pod has another
+one for it. `netsetup.nft.dns` has the rules; a route and a permanent neighbour lead the answers back.
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -23,6 +23,7 @@ from netsetup.model.local_resolver import Substitute, local_resolvers
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.routing import router6_of
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.dns import Client
 from netsetup.steps import (
     AddHostRoute,
     AddLocalRoute,
@@ -70,6 +71,12 @@ def carried_on_link(observed: Namespace, network: VMNetwork, mac: str, *, withou
             first = int(NETWORK6.network_address) + 2 * pod.link.index
             substitutes[AF_INET6] = Substitute(str(IPv6Address(first)), str(IPv6Address(first + 1)), mac)
     return _carried(observed, network, substitutes, faults)
+
+
+def client_of(network: VMNetwork) -> Client:
+    """The VM as a client of the pod's own name servers, where it has addresses of the pod's."""
+    addresses = [a.address if a else "" for a in (network.guest.address4, network.guest.address6)]
+    return Client(network.guest_port, network.mac, *addresses)
 
 
 def _carried(

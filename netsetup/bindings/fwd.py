@@ -9,25 +9,27 @@ The pod interface needs no second MAC without a bridge, so this works on macvlan
 
 from typing import Final
 
-from netsetup.admission import pod_interface, require_frames
+from netsetup.admission import (
+    a_device,
+    pod_interface,
+    receives_frames_for,
+    require_frames,
+    require_no_port,
+    require_nothing_on_top,
+)
 from netsetup.bindings import dns, keeper
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
-    a_device,
     address_steps,
     allow_list,
     bridge_name,
-    dns_client,
     guest_mac,
     guest_port_steps,
     guest_port_up_steps,
     new_network,
     port_release_steps,
-    receives_frames_for,
     require_bridge_name_free,
     require_nic,
-    require_no_port,
-    require_nothing_on_top,
     tap_element,
 )
 from netsetup.bindings.restore import link_steps, restore_steps
@@ -94,7 +96,7 @@ def path(network: VMNetwork) -> tuple[str, ...]:
 
 def rules(network: VMNetwork) -> NetworkRules:
     """The guest may use every address of the pod interface."""
-    carried = forwarded_dns(dns_client(network), network.guest.local_resolvers)
+    carried = forwarded_dns(dns.client_of(network), network.guest.local_resolvers)
     return forwarded_rules(allow_list(network, network.pod.addresses), network.pod.name, carried)
 
 

@@ -31,15 +31,12 @@ from netsetup.bindings.devices import (
     require_nic,
     tap_element,
 )
+from netsetup.bindings.overlap import require_no_overlap
 from netsetup.errors import InvalidRequest
 from netsetup.model.identity import own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
-    BRIDGE_NETFILTER,
-    FORCE_FORWARDING,
-    FORWARDING4,
-    FORWARDING6,
     IFA_F_NODAD,
     IFF_LOOPBACK,
     TABLE_LOCAL,
@@ -53,9 +50,11 @@ from netsetup.model.mac import local_mac
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import ACCEPT_RA, ARP_IGNORE, BRIDGE_NETFILTER, FORCE_FORWARDING, FORWARDING4, FORWARDING6
 from netsetup.model.vm_network import IPV6_MIN_MTU, Guest, VMNetwork
 from netsetup.nft.isolation import routed_rules
 from netsetup.nft.nat import Side, Translation, nat_counters, nat_rules
+from netsetup.nft.neighbour_discovery import link_local_of
 from netsetup.nft.ruleset import NetworkRules
 from netsetup.steps import AddRule, DeleteRule, Step, sysctl_steps
 
@@ -63,16 +62,15 @@ is_private: Final = True
 reserved_mac: Final = "02:00:00:00:00:00"
 """The bridge's: the same in every pod, so that a guest that moves finds its router again."""
 
-LINK_LOCAL: Final = "fe80::ff:fe00:0"
-"""What the kernel makes of that MAC (RFC 4291 appendix A): the router's address in advertisements."""
-ACCEPT_RA: Final = "net/ipv6/conf/{}/accept_ra"
+LINK_LOCAL: Final = link_local_of(reserved_mac)
+"""What the kernel makes of that MAC: the router's address in advertisements, fe80::ff:fe00:0."""
 MAIN_PRIORITY: Final = 32766
 """Where every namespace has the rule for its main table (ip-rule(8))."""
 PROTO_RA: Final = 9
 """Routes that a router advertisement has brought (RTPROT_RA)."""
 
 CHANGED: Final = (
-    "net/ipv4/conf/{}/arp_ignore",
+    ARP_IGNORE,
     FORWARDING4,
     FORCE_FORWARDING,
     FORWARDING6,
@@ -100,9 +98,9 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     if not families:
         raise UnsuitedInterface(pod.name, "has no address to masquerade behind")
     if AF_INET in families:
-        _require_no_overlap(observed, pod, private.network4, AF_INET, "vmNetworkCIDR", bridge)
+        require_no_overlap(observed, pod, private.network4, "vmNetworkCIDR", bridge)
     if AF_INET6 in families:
-        _require_no_overlap(observed, pod, private.network6, AF_INET6, "vmIPv6NetworkCIDR", bridge)
+        require_no_overlap(observed, pod, private.network6, "vmIPv6NetworkCIDR", bridge)
     mac, source = guest_mac(request, local_mac(f"guest {pod.link.mac}"), reserved_mac)
     guest = guest_of(pod, private, mac, source)
     return dns.carried_by_router(observed, new_network(observed, pod, request, guest, bridge=bridge, private=private))
@@ -121,44 +119,6 @@ def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: s
         router6_link_local=LINK_LOCAL if has6 else "",
         router_mac=reserved_mac,
     )
-
-
-def _require_no_overlap(
-    observed: Namespace, pod: PodInterface, text: str, family: int, field: str, bridge: str
-) -> None:
-    """Refuses what the kernel could take for the VM's: an address or a gateway in its network, and a route to it or to
-    a part of it. A wider route is none of that: the longest prefix decides, in the table that `_rules` has looked in
-    first."""
-    network = ip_network(text)
-    ours = observed.link(bridge)
-    names = {link.index: link.name for link in observed.links}
-
-    def refuse(what: str) -> InvalidRequest:
-        return InvalidRequest(f"{pod.name}: the VM's network {text} overlaps {what}; choose another one with {field}")
-
-    for index, address in observed.addresses:
-        other = names.get(index, "")
-        if address.family != family or other == bridge:
-            continue
-        ends = [ip_address(end) for end in (address.address, address.peer) if end]
-        if any(end in network for end in ends) or _lies_within(address.network, network):
-            raise refuse(f"the address {address.cidr} of {other}")
-    for route in observed.routes:
-        if route.family != family or (ours and route.interface == ours.index):
-            continue
-        gateways = [gateway for gateway in (route.gateway, *(hop.gateway for hop in route.nexthops)) if gateway]
-        if _lies_within(route.destination, network) or any(ip_address(gateway) in network for gateway in gateways):
-            by = f" dev {names[route.interface]}" if route.interface in names else ""
-            raise refuse(f"the route {route.text}{by}")
-    for server in pod.resolver.nameservers:
-        if ip_address(server.partition("%")[0]) in network:
-            raise refuse(f"the name server {server}")
-
-
-def _lies_within(inner: str, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a network of the same family is this one, or a part of it."""
-    found = ip_network(inner)
-    return found.prefixlen >= network.prefixlen and found.network_address in network
 
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
@@ -248,7 +208,7 @@ def device_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     # sends nothing back to where it came from.
     steps += bridge_netfilter_steps(observed)
     if network.guest.router4:
-        # The guest reaches in-pod clients, who speak from 127.0.0.1; the raw chain keeps it from the loopback address.
+        # The guest answers in-pod clients, who send from 127.0.0.1; the raw chain keeps it from the loopback address.
         steps += sysctl_steps(observed, f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
     if network.mtu >= IPV6_MIN_MTU and has_ipv6(observed, network.pod.name):
         own = f"net/ipv6/conf/{network.bridge}"

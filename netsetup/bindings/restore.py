@@ -13,7 +13,6 @@ from netsetup.model.kernel import (
     AF_INET6,
     IFA_F_STABLE_PRIVACY,
     IFA_F_TENTATIVE,
-    MTU6,
     PROTO_KERNEL,
     SCOPE_LINK,
     TABLE_LOCAL,
@@ -24,6 +23,7 @@ from netsetup.model.kernel import (
 )
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.routing import by_place, equal_routes
+from netsetup.model.settings import MTU6
 from netsetup.model.vm_network import IPV6_MIN_MTU
 from netsetup.steps import (
     AddAddress,

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.model.kernel import ALIAS, Address, Link, Namespace
+from netsetup.model.kernel import Address, Link, Namespace
 from netsetup.model.mac import local_mac
 from netsetup.model.pod_interface import PodInterface
+from netsetup.model.settings import renamed_settings
 from netsetup.model.vm_network import VMNetwork
 
+ALIAS: Final = "virt-launcher"
+"""How the alias of every device that we make begins; the name of its network follows."""
 LABEL_MAX: Final = 15
 TAP: Final = "tun"
 """The kind of tap devices, and of tun devices."""
@@ -78,7 +81,7 @@ def as_named_now(links: Sequence[Link], network: VMNetwork) -> VMNetwork:
         bridge=names.get(network.bridge, network.bridge),
         guest_port=names.get(port, port),
         adopted=adopted and replace(adopted, name=names.get(adopted.name, adopted.name)),
-        adopted_sysctls=_renamed_settings(network.adopted_sysctls, names),
+        adopted_sysctls=renamed_settings(network.adopted_sysctls, names),
         requested=requested,
     )
 
@@ -94,7 +97,7 @@ def _renamed_interface(pod: PodInterface, names: Mapping[str, str]) -> PodInterf
         pod,
         link=replace(pod.link, name=names.get(pod.name, pod.name)),
         addresses=tuple(_relabelled(address, names) for address in pod.addresses),
-        sysctls=_renamed_settings(pod.sysctls, names),
+        sysctls=renamed_settings(pod.sysctls, names),
     )
 
 
@@ -104,35 +107,3 @@ def _relabelled(address: Address, names: Mapping[str, str]) -> Address:
     if name not in names:
         return address
     return replace(address, label=names[name][: LABEL_MAX - len(colon + rest)] + colon + rest)
-
-
-def _renamed_settings(settings: Sequence[tuple[str, str]], names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((_renamed_key(key, names), value) for key, value in settings)
-
-
-def _renamed_key(key: str, names: Mapping[str, str]) -> str:
-    """A path below /proc/sys: ``net/ipv6/conf/eth0/disable_ipv6``."""
-    parts = key.split("/")
-    if len(parts) != 5 or parts[3] not in names:
-        return key
-    return "/".join((*parts[:3], names[parts[3]], parts[4]))
-
-
-def interface_of(key: str) -> str:
-    """The interface whose setting it is; empty for one of the whole namespace."""
-    parts = key.split("/")
-    return parts[3] if len(parts) == 5 else ""
-
-
-def settings_now(
-    links: Sequence[Link], settings: Sequence[tuple[str, str]], indexes: Sequence[tuple[str, int]]
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, int], ...]]:
-    """Recorded settings of interfaces, and the interfaces' indexes by name, under the present names.
-
-    Those of an interface that has gone are left out: another one of its name has settings of its own.
-    """
-    present = {link.index: link.name for link in links}
-    names = {name: present[index] for name, index in indexes if index in present}
-    gone = {name for name, _ in indexes if name not in names}
-    left = [(key, value) for key, value in settings if interface_of(key) not in gone]
-    return _renamed_settings(left, names), tuple((names[name], index) for name, index in indexes if name in names)

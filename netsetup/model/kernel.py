@@ -9,9 +9,6 @@ from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
 
-ALIAS: Final = "virt-launcher"
-"""How the alias of every device that we make begins; the name of its network follows."""
-
 AF_INET: Final = 2
 AF_INET6: Final = 10
 
@@ -29,8 +26,7 @@ TABLE_MAIN: Final = 254
 TABLE_LOCAL: Final = 255
 
 PROTO_KERNEL: Final = 2
-RTN_UNICAST: Final = 1
-RTN_LOCAL: Final = 2
+RTN_UNICAST, RTN_LOCAL = 1, 2
 RTNH_F_PERVASIVE, RTNH_F_ONLINK = 2, 4
 USER_NEXTHOP_FLAGS: Final = RTNH_F_PERVASIVE | RTNH_F_ONLINK
 """The flags of a next hop that a user sets (linux/rtnetlink.h). The others are states: dead, linkdown, offloaded …"""
@@ -64,19 +60,6 @@ NTF_PROXY: Final = 0x08
 NTF_EXT_LEARNED: Final = 0x10
 NTF_EXT_MANAGED: Final = 1
 """Of NDA_FLAGS_EXT: the kernel keeps the entry resolved by itself."""
-
-# Settings of an interface (Documentation/networking/ip-sysctl.rst), as paths below /proc/sys.
-FORWARDING4: Final = "net/ipv4/conf/{}/forwarding"
-FORWARDING6: Final = "net/ipv6/conf/{}/forwarding"
-FORCE_FORWARDING: Final = "net/ipv6/conf/{}/force_forwarding"
-"""Linux 6.17: an interface forwards IPv6 without the whole namespace becoming a router."""
-MTU6: Final = "net/ipv6/conf/{}/mtu"
-"""The link's MTU, or what a router has advertised (RFC 4861 §4.6.4)."""
-BRIDGE_NETFILTER: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
-"""Whether frames on bridges pass the netfilter hooks of IP before the bridge decides if they are for itself."""
-
-
-# --- what the kernel reports ------------------------------------------------------------------------------------------
 
 
 class Link(Frozen):
@@ -247,7 +230,7 @@ class Route(Frozen):
 
     @property
     def place(self) -> tuple[int, int, str, str, int, int]:
-        """What the kernel tells routes apart by when it looks one up. Of those that are equal in this the first is
+        """By what the kernel distinguishes routes when it looks one up. Of those that are equal in this the first is
         used, so their order counts."""
         return self.family, self.table, self.destination, self.source, self.tos, self.metric
 

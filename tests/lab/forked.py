@@ -18,9 +18,9 @@ import netsetup.executor
 from lab.namespace import Namespace
 from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import FORCE_FORWARDING
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import FORCE_FORWARDING
 from netsetup.steps import (
     AddHostRoute,
     AddLocalRoute,

@@ -13,9 +13,6 @@ from netsetup.admission import SYSCTLS
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
-    BRIDGE_NETFILTER,
-    FORCE_FORWARDING,
-    FORWARDING6,
     IFA_F_NODAD,
     IFF_LOOPBACK,
     IFF_LOWER_UP,
@@ -33,6 +30,7 @@ from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import DNSRequest, Resolver
 from netsetup.model.private_network import ISTIO, ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import BRIDGE_NETFILTER, FORCE_FORWARDING, FORWARDING6
 from netsetup.model.vm_network import GuestOptions
 from netsetup.steps import AddAddress, AddNeighbour, AddRoute, DeleteAddress, DeleteRoute, DeleteTable, SetMtu, Step
 

@@ -17,13 +17,11 @@ from netsetup import steps as s
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
-    FORWARDING6,
     IFA_F_STABLE_PRIVACY,
     IFA_F_TENTATIVE,
     IFF_ALLMULTI,
     IFF_LOWER_UP,
     IFF_UP,
-    MTU6,
     PROTO_KERNEL,
     RTN_LOCAL,
     SCOPE_HOST,
@@ -34,6 +32,7 @@ from netsetup.model.kernel import (
     Namespace,
     Route,
 )
+from netsetup.model.settings import FORWARDING6, MTU6
 from netsetup.nft.neighbour_discovery import link_local_of
 from netsetup.nft.ruleset import digest_of
 

@@ -5,7 +5,7 @@ node ── eth0 (no address) ═ nftables ═ tap0 ── VM (the pod's MAC and
 
 import dataclasses
 
-from netsetup.admission import pod_interface, require_frames
+from netsetup.admission import pod_interface, receives_frames_for, require_frames
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
     allow_list,
@@ -14,7 +14,6 @@ from netsetup.bindings.devices import (
     guest_port_steps,
     guest_port_up_steps,
     new_network,
-    receives_frames_for,
     require_nic,
     tap_element,
 )

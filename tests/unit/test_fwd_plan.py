@@ -6,18 +6,8 @@ import dataclasses
 
 import pytest
 
-from netsetup.model.kernel import (
-    AF_INET,
-    AF_INET6,
-    ALIAS,
-    IFF_ALLMULTI,
-    IFF_LOWER_UP,
-    IFF_UP,
-    Address,
-    Link,
-    Namespace,
-    Route,
-)
+from netsetup.model.identity import ALIAS
+from netsetup.model.kernel import AF_INET, AF_INET6, IFF_ALLMULTI, IFF_LOWER_UP, IFF_UP, Address, Link, Namespace, Route
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.vm_network import VMNetwork

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.kernel import AF_INET, AF_INET6, ALIAS, IFF_UP, SCOPE_LINK, Address, Link, Namespace, Route
+from netsetup.model.identity import ALIAS
+from netsetup.model.kernel import AF_INET, AF_INET6, IFF_UP, SCOPE_LINK, Address, Link, Namespace, Route
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.private_network import ISTIO, ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest

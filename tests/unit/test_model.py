@@ -9,7 +9,7 @@ import pytest
 from lab.scenes import address, called, eth0, link_local, nic, pod, with_items
 
 from netsetup.errors import InvalidRequest
-from netsetup.model.identity import as_named_now, interface_of, is_marked, mark_of, own_nic, settings_now
+from netsetup.model.identity import as_named_now, is_marked, mark_of, own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
@@ -28,6 +28,7 @@ from netsetup.model.owner import LARGEST_ID, Owner, parse_owner
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.private_network import ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest
+from netsetup.model.settings import interface_of, of_interface, settings_now
 from netsetup.model.vm_network import Guest, VMNetwork
 from netsetup.plan import admit
 from netsetup.steps import SetSysctl
@@ -178,6 +179,11 @@ def test_settings_of_others_under_their_present_names() -> None:
     )
     assert interface_of("net/ipv4/conf/net1/arp_ignore") == "net1"
     assert interface_of("net/ipv4/ip_forward") == interface_of("net/a/b/c/d/e") == ""
+
+
+@pytest.mark.parametrize("name", ["net1", "conf", "ipv4", "net"])
+def test_the_same_setting_of_another_interface(name: str) -> None:
+    assert of_interface(f"net/ipv4/conf/{name}/arp_ignore", "default") == "net/ipv4/conf/default/arp_ignore"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import pytest
 
 from netsetup.bindings.devices import bridge_name
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.identity import derived_mac
+from netsetup.model.identity import ALIAS, derived_mac
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
-    ALIAS,
     IFF_LOWER_UP,
     IFF_UP,
     SCOPE_HOST,

@@ -17,7 +17,8 @@ from netsetup.errors import (
     UnsuitedInterface,
     UnsupportedInterface,
 )
-from netsetup.model.kernel import ALIAS, IFF_UP, Link, Namespace, NextHop, Route
+from netsetup.model.identity import ALIAS
+from netsetup.model.kernel import IFF_UP, Link, Namespace, NextHop, Route
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest

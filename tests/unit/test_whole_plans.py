@@ -16,8 +16,9 @@ from lab.scenes import SCENES, Scene
 from lab.simulated import carry_out
 
 from netsetup.bindings.registry import binding_of
-from netsetup.model.identity import as_named_now, settings_now
+from netsetup.model.identity import as_named_now
 from netsetup.model.kernel import PROTO_KERNEL, Link, Namespace, Route
+from netsetup.model.settings import settings_now
 from netsetup.model.vm_network import VMNetwork
 from netsetup.plan import (
     Plan,
