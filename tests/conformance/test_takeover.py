@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.agent import fill_backlog
 from lab.rawclient import decode_reply
 from lab.requests import discover
 from link import TAP0, Link, gone
@@ -195,7 +196,7 @@ def test_a_server_that_accepts_no_connection_is_replaced(link: Link, tmp_path: P
     """Connections fill the backlog of a stopped server; it is killed by its kill socket."""
     pid = Release(tmp_path).start(link)
     os.kill(pid, signal.SIGSTOP)
-    fill_backlog(link)
+    fill_backlog(link.pod)
     with link.pod.entered():
         process = ServerProcess.spawn(None)  # a similar process, which must not be found instead
         began = time.monotonic()
@@ -213,24 +214,13 @@ def test_a_name_held_by_who_is_no_server_and_accepts_no_connection(link: Link) -
         squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         squatter.bind("\0virt-launcher/dhcp")
         squatter.listen(1)
-        fill_backlog(link)
+        fill_backlog(link.pod)
         squatted = connect()
         assert squatted is not None
         assert squatted.problem == "DHCP server (pid unknown here): accepts no connection"
         with pytest.raises(ServerError, match="does not end, and may not be killed"):
             squatted.stop()
     squatter.close()
-
-
-def fill_backlog(link: Link) -> None:
-    with link.pod.entered(), contextlib.suppress(BlockingIOError):
-        while True:
-            caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            caller.setblocking(False)
-            try:
-                caller.connect("\0virt-launcher/dhcp")
-            finally:
-                caller.close()
 
 
 def test_what_cannot_be_served_leaves_the_old_server(link: Link, tmp_path: Path) -> None:

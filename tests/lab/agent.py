@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -151,3 +152,15 @@ class Agent:
 def binding_field(name: str) -> dict[str, Any]:
     """How a manifest's interface names its binding: KubeVirt has fields for some, and plugs in all others by name."""
     return {name: {}} if name in ("bridge", "masquerade") else {"binding": {"name": name}}
+
+
+def fill_backlog(namespace: Namespace) -> None:
+    """Connect to the DHCP server's control socket until it takes no more: a caller that waits would wait for ever."""
+    with namespace.entered(), contextlib.suppress(BlockingIOError):
+        while True:
+            caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            caller.setblocking(False)
+            try:
+                caller.connect("\0virt-launcher/dhcp")
+            finally:
+                caller.close()

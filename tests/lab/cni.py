@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.namespace import Namespace
-from lab.pod import GUEST_NIC, GUEST_PORT, RESOLV_CONF
+from lab.pod import RESOLV_CONF, plug_guest
 from lab.shape import OUTSIDE
 
 PLUGINS_DIRECTORY = Path("/usr/lib/cni")
@@ -49,10 +49,7 @@ class CniPod:
             )
             self.result = self.add()
             self.mac: str = self.pod.link(self.interface)["address"]
-            self.guest.ip(f"link add {GUEST_NIC} address {self.mac} type veth peer name {GUEST_PORT}")
-            self.guest.ip(f"link set {GUEST_PORT} netns {self.pod.name}")
-            # a device keeps the queueing discipline of its first activation: no teardown can restore that
-            self.pod.ip(f"link set {GUEST_PORT} up", f"link set {GUEST_PORT} down")
+            plug_guest(self.pod, self.guest, self.mac)
             self.pod.settle()
             self._stack = stack.pop_all()
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.namespace import Namespace
-from lab.pod import GUEST_NIC, GUEST_PORT
+from lab.pod import plug_guest
 
 PROGRAMS = Path("/usr/lib/podman")
 SUBNET, GATEWAY = "10.89.7.0/24", "10.89.7.1"
@@ -35,10 +35,7 @@ class ContainerNetwork:
             for name, address in self.addresses.items():
                 self._join(getattr(self, name), name, address)
             self.mac: str = self.pod.link(self.interface)["address"]
-            self.guest.ip(f"link add {GUEST_NIC} address {self.mac} type veth peer name {GUEST_PORT}")
-            self.guest.ip(f"link set {GUEST_PORT} netns {self.pod.name}")
-            # a device keeps the queueing discipline of its first activation: no teardown can restore that
-            self.pod.ip(f"link set {GUEST_PORT} up", f"link set {GUEST_PORT} down")
+            plug_guest(self.pod, self.guest, self.mac)
             self.pod.settle()
             self._stack = stack.pop_all()
 

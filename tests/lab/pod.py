@@ -105,9 +105,7 @@ class Pod:
 
     def plug_guest(self, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
         """Join pod and guest by a veth pair `port` ═ `nic`. Both ends are down, as a new tap is."""
-        self.guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {self.pod.name}")
-        # a device keeps the queueing discipline of its first activation: no teardown can restore that
-        self.pod.ip(f"link set {port} up", f"link set {port} down")
+        plug_guest(self.pod, self.guest, mac, port, nic)
 
     def await_carrier(self) -> None:
         """Wait until the kernel has found out whether the bridges of the pod have a carrier, which takes up to a second
@@ -135,6 +133,13 @@ class Pod:
             f"link set {nic.name} up",
         )
         self.node.ip(f"link set {nic.node_port} up")
+
+
+def plug_guest(pod: Namespace, guest: Namespace, mac: str, port: str = GUEST_PORT, nic: str = GUEST_NIC) -> None:
+    """Join two namespaces as `Pod.plug_guest` does its own."""
+    guest.ip(f"link add {nic} address {mac} type veth peer name {port} netns {pod.name}")
+    # a device keeps the queueing discipline of its first activation: no teardown can restore that
+    pod.ip(f"link set {port} up", f"link set {port} down")
 
 
 MakePod = Callable[..., Pod]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import Agent, fill_backlog
 from lab.pod import Pod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
@@ -98,14 +96,7 @@ def stop(pod: Pod, agent: Agent) -> None:
 
 def stop_and_fill_backlog(pod: Pod, agent: Agent) -> None:
     stop(pod, agent)
-    with pod.pod.entered(), contextlib.suppress(BlockingIOError):
-        while True:
-            caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            caller.setblocking(False)
-            try:
-                caller.connect("\0virt-launcher/dhcp")
-            finally:
-                caller.close()
+    fill_backlog(pod.pod)
 
 
 def accept_and_be_silent(pod: Pod, agent: Agent) -> None:
