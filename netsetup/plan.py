@@ -64,7 +64,7 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     resolver = merge_dns(resolver, request.dns)
     if is_replaced(observed, network):
         named = replace(request, pod_interface=network.pod.name, guest_port=network.guest_port)
-        anew = binding.admit(observed, replace(named, mac=network.guest.mac), resolver)
+        anew = binding.admit(observed, replace(named, kept_mac=network.guest.mac), resolver)
         return replace(
             anew,
             guest=replace(anew.guest, mac_source=network.guest.mac_source),

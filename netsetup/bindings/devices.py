@@ -91,6 +91,8 @@ def guest_mac(request: NetworkRequest, pod_mac: str, reserved: str = "") -> tupl
 
     Raises InvalidRequest for one that the network or the tap could not use.
     """
+    if request.kept_mac:
+        return request.kept_mac, "spec"
     if request.mac:
         try:
             return parse_guest_mac(request.mac, reserved), "spec"

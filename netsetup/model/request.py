@@ -18,6 +18,8 @@ class NetworkRequest(Frozen):
     guest_port: str = "tap0"
     mac: str | None = None
     """The MAC the VM shall have; None derives it from `stable_id`, and without that takes the pod interface's."""
+    kept_mac: str = ""
+    """The MAC that the VM has already, whatever it is; no VM takes another one while it runs."""
     stable_id: str = ""
     """What names this interface of this VM wherever it runs."""
     mtu: int = 0
