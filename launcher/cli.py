@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
+from dhcp.standard_streams import open_standard_streams
 from launcher import logs, streams
 from launcher.exit_codes import FAILED, exit_code_of
 from launcher.streams import OutputError, print_result, require_output
 
 if TYPE_CHECKING:
     from launcher.prestart import PodNetwork
-
-if TYPE_CHECKING:
     from netsetup.model.owner import Owner
 
 log = logging.getLogger("launcher")
@@ -35,7 +34,7 @@ HELP_WIDTH = 100
 def command() -> NoReturn:
     """The program: `main`, exiting without the interpreter's 10 ms of finalisation."""
     gc.disable()  # hardly anything of what a start makes is garbage; `run`, which runs on, switches it on again
-    streams.open_standard_streams()
+    open_standard_streams()
     try:
         status = main()
     except SystemExit as ended:  # help, or bad usage
@@ -228,7 +227,7 @@ def _prestart(options: argparse.Namespace) -> int:
         print_result(_prestart_result(pod, options))
     except OutputError as unprinted:
         if not options.dry_run:
-            _undo_unprinted(pod, options.state_dir, unprinted)
+            _undo_unprinted(pod, options, unprinted)
         raise
     return 0
 
@@ -245,13 +244,13 @@ def _prestart_result(pod: PodNetwork, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _undo_unprinted(pod: PodNetwork, state_dir: str | None, unprinted: OutputError) -> None:
+def _undo_unprinted(pod: PodNetwork, options: argparse.Namespace, unprinted: OutputError) -> None:
     """Put a pod back whose result nobody gets to see; NotRestored for one that was set up before, and has changed."""
     from launcher.prestart import teardown_pod_network
     from netsetup.errors import NotRestored
 
     if pod.fresh:
-        teardown_pod_network(state_dir)
+        teardown_pod_network(options.state_dir, host_network=options.host_network)
     elif pod.plan:
         raise NotRestored(f"{unprinted}; the pod stays set up, with what had changed: {'; '.join(pod.plan)}")
 

@@ -6,10 +6,6 @@ import contextlib
 import os
 import sys
 
-from dhcp.standard_streams import open_standard_streams
-
-__all__ = ["OutputError", "flush", "open_standard_streams", "print_result", "require_output"]
-
 
 class OutputError(Exception):
     """The result cannot be written to standard output."""

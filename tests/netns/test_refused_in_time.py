@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,21 @@ def test_the_machines_namespace_is_touched_only_when_it_is_meant(
     if verb != "run":
         assert run_in(pod.pod, meant, tmp_path / "state") == SUCCEEDED
         assert_restored(pod.pod, before)
+
+
+def test_a_result_that_cannot_be_printed_is_undone_there_as_well(
+    pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netns, "is_initial", lambda: True)
+    before = take_snapshot(pod.pod)
+
+    def unprinted(state_dir: Path) -> None:
+        with open("/dev/full", "w") as full:
+            os.dup2(full.fileno(), 1)
+        with open(1, "w", closefd=False) as sys.stdout:
+            assert main(["prestart", "--host-network", "--state-dir", str(state_dir)]) == 1
+
+    assert run_in(pod.pod, unprinted, tmp_path / "state") == SUCCEEDED
+    assert_restored(pod.pod, before)
+    assert pod.pod.processes() == []
+    assert not (tmp_path / "state").exists()
