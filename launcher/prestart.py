@@ -96,14 +96,16 @@ def setup_pod_network(
     began = time.perf_counter()
     require_own_namespace(host_network)
     request = request or SetupRequest.default()
+    folder = state_directory(state_dir)
     with contextlib.ExitStack() as held, _Undo() as on_failure:
-        spawned = None
-        spawn = functools.partial(_spawn, server_log, server_log_format, state_dir, on_failure)
-        had_server, is_current = _find_server() if not dry_run else (False, False)
-        if not dry_run and not os.path.exists(folder := state_directory(state_dir)):
-            on_failure.add(functools.partial(_remove_if_unused, folder))
-        if not dry_run and not is_current:
-            spawned = spawn()
+        spawned, had_server = None, False
+        spawn = functools.partial(_spawn, server_log, server_log_format, folder, on_failure)
+        if not dry_run:
+            had_server, is_current = _find_server()
+            if not os.path.exists(folder):
+                on_failure.add(functools.partial(_remove_if_unused, folder))
+            if not is_current:
+                spawned = spawn()
 
         from launcher.dhcpconfig.client import warnings_of
         from launcher.serve import LOCK, serve, server_configs
@@ -132,7 +134,7 @@ def setup_pod_network(
         applied = time.perf_counter()
 
         configs = server_configs(prepared.record)
-        pid = None if dry_run else serve(prepared.record, spawn, spawned)
+        pid = None if dry_run else serve(configs, spawn, spawned)
         on_failure.clear()
     warnings = warnings_of(prepared.networks.values(), boot_seconds())
     for line in warnings:
@@ -255,13 +257,10 @@ def _interface_names() -> set[str]:
         raise KernelRefused.of("list the interfaces", error) from None
 
 
-def _spawn(
-    server_log: int | None, log_format: str, state_dir: str | os.PathLike[str] | None, on_failure: _Undo
-) -> ServerProcess:
+def _spawn(server_log: int | None, log_format: str, folder: str, on_failure: _Undo) -> ServerProcess:
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
-        folder = state_directory(state_dir)
         log = _open_log(folder)
         try:
             process = ServerProcess.spawn(log, log_format=log_format)

@@ -26,17 +26,18 @@ def server_configs(record: Record) -> list[dict[str, object]]:
     return [config for network in networks if (config := client_config(network, networks)) is not None]
 
 
-def serve(record: Record, spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None) -> int | None:
-    """Make the DHCP server of the current network namespace serve the record; its pid, or None when none is needed.
+def serve(
+    configs: list[dict[str, object]], spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None
+) -> int | None:
+    """Make the DHCP server of the current network namespace serve these; its pid, or None when none is needed.
 
     The pid is 0 for a server in another PID namespace (`dhcp.process`).
 
     A running server is reconfigured. One with another version of the control protocol is replaced without losing a
     frame of the guest; one that does not answer is killed and replaced. `spawn` starts a server; `spawned` is one
-    started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError,
-    NoServerAddress and `dhcp.config.ConfigError`.
+    started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError
+    and `dhcp.config.ConfigError`.
     """
-    configs = server_configs(record)
     running = connect()
     if running is not None and spawned is not None and running.pid == spawned.pid:  # the latter is our child
         running.release()

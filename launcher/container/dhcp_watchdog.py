@@ -9,7 +9,7 @@ import select
 import threading
 
 from dhcp.process import TIMEOUT, ServerConnection, ServerError, ServerProcess, connect, server_name
-from launcher.serve import LOCK, serve
+from launcher.serve import LOCK, serve, server_configs
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record
 
@@ -74,7 +74,7 @@ class DHCPWatchdog:
     def _monitor(self, server: ServerConnection) -> str:
         """As `_wait_for_problem`; raises ServerError when the server does not answer."""
         waiting = select.poll()
-        waiting.register(server, 0)  # POLLHUP comes unasked
+        waiting.register(server, 0)  # poll(2) always reports POLLHUP
         waiting.register(self._stop_read, select.POLLIN)
         while True:
             server.check_health()
@@ -106,7 +106,7 @@ class DHCPWatchdog:
         try:
             with NamespaceLock(LOCK):  # not while a hook sets the pod up, or a teardown puts it back
                 record = read_record(self._state_dir)
-                pid = serve(record, spawn) if record else None
+                pid = serve(server_configs(record), spawn) if record else None
         except Exception as error:  # whatever it is, the next try may succeed
             for server in started:
                 with contextlib.suppress(ServerError):

@@ -87,50 +87,45 @@ def run(
     `disks` are NAME=PATH, which may name other files with `backing_files`; `uri` is the libvirt to use instead of the
     embedded driver.
     """
-    images = _Images(_paths(disks), backing_files)
-    return supervise(
-        lambda: exit_code_of(lambda: _launch(vmi, images, netns, state_dir, uri, log_format, host_network))
-    )
+    options = _Options(_images(disks), backing_files, netns, state_dir, uri, log_format, host_network)
+    return supervise(lambda: exit_code_of(lambda: _launch(vmi, options)))
 
 
-class _Images(Frozen):
-    """What the command line says of disks."""
+class _Options(Frozen):
+    """The arguments of `run`."""
 
-    paths: dict[str, str]
+    images: dict[str, str]
+    """Path of each disk's image by the disk's name."""
     backing_files: bool
+    netns: str | None
+    state_dir: str | None
+    uri: str | None
+    log_format: str
+    host_network: bool
 
 
-def _paths(disks: Sequence[str]) -> dict[str, str]:
-    paths: dict[str, str] = {}
+def _images(disks: Sequence[str]) -> dict[str, str]:
+    images: dict[str, str] = {}
     for word in disks:
         name, separator, path = word.partition("=")
         if not (name and separator and path):
             raise BadArgument(f"--disk {word}: must be NAME=PATH")
-        if name in paths:
+        if name in images:
             raise BadArgument(f"--disk {word}: {name} is given twice")
-        paths[name] = path
-    return paths
+        images[name] = path
+    return images
 
 
-def _launch(
-    path: str,
-    images: _Images,
-    netns: str | None,
-    state_dir: str | None,
-    uri: str | None,
-    log_format: str,
-    host_network: bool,
-) -> int:
+def _launch(path: str, options: _Options) -> int:
     from netsetup.kernel import netns as namespaces
 
     sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
-    resolver_path = namespaces.resolver_path(netns)
+    resolver_path = namespaces.resolver_path(options.netns)
     vmi = _load_vmi(path, _import_what_follows)
-    if netns is not None:
-        namespaces.enter(netns)
-    namespaces.require_own_namespace(host_network)
-    machine = _Machine(vmi, images, namespaces.state_directory(state_dir), resolver_path, uri, log_format, host_network)
-    return machine.run_vm()
+    if options.netns is not None:
+        namespaces.enter(options.netns)
+    namespaces.require_own_namespace(options.host_network)
+    return _Machine(vmi, options, namespaces.state_directory(options.state_dir), resolver_path).run_vm()
 
 
 def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
@@ -186,29 +181,19 @@ def _import_what_follows() -> None:
 class _Machine:
     """One run of one VM in this pod."""
 
-    def __init__(
-        self,
-        vmi: VirtualMachineInstance,
-        images: _Images,
-        folder: str,
-        resolver_path: str,
-        uri: str | None,
-        log_format: str,
-        host_network: bool,
-    ) -> None:
+    def __init__(self, vmi: VirtualMachineInstance, options: _Options, folder: str, resolver_path: str) -> None:
         from launcher.manager import LibvirtDomainManager
 
         self._vmi = vmi
+        self._options = options
         self._resolver_path = resolver_path
-        self._log_format = log_format
-        self._host_network = host_network
         self._watchdog: DHCPWatchdog | None = None
         self._manager = LibvirtDomainManager(
             vmi,
             state_dir=folder,
-            disks=images.paths,
-            backing_files=images.backing_files,
-            uri=uri,
+            disks=options.images,
+            backing_files=options.backing_files,
+            uri=options.uri,
             setup=self._set_up,
             teardown=self._put_back,
         )
@@ -266,8 +251,8 @@ class _Machine:
             state_dir=state_dir,
             resolver_path=self._resolver_path,
             server_log=STDERR,
-            server_log_format=self._log_format,
-            host_network=self._host_network,
+            server_log_format=self._options.log_format,
+            host_network=self._options.host_network,
         )
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
@@ -282,7 +267,7 @@ class _Machine:
             )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
         if pod.configs:
-            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._log_format)
+            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._options.log_format)
             self._watchdog.start()
         return pod
 
@@ -293,7 +278,7 @@ class _Machine:
             self._watchdog.stop()
             self._watchdog = None
         began = time.perf_counter()
-        teardown_pod_network(state_dir, host_network=self._host_network)
+        teardown_pod_network(state_dir, host_network=self._options.host_network)
         _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})
 
 
