@@ -23,7 +23,6 @@ DEFAULT_LEASE = 86_400
 # and no client loses its address before a day without a server.
 DEFAULT_T1 = 3_600
 DEFAULT_T2 = 75_600
-LATEST = 2**40  # seconds of a clock: some 35,000 years
 SHORTEST_LEASE = 4  # below it T1 < T2 < lease has no solution in whole seconds
 SMALLEST_MTU, LARGEST_MTU = 68, 0xFFFF  # RFC 2132 §5.1
 SMALLEST_MTU6 = 1280  # RFC 8200 §5
@@ -152,7 +151,7 @@ def _parse_config(fields: Fields) -> ClientConfig:
         lease_seconds=lease,
         t1_seconds=t1,
         t2_seconds=t2,
-        lease_end=fields.integer("lease_end", 1, LATEST, 0),
+        lease_end=fields.boot_time("lease_end"),
         rapid_commit=fields.boolean("rapid_commit"),
         neighbours=neighbours,
         allowed_sources=tuple(fields.texts("heard", parse_ipv4)),

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from dhcp.json_fields import Fields
 
 MOST_RESOLVERS = 16
-LATEST = 2**40  # as in `dhcp.config`, which imports this module when it is needed
 
 
 class Route6(Frozen):
@@ -87,8 +86,8 @@ def parse_config6(fields: Fields) -> ClientConfig6:
         routes=tuple(route for route, _ in routes),
         on_link=tuple(fields.texts("on_link6", _parse_prefix)),
         dns=tuple(dns),
-        lease_end=fields.integer("lease_end6", 1, LATEST, 0),
-        preferred_end=fields.integer("preferred_end6", 1, LATEST, 0),
+        lease_end=fields.boot_time("lease_end6"),
+        preferred_end=fields.boot_time("preferred_end6"),
         options=tuple(fields.numbered("options6", parse_option6)),
     )
 
@@ -102,8 +101,4 @@ def _parse_prefix(text: str) -> Route6:
 
 def _parse_route(fields: Fields) -> tuple[Route6, bytes]:
     """A route and its gateway."""
-    destination, length = fields.required("destination", parse_network6)
-    gateway = fields.optional("gateway", parse_ipv6, b"")
-    if network6(destination, length) != destination:
-        raise fields.error("destination", "has bits set beyond its prefix length")
-    return Route6(destination, length), gateway
+    return fields.required("destination", _parse_prefix), fields.optional("gateway", parse_ipv6, b"")

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
+_LATEST = 2**40  # seconds of a clock: some 35,000 years
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be served; the message starts with the path of the field."""
@@ -63,6 +65,10 @@ class Fields:
         if not smallest <= value <= largest:
             raise self.error(name, f"{value} is not in {smallest} to {largest}")
         return value
+
+    def boot_time(self, name: str) -> int:
+        """A time by CLOCK_BOOTTIME in seconds; 0 for none."""
+        return self.integer(name, 1, _LATEST, 0)
 
     def boolean(self, name: str) -> bool:
         self._taken.add(name)

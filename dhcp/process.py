@@ -251,11 +251,6 @@ class ServerConnection(_Channel):
         """Whether it answers, and in our version of the protocol."""
         return not self.problem
 
-    @property
-    def answers(self) -> bool:
-        """Whether it has answered every request so far, in whichever version."""
-        return not self._failure
-
     def _problem(self) -> str:
         try:
             if self._request({"op": "version"}).get("version") == PROTOCOL_VERSION:

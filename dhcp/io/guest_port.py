@@ -43,6 +43,8 @@ _FRAMES_A_TURN = 32
 _UNLOGGED = 64
 # A client has a handful of different requests. A guest that varies them only empties the store more often.
 MOST_REQUESTS = 16
+# A gateway has one MAC, or a few one after the other.
+_MOST_ROUTER_MACS = 16
 # Answered like the others, but no transactions worth a line each.
 _RESOLUTION = frozenset(("", "ARP", "NS"))
 # In place of the latest request, its reply's key and the reply: no request has this key.
@@ -56,9 +58,6 @@ def attach_guest_filter(sock: socket, config: ClientConfig) -> None:
 
 def _filter(lease: ServedLease, only_client: bytes = b"") -> bytes:
     return guest_filter(lease.arp, only_client, lease.ipv6.neighbours if lease.ipv6 else None)
-
-
-_MOST_ROUTER_MACS = 16
 
 
 class GuestPort:
@@ -102,8 +101,6 @@ class GuestPort:
     def configure(self, config: ClientConfig) -> None:
         """Serve this from the next frame on; frames that wait in the socket are kept. Raises OSError."""
         self.count_prepared()
-        self._prepared = {}
-        self._latest = _NO_REQUEST
         self.config = config
         self._prepare_lease()
         self._attach_filter()
@@ -118,6 +115,7 @@ class GuestPort:
 
     def _prepare_lease(self) -> None:
         """What is served from now on; of a lease that runs out, for a second."""
+        self._prepared, self._latest = {}, _NO_REQUEST
         config, self._stale = self.config, NEVER
         if config.lease_end or (config.ipv6 and (config.ipv6.lease_end or config.ipv6.preferred_end)):
             from dhcp.lifetimes import config_at
@@ -130,8 +128,6 @@ class GuestPort:
         if monotonic() < self._stale:
             return
         self.count_prepared()
-        self._prepared = {}
-        self._latest = _NO_REQUEST
         try:
             self._prepare_lease()
         except OSError:

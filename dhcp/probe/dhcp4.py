@@ -18,7 +18,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from dhcp.config import parse_configs
+from dhcp.config import ClientConfig, parse_configs
 from dhcp.lifetimes import config_at
 
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
@@ -276,6 +276,12 @@ def within(offered: object, expected: object) -> bool:
     return isinstance(offered, int) and isinstance(expected, int) and abs(offered - expected) <= 3
 
 
+def served_now(config: Mapping[str, Any]) -> ClientConfig:
+    """The configuration as the server has it now: with the times that are left to their defaults, or run down."""
+    (served,) = parse_configs(dict(config))
+    return config_at(served, time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 def _expected_header(config: Mapping[str, Any]) -> dict[str, str]:
     """The boot file's name and server are repeated for boot ROMs that read no options, as far as they fit."""
     boot_file, next_server = config.get("boot_file", ""), ON_LINK
@@ -295,8 +301,7 @@ def _expected_header(config: Mapping[str, Any]) -> dict[str, str]:
 def _expected_options(config: Mapping[str, Any]) -> dict[int, Any]:
     """Every option but 121 that is to be there, decoded; a value that is empty or 0 is not to be."""
     network = ipaddress.IPv4Interface(config["client_address"]).network
-    # For the times, which may be left to their defaults, and run down.
-    served = config_at(parse_configs(dict(config))[0], time.clock_gettime(time.CLOCK_BOOTTIME))
+    served = served_now(config)
     values = {
         "netmask": str(network.netmask),
         "broadcast": {32: "", 31: "255.255.255.255"}.get(network.prefixlen, str(network.broadcast_address)),

@@ -6,7 +6,6 @@ Needs the extra `probe`. Nothing of the server imports this file.
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +37,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from dhcp.config import parse_configs
-from dhcp.lifetimes import config_at
-from dhcp.probe.dhcp4 import TIMES, NotAnOffer, within
+from dhcp.probe.dhcp4 import TIMES, NotAnOffer, served_now, within
 from dhcp.v6.router_advertisement import lifetimes_of
 
 DOMAIN_LIST = 24
@@ -197,8 +194,7 @@ def differences6(
     mtu = config.get("mtu", 0)
     search = tuple(config.get("search", ()))
     search = search[: len(lease.search)] if DOMAIN_LIST in left_out else search
-    # For the times, which may be left to their defaults, and run down.
-    served = config_at(parse_configs(dict(config))[0], time.clock_gettime(time.CLOCK_BOOTTIME))
+    served = served_now(config)
     assert served.ipv6
     t1, t2, _, valid = lifetimes_of(served, served.ipv6)
     # The gateway's own is what the server has learnt last; without a gateway it is the port's.

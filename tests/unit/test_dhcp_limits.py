@@ -261,7 +261,7 @@ def test_an_ipv6_configuration_is_taken_over() -> None:
         ({"on_link6": ["fd00::1/64"]}, "on_link6[0]: fd00::1/64 has bits set beyond its prefix length"),
         ({"routes6": [{"destination": "fd01::/16"}]}, "routes6: no route and no router6 names the gateway"),
         ({"routes6": [{"destination": "fd01::1/16", "gateway": "fe80::1"}]},
-         "routes6[0].destination: has bits set beyond its prefix length"),
+         "routes6[0].destination: fd01::1/16 has bits set beyond its prefix length"),
         ({"router6": "fe80::1", "routes6": [{"destination": "fd01::/16", "gateway": "fe80::2"}]},
          "routes6: all routes must have the same gateway: an advertisement is one router's"),
         ({"router6": "fe80::1", "routes6": [{"destination": "fd01::/16", "gateway": "fe80::1"}]}, ""),
