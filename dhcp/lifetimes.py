@@ -35,6 +35,6 @@ def _changes6(config: ClientConfig, now: float) -> dict[str, object]:
         return {"client_address": b""}
     t1, t2, valid = _times(config, left)
     preferred = min(max(int(preferred_end - now), 0), valid) if preferred_end else valid
-    if SHORTEST_LEASE <= preferred < valid:  # a client asks before the address is deprecated (RFC 8415 §14.2)
+    if SHORTEST_LEASE <= preferred < valid:  # a client renews before the address is deprecated (RFC 8415 §14.2)
         t1, t2, _ = _times(config, preferred)
     return {"times": (t1 or valid, t2 or valid, preferred, valid)}

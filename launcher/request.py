@@ -32,7 +32,7 @@ class SetupRequest(Frozen):
     owner: Owner | None = None
     """Who may open the VM's tap devices without CAP_NET_ADMIN; None for this process's user and group."""
     dns: DNSRequest | None = None
-    """What the VM asks for besides its pod's resolver configuration; None for nothing."""
+    """What the manifest changes of the pod's resolver configuration; None for nothing."""
 
     @classmethod
     def default(cls) -> SetupRequest:

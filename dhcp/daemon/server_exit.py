@@ -75,7 +75,7 @@ def _has_let_go(sock: socket, seconds: float) -> bool:
     try:
         if other is not None:
             connect_within(other, max(1, int(seconds)))
-        return bool(_events(connected.fileno(), 0, seconds))  # POLLHUP comes unasked
+        return bool(_events(connected.fileno(), 0, seconds))  # poll(2) always reports POLLHUP
     except ConnectionRefusedError:
         return True
     except OSError:

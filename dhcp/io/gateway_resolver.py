@@ -1,8 +1,8 @@
 """Resolves the MAC of the pod's IPv6 gateway on the pod's interface: the guest uses a substitute address for it.
 
-It is solicited whenever the guest itself solicits for the substitute address, or anyone advertises the gateway unasked.
-Only the first answer is taken, from the gateway's address to ours, soon after the question: others on the network may
-say what they like (RFC 4861 §7.2.5 would have an unsolicited one taken as well).
+It is solicited whenever the guest itself solicits for the substitute address, or an unsolicited advertisement for the
+gateway is received. Only the first answer is accepted, from the gateway's address to ours and soon after the
+solicitation, because any host on the network can send advertisements (RFC 4861 §7.2.5 accepts unsolicited ones, too).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class GatewayResolver:
             return
         answers = decode_flags(packet) & SOLICITED and packet.destination == lease.client_address
         if not answers:
-            self.solicit(now)  # it may have another MAC now: the gateway itself says which
+            self.solicit(now)  # its MAC may have changed: it answers with the current one
         elif self._awaits_answer and now - self._solicited < ANSWER_SECONDS and packet.source == lease.gateway:
             self._awaits_answer = False
             self._on_mac(mac)

@@ -83,7 +83,7 @@ def _mark(sock: socket) -> None:
     try:
         sock.setsockopt(SOL_SOCKET, _SO_MARK, OUR_MARK)
     except PermissionError:
-        return  # without CAP_NET_ADMIN before Linux 5.17; it was here when a pod was set up that asks for the mark
+        return  # without CAP_NET_ADMIN before Linux 5.17; the capability was there at set-up, if a pod needs the mark
 
 
 def open_packet_sockets(interfaces: Iterable[str]) -> dict[str, socket]:

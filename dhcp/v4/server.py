@@ -124,7 +124,7 @@ def answer_v4(frame: bytes, lease: ServedLease) -> Decision:
 
 
 def _answer_discover(message: Message, lease: ServedLease) -> Decision:
-    """RFC 2131 §4.3.1. The only address is offered, whatever option 50 asks for."""
+    """RFC 2131 §4.3.1. The only address is offered, whatever option 50 requests."""
     asked = message.options.get(PARAMETER_LIST, b"")
     ipv6_only = IPV6_ONLY_PREFERRED in asked and IPV6_ONLY_PREFERRED in lease.options
     # RFC 4039 §3.1; RFC 8925 §3.2 leaves an IPv6-only client the choice that an OFFER gives.
@@ -144,7 +144,7 @@ def _offer_no_address(message: Message, lease: ServedLease) -> Decision:
 
 
 def _answer_request(message: Message, datagram: Datagram, lease: ServedLease) -> Decision:
-    """RFC 2131 §4.3.2: which of its four states the client is in, and whether it asks for its own address."""
+    """RFC 2131 §4.3.2: which of its four states the client is in, and whether it requests its own address."""
     config = lease.config
     server = message.options.get(SERVER_ID)
     wanted = message.options.get(REQUESTED_ADDRESS)
@@ -241,7 +241,7 @@ def _layout(message: Message, lease: ServedLease, kind: int, extra: Sequence[tup
     asked = message.options.get(PARAMETER_LIST, b"")
     withheld = _NOT_FOR_INFORM if message.kind == INFORM else frozenset()
     if MS_CLASSLESS_ROUTES in asked and CLASSLESS_ROUTES not in asked:
-        withheld |= {CLASSLESS_ROUTES}  # the same octets under the number that this client asks for
+        withheld |= {CLASSLESS_ROUTES}  # the same octets under the number that this client requests
     codes = [code for code in dict.fromkeys((*asked, SERVER_ID, *_ALWAYS_SENT)) if code not in withheld]
     if ROUTER in codes and SUBNET_MASK in codes[codes.index(ROUTER) :]:
         codes.remove(SUBNET_MASK)  # RFC 2132 §3.3: the mask comes first when both are sent
@@ -261,7 +261,7 @@ def _layout(message: Message, lease: ServedLease, kind: int, extra: Sequence[tup
 
 
 def usual_layout(lease: ServedLease, largest: int) -> Layout:
-    """The options of an OFFER to a client that asks for what most do, and takes messages of `largest` octets."""
+    """The options of an OFFER to a client that requests the options that most do, and accepts `largest` octets."""
     options = {PARAMETER_LIST: _USUAL, MAX_MESSAGE_SIZE: largest.to_bytes(2, "big"), CLIENT_ID: _USUAL_CLIENT_ID}
     mac = lease.config.client_mac.ljust(16, b"\0")
     return _layout(Message(DISCOVER, 0, 0, ANY, mac, options), lease, OFFER)

@@ -54,7 +54,7 @@ class ServedLease6(Frozen):
     neighbours: dict[bytes, bytes]
     """MAC that is answered for each IPv6 address."""
     gateway: bytes
-    """The gateway's own address, which `address` stands for or is; empty when there is none."""
+    """The gateway's own address, for which `address` is the substitute, or the same; empty when there is none."""
     routers: frozenset[bytes]
     """Those of `neighbours` that are the gateway's addresses."""
 

@@ -72,7 +72,7 @@ def decode_neighbour_advertisement(packet: Packet6) -> tuple[bytes, bytes]:
 
 
 def encode_neighbour_solicitation(source_mac: bytes, source: bytes, target: bytes) -> bytes:
-    """The frame that asks for a neighbour's MAC, to all who may have the address (RFC 4861 §4.3)."""
+    """The multicast frame that solicits a neighbour's MAC (RFC 4861 §4.3)."""
     group = solicited_node(target)
     message = _message(NEIGHBOUR_SOLICITATION, 0, target, SOURCE_LINK_LAYER, source_mac)
     return encode_icmp6(source_mac, multicast_mac(group), source, group, message)

@@ -53,7 +53,7 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
             for r in routes
             if not (r.is_default and r.gateway) and (substitute or not _is_connected(r, address, pod))
         ]
-        # Without a default route the VM needs one to what stands for a name server of the pod's.
+        # Without a default route the VM needs one to each substitute address of a name server.
         + [
             {"destination": f"{s}/32", "gateway": "0.0.0.0"}
             for s in substitutes_on_link(network, AF_INET)
@@ -64,9 +64,9 @@ def ipv4_fields(network: VMNetwork, address: Address, *, only_default: bool) -> 
 
 
 def substitute_router4(network: VMNetwork) -> tuple[str, str]:
-    """What stands for the IPv6 next hop of the pod's IPv4 default route, which DHCP has no word for, and its MAC.
+    """An IPv4 substitute for the IPv6 next hop of the pod's IPv4 default route, which no DHCP option can hold; its MAC.
 
-    Frames are what the next hop receives in both cases. Empty where there is none, or its MAC is not known. Raises
+    The next hop receives the same frames by either. Empty where there is none, or its MAC is not known. Raises
     NoServerAddress.
     """
     next_hop = "" if network.guest.is_routed else next_hop6_of_default4(network.pod)
@@ -89,9 +89,9 @@ def unserved_routes4(network: VMNetwork) -> Iterator[str]:
 
 
 def _reached4(route: Route, pod: PodInterface, substitute: str) -> Route:
-    """A route with what stands for its next hop, if that is the default route's."""
-    stands_for = bool(substitute and route.via) and route.via == next_hop6_of_default4(pod)
-    return replace(route, gateway=substitute, via="") if stands_for else route
+    """A route by the substitute of its next hop, if that is the default route's."""
+    is_default_hop = bool(substitute and route.via) and route.via == next_hop6_of_default4(pod)
+    return replace(route, gateway=substitute, via="") if is_default_hop else route
 
 
 def has_default4(network: VMNetwork) -> bool:

@@ -59,7 +59,7 @@ def _local(server: str, network: VMNetwork) -> LocalResolver | None:
 
 
 def substitutes_on_link(network: VMNetwork, family: int) -> dict[str, str]:
-    """What stands for name servers of the pod's on the VM's link, and has no device there, with its MAC."""
+    """Substitute addresses of name servers on the VM's link that no device there has, each with its MAC."""
     found = [local.substitute for local in network.guest.local_resolvers if local.family == family]
     return {substitute.address: substitute.mac for substitute in found if substitute and substitute.mac}
 

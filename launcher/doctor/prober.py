@@ -1,4 +1,4 @@
-"""What `doctor` asks on the wire about one network, and what the answers mean. Pure: frames in, frames out.
+"""The requests that `doctor` sends about one network, and what the answers mean. Pure: frames in, frames out.
 
 On the pod's interface questions are asked as the VM would ask them, with its MAC and address (where the pod
 is its router, with the pod's own), so that the node sees no new host. On the guest's port they are such that no answer
