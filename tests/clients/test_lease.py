@@ -6,7 +6,6 @@ import ipaddress
 import json
 import os
 import re
-import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from lab.namespace import Namespace
 from lab.pod import DNS, GUEST_PORT, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork, load_shape, shape_names
 from lab.sniffer import Sniffer
-from lab.waiting import wait_until
+from lab.waiting import kill
 
 pytestmark = pytest.mark.root
 
@@ -152,8 +151,7 @@ def test_a_remembered_address_is_confirmed_at_once(pod: Pod, agent: Agent) -> No
     with Dhclient(pod.guest) as client:
         client.acquire()
         client.stop()
-        os.kill(pid, signal.SIGKILL)
-        wait_until_dead(pid)
+        kill(pid)
         assert agent.prestart()["dhcp"]["pid"] != pid
         with Sniffer(pod.guest, "eth0") as sniffer:
             assert client.acquire().addresses == ("10.244.1.3/24",)
@@ -373,8 +371,3 @@ def test_a_guest_port_that_goes_down_and_up_is_served_again(pod: Pod, agent: Age
     pod.pod.ip(f"link set {GUEST_PORT} down", f"link set {GUEST_PORT} up")
     with Udhcpc(pod.guest) as client:
         assert client.acquire().addresses == ("10.244.1.3/24",)
-
-
-def wait_until_dead(pid: int) -> None:
-    status = Path("/proc", str(pid), "status")
-    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())

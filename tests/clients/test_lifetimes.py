@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from lab.clients import Dhclient, Networkd
 from lab.clients.ipv6 import Dhclient6, Networkd6
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
+from lab.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -121,10 +121,3 @@ def test_an_ipv6_address(make_pod: MakePod, client: type[Networkd6]) -> None:
         assert back
         assert 897 - passed <= back["valid_life_time"] <= 903 - passed
         assert 497 - passed <= back["preferred_life_time"] <= 503 - passed
-
-
-def wait_until(true: Callable[[], bool], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Callable
 
 import pytest
 from lab.agent import Agent
@@ -14,6 +11,7 @@ from lab.clients import CLIENTS, Client, Dhcpcd, Networkd
 from lab.pod import MakePod, Pod
 from lab.shape import OUTSIDE
 from lab.sniffer import Frame, Sniffer
+from lab.waiting import kill, wait_until
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP
@@ -85,7 +83,7 @@ def test_a_lease_is_renewed_refused_and_replaced(
                 gateway = pod.node.link("vethpod")["address"]
                 assert (first.destination, first.packet()["IP"].dst) == (gateway, GATEWAY)
 
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
                 assert agent.prestart()["dhcp"]["pid"] != pid
                 agent.serve(**SHORT)
                 renewal(running, guest)
@@ -93,7 +91,7 @@ def test_a_lease_is_renewed_refused_and_replaced(
 
             agent.serve(client_address=f"{NEW}/32", **SHORT)
             renewal(running, guest, NAK)
-            wait_until(lambda: running.addresses() == (f"{NEW}/32",), running.sulks + 5, running.log)
+            wait_until(lambda: running.addresses() == (f"{NEW}/32",), running.sulks + 5, log=running.log)
             replaced = time.monotonic()
         assert_replaced(guest, replaced, running.sulks + 0.5 if running.sulks else 2)
         crossed = [frame for frame in node.frames if not frame.outgoing and IP in frame.packet()]
@@ -110,7 +108,7 @@ def test_a_client_that_probes_has_its_new_lease_within_two_seconds_of_the_nak(ma
         with Sniffer(pod.guest, "eth0") as guest:
             agent.serve(client_address=f"{NEW}/32", **SHORT)
             renewal(running, guest, NAK)
-            wait_until(lambda: running.addresses() == (f"{NEW}/32",), 2 + PROBING, running.log)
+            wait_until(lambda: running.addresses() == (f"{NEW}/32",), 2 + PROBING, log=running.log)
             replaced = time.monotonic()
         acknowledged = assert_replaced(guest, replaced, 2 + PROBING)
         assert acknowledged.time - guest.wait_for(is_nak).time < 2
@@ -152,7 +150,7 @@ def renewal(running: Client, guest: Sniffer, verdict: int = ACK) -> Frame:
     guest.wait_for(lambda f: not f.outgoing and f.is_dhcp(verdict), timeout=2)
     if not running.clock:
         heard = running.is_bound if verdict == ACK else lambda: not running.addresses()
-        wait_until(heard, 12, running.log)
+        wait_until(heard, 12, log=running.log)
     return request
 
 
@@ -165,13 +163,6 @@ def renews(frame: Frame) -> bool:
     return frame.outgoing and frame.is_dhcp(REQUEST) and str(frame.packet()[BOOTP].ciaddr) == OLD
 
 
-def wait_until(true: Callable[[], bool], timeout: float, log: Callable[[], str]) -> None:
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, log()
-        time.sleep(0.02)
-
-
 def test_what_the_cni_changes_reaches_the_guest_by_renewal(pod: Pod, agent: Agent) -> None:
     """A route and a name server more: the hook, run again, takes them in, and the client that renews has them."""
     agent.prestart()
@@ -181,6 +172,6 @@ def test_what_the_cni_changes_reaches_the_guest_by_renewal(pod: Pod, agent: Agen
         pod.pod.ip("route add 10.99.0.0/16 via 10.244.1.7 dev eth0 onlink")
         pod.pod.write_resolv_conf("nameserver 192.0.2.53\n")
         agent.prestart()
-        wait_until(lambda: client.resolver()[0] == ("192.0.2.53",), 8, client.log)
-        wait_until(lambda: ("10.99.0.0/16", "10.244.1.7") in client.observe().routes, 2, client.log)
+        wait_until(lambda: client.resolver()[0] == ("192.0.2.53",), 8, log=client.log)
+        wait_until(lambda: ("10.99.0.0/16", "10.244.1.7") in client.observe().routes, 2, log=client.log)
         assert client.addresses() == before.addresses

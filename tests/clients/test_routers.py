@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 from lab.agent import Agent
 from lab.checks import pings
@@ -14,6 +11,7 @@ from lab.doctor import examine
 from lab.pod import MakePod, Pod
 from lab.shape import OUTSIDE, OUTSIDE6
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -92,14 +90,8 @@ def test_an_ipv6_default_route_without_a_gateway(make_pod: MakePod, client: type
         running.start()
         if not client.manages_addresses:
             pod.guest.ip(f"addr add {address}/128 dev eth0 nodad")
-        wait_until(lambda: pings(pod.guest, OUTSIDE6), running.patience, running.log)
+        wait_until(lambda: pings(pod.guest, OUTSIDE6), running.patience, log=running.log)
         routes = {route["dst"] for route in pod.guest.ip_json("-6 route show dev eth0")}
         assert ("2000::/3" if client is NetworkManager6 else "default") in routes
         if client is Networkd6:  # the others do not configure IPv4 here
             examine(agent).assert_names({})
-
-
-def wait_until(true: Callable[[], bool], timeout: float, log: Callable[[], str]) -> None:
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, log()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
-from pathlib import Path
 
 from exchange import CONFIG, PORT_MAC
 from lab.namespace import Namespace
@@ -52,16 +50,3 @@ class Link:
                     kinds.append(reply.message_type)
                     self.socket.settimeout(0.2)
         return kinds
-
-
-def gone(pid: int, timeout: float = PATIENCE) -> bool:
-    """Whether the process exits in time; a zombie has exited."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.01)
-    return False

@@ -33,8 +33,8 @@ from lab.requests import (
     renewing,
 )
 from lab.sniffer import Sniffer
-from lab.waiting import PATIENCE, wait_until
-from link import TAP0, Link, gone
+from lab.waiting import PATIENCE, has_ended, wait_until
+from link import TAP0, Link
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
@@ -147,7 +147,7 @@ def test_it_outlives_its_parent_once_configured(link: Link) -> None:
     assert connection is not None
     assert connection.pid == int(printed)
     connection.stop()
-    assert gone(int(printed))
+    assert has_ended(int(printed))
     with link.pod.entered():
         assert connect() is None
 
@@ -156,7 +156,7 @@ def test_it_ends_when_its_parent_goes_before_configuring(link: Link) -> None:
     with link.pod.entered():
         process = ServerProcess.spawn(None)
     process.release()
-    assert gone(process.pid)
+    assert has_ended(process.pid)
     os.waitpid(process.pid, 0)
 
 

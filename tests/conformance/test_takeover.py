@@ -18,7 +18,8 @@ import pytest
 from lab.agent import fill_backlog
 from lab.rawclient import decode_reply
 from lab.requests import discover
-from link import TAP0, Link, gone
+from lab.waiting import has_ended
+from link import TAP0, Link
 
 import dhcp
 from dhcp.config import ConfigError
@@ -133,7 +134,7 @@ def test_a_server_of_another_release_is_replaced_without_a_lost_frame(
     with asking(link) as waits:
         process = take_over(link, old)
     assert max(waits.values()) < 0.5
-    assert gone(pid, 0.1)
+    assert has_ended(pid, 0.1)
     new = found(link)
     assert (new.pid, new.is_current) == (process.pid, True)
     new.release()
@@ -155,7 +156,7 @@ def test_a_server_that_does_not_end_when_asked_is_replaced(link: Link, tmp_path:
     pid = Release(tmp_path, NO_VERSION, NO_STOP).start(link)
     with asking(link):
         process = take_over(link, found(link))
-    assert gone(pid, 0.1)
+    assert has_ended(pid, 0.1)
     process.stop()
 
 
@@ -187,7 +188,7 @@ def test_a_server_that_is_stopped_is_replaced(link: Link, tmp_path: Path) -> Non
         old.status()
     process = take_over(link, old)
     assert time.monotonic() - began < 1, "it is not waited for again"
-    assert gone(pid, 0.1)
+    assert has_ended(pid, 0.1)
     assert link.ask(discover()) == [2]
     process.stop()
 
@@ -204,7 +205,7 @@ def test_a_server_that_accepts_no_connection_is_replaced(link: Link, tmp_path: P
         assert (old.pid, old.is_current) == (0, False)
         assert time.monotonic() - began < 3
         process.take_over(old, [TAP0])
-    assert gone(pid, 0.1)
+    assert has_ended(pid, 0.1)
     assert link.ask(discover()) == [2]
     process.stop()
 
@@ -236,7 +237,7 @@ def test_what_cannot_be_served_leaves_the_old_server(link: Link, tmp_path: Path)
     assert link.ask(discover()) == [2]
     assert found(link).pid == pid
     old.stop()
-    assert gone(pid, 0.1)
+    assert has_ended(pid, 0.1)
 
 
 def test_a_server_waits_with_no_frame_of_the_guests_while_its_name_is_taken(link: Link, tmp_path: Path) -> None:
@@ -286,5 +287,5 @@ def test_without_the_right_to_kill_it_is_asked_to_end(
     command = ["setpriv", "--bounding-set=-kill", sys.executable, "-c", program, json.dumps([TAP0])]
     assert outcome in link.pod.run(command).stdout
     assert link.ask(discover()) == [2]
-    assert gone(pid, 0.1) == (outcome == "served")
+    assert has_ended(pid, 0.1) == (outcome == "served")
     found(link).kill()

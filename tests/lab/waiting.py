@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import time
 from collections.abc import Callable
 
@@ -23,3 +26,21 @@ def wait_until(fulfilled: Callable[[], object], seconds: float = PATIENCE, *, lo
     while not fulfilled():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {log()}"
         time.sleep(0.01)
+
+
+def has_ended(pid: int, seconds: float = PATIENCE) -> bool:
+    """Whether a process ends in time and lets go of its sockets, whoever waits for it or does not (pidfd_open(2))."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
+
+
+def kill(pid: int) -> None:
+    """Kill a process, which has let go of its sockets when this returns."""
+    os.kill(pid, signal.SIGKILL)
+    assert has_ended(pid), f"process {pid} does not end"

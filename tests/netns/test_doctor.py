@@ -25,7 +25,7 @@ from lab.rawclient import RawClient
 from lab.shape import load_shape, shape_names
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
-from lab.waiting import PATIENCE, wait_until
+from lab.waiting import PATIENCE, kill, wait_until
 from scapy.layers.dhcp import DHCP
 from scapy.layers.l2 import ARP
 
@@ -383,7 +383,7 @@ def wait_for_signal(pid: int) -> None:
 
 
 def test_without_a_server_a_guest_without_a_lease_is_no_finding_of_its_own(pod: Pod, agent: Agent) -> None:
-    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    kill(agent.prestart()["dhcp"]["pid"])
     pod.guest.ip("link set eth0 up")
     examine(agent).assert_names({"DHCP server": "no DHCP server runs"}, {"guest"})
 
@@ -535,7 +535,7 @@ def test_two_networks_of_one_vm(make_pod: MakePod, tmp_path: Path, first: str, s
             assert sorted(report.hops) == sorted(hops)
             again = agent.run("prestart", "--dry-run", "--vmi", tmp_path / "vmi.yaml", check=True)
             assert again.stdout.startswith("nothing to do\n")
-            os.kill(agent.prestart("--vmi", tmp_path / "vmi.yaml")["dhcp"]["pid"], signal.SIGKILL)
+            kill(agent.prestart("--vmi", tmp_path / "vmi.yaml")["dhcp"]["pid"])
             another.ip("addr flush dev eth0")
             pod.pod.ip("link set tap1 mtu 1400")
             examine(agent).assert_names({"DHCP server": "no DHCP server runs", "guest port": "tap1"}, {"guest"})

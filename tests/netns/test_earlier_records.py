@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from lab.agent import Agent
 from lab.pod import MakePod, Pod
 from lab.shape import Nic, Shape, Side
 from lab.snapshot import Snapshot, assert_restored, take_snapshot
+from lab.waiting import kill
 
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.record import boot_id
@@ -95,7 +94,7 @@ class Earlier:
 
     def _set_up(self, name: str) -> None:
         """Set up devices and settings, which are the same in every version, and that version's tables and record."""
-        os.kill(self.agent.prestart("--vmi", self.manifest)["dhcp"]["pid"], signal.SIGKILL)
+        kill(self.agent.prestart("--vmi", self.manifest)["dhcp"]["pid"])
         for family in ("bridge", "inet") if self.binding == "masquerade" else ("bridge",):
             self.pod.pod.run(["nft", "delete", "table", family, "virt-launcher"])
         self.pod.pod.run(["nft", "-f", RECORDS / f"{name}.nft"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lab.forked import FAILED, SUCCEEDED, WAYS, run_in
 from lab.random_pod import IpPod
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import wait_until
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptMTU, ICMPv6NDOptPrefixInfo, IPv6
 from scapy.layers.l2 import Ether
 
@@ -39,13 +38,6 @@ def advertise(pod: IpPod, router: str, prefix: str = "") -> None:
         packets.send(bytes(frame))
     wait_until(lambda: router in str(pod.pod.ip_json("-6 route show proto ra")))
     pod.pod.settle()
-
-
-def wait_until(fulfilled: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not fulfilled():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def made_by(mode: int) -> IpPod:

@@ -19,6 +19,7 @@ from lab.agent import Agent
 from lab.pod import Pod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import has_ended, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -35,6 +36,17 @@ print("watching", flush=True)
 sys.stdin.read()
 watchdog.stop()
 print(watchdog.restarts, watchdog.pid)
+"""
+
+
+TAKES_PID = """
+import os, sys, time
+while os.fork():
+    os.wait()
+if os.getpid() != int(sys.argv[1]):
+    os._exit(0)
+print("taken", flush=True)
+time.sleep(60)
 """
 
 
@@ -81,14 +93,6 @@ def server_of(pod: Pod) -> int:
     found = [p for p in pod.pod.processes() if b"--control-fd" in Path(f"/proc/{p}/cmdline").read_bytes().split(b"\0")]
     assert len(found) == 1, found
     return found[0]
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process is gone, or a zombie: a container's first process may reap nobody."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def served(pod: Pod) -> bool:
@@ -150,13 +154,10 @@ def test_a_process_with_the_servers_pid_is_left_alone(
     hook, compute = containers
     set_up(agent, hook)
     inner = int(pod.pod.run(hook.command("pgrep", "-f", "control-fd")).stdout)
-    spinner = f"import os, time\nwhile os.fork(): os.wait()\nif os.getpid() != {inner}: os._exit(0)\ntime.sleep(60)"
-    bystander = pod.pod.popen(compute.command(sys.executable, "-c", spinner))
+    bystander = pod.pod.popen(compute.command(sys.executable, "-c", TAKES_PID, inner), stdout=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 20
-        while pod.pod.run(compute.command("kill", "-0", inner), check=False).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert bystander.stdout
+        assert bystander.stdout.readline() == "taken\n"
         assert compute.verb(agent, "teardown").returncode == 0
         assert pod.pod.run(compute.command("kill", "-0", inner), check=False).returncode == 0
     finally:
@@ -177,10 +178,9 @@ def test_the_watchdog_replaces_a_server_of_another_container(
     assert watching.stdout
     assert watching.stdout.readline() == "watching\n"
     os.kill(server, number)
-    deadline = time.monotonic() + 15
-    while not has_ended(server) or not served(pod):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert has_ended(server, 15)
+    wait_until(lambda: compute.verb(agent, "probe").returncode == 0, 15)
+    assert served(pod)
     out, err = watching.communicate("", timeout=10)
     restarts, pid = out.split()
     assert (restarts, watching.returncode) == ("1", 0), err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -17,7 +16,7 @@ from lab.pod import MakePod, Pod
 from lab.rawclient import DISCOVER, OFFER, RawClient
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
-from lab.waiting import wait_until
+from lab.waiting import kill
 from scapy.layers.l2 import ARP
 
 pytestmark = pytest.mark.root
@@ -225,8 +224,7 @@ def test_run_again_it_changes_nothing_and_prints_the_same(pod: Pod, agent: Agent
 @pytest.mark.parametrize("binding", DIRECT)
 def test_run_again_it_brings_a_dead_server_back(pod: Pod, agent: Agent) -> None:
     first = agent.prestart()["dhcp"]["pid"]
-    os.kill(first, signal.SIGKILL)
-    wait_until_gone(pod, first)
+    kill(first)
     second = agent.prestart()["dhcp"]["pid"]
     assert second != first
     pod.guest.ip("link set eth0 up")
@@ -384,10 +382,6 @@ def test_the_default_state_directory_is_per_namespace(make_pod: MakePod) -> None
     for pod, snapshot in zip(pods, before, strict=True):
         pod.pod.run([Agent.program(), "teardown"])
         assert_restored(pod.pod, snapshot)
-
-
-def wait_until_gone(pod: Pod, pid: int) -> None:
-    wait_until(lambda: pid not in pod.pod.processes())
 
 
 @pytest.mark.parametrize(("primary", "first"), [("10.244.2.5", 4), ("fd00:10:244:3::5", 6)])

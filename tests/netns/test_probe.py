@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from lab.pod import MakePod, Pod
 from lab.rawclient import RawClient
 from lab.shape import shape_names
 from lab.sniffer import Sniffer
-from lab.waiting import wait_until
+from lab.waiting import kill
 
 from dhcp.process import ServerConnection, connect
 
@@ -197,8 +195,7 @@ def test_a_port_that_is_down_or_gone_is_named(pod: Pod, agent: Agent) -> None:
 
 def test_a_dead_server_is_named(pod: Pod, agent: Agent) -> None:
     pid = agent.prestart()["dhcp"]["pid"]
-    subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
-    wait_until(lambda: pid not in pod.pod.processes())
+    kill(pid)
     code, network = probe(agent)
     assert (code, network["offer"]) == (1, None)
     assert network["problems"][0].startswith("no DHCP server runs in this network namespace")

@@ -18,6 +18,7 @@ from lab.agent import Agent, fill_backlog
 from lab.pod import Pod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import kill
 
 import dhcp
 
@@ -49,7 +50,7 @@ def test_a_server_of_another_release_is_replaced_while_the_guest_asks(pod: Pod, 
     """Every DISCOVER is answered, with the address that the record has."""
     first = agent.prestart()
     configs = agent.prestart("--dry-run")["configs"]
-    os.kill(first["dhcp"]["pid"], signal.SIGKILL)
+    kill(first["dhcp"]["pid"])
     other = start_other_release(pod, tmp_path, configs)
     assert "of another release" in agent.run("status").stdout
     probed = agent.run("probe")
@@ -100,7 +101,7 @@ def stop_and_fill_backlog(pod: Pod, agent: Agent) -> None:
 
 
 def accept_and_be_silent(pod: Pod, agent: Agent) -> None:
-    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    kill(agent.prestart()["dhcp"]["pid"])
     silent = pod.pod.popen([sys.executable, "-c", ACCEPTS_AND_IS_SILENT], stdout=subprocess.PIPE)
     assert silent.stdout
     assert silent.stdout.readline() == "up\n"
@@ -143,7 +144,7 @@ def test_every_verb_ends_within_a_bound(
 def test_a_teardown_restores_the_pod_of_a_server_that_cannot_be_ended(pod: Pod, agent: Agent) -> None:
     """Another user's process has the control name: the pod is put back, and what is left is said."""
     original = take_snapshot(pod.pod)
-    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    kill(agent.prestart()["dhcp"]["pid"])
     program = f"import os\nos.setuid(1)\n{ACCEPTS_AND_IS_SILENT}"
     squatter = pod.pod.popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert squatter.stdout

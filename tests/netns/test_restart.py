@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import statistics
 import threading
 import time
@@ -16,6 +15,7 @@ from lab.checks import pings
 from lab.clients import Udhcpc
 from lab.pod import Pod
 from lab.rawclient import RawClient
+from lab.waiting import kill
 
 from launcher.container.dhcp_watchdog import DHCPWatchdog
 from launcher.prestart import setup_pod_network, teardown_pod_network
@@ -57,7 +57,7 @@ def test_a_thousand_kills_lose_nothing(pod: Pod, tmp_path: Path) -> None:
         try:
             for number in range(1, KILLS + 1):
                 pid, killed = watchdog.pid, time.monotonic()
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
                 while watchdog.restarts < number:
                     assert time.monotonic() < killed + 5
                     time.sleep(0.001)
@@ -81,7 +81,7 @@ def test_a_new_launcher_finds_the_pod_as_the_old_one_left_it(pod: Pod, agent: Ag
     first = agent.prestart()
     with Udhcpc(pod.guest) as guest:
         lease = guest.acquire()
-        os.kill(first["dhcp"]["pid"], signal.SIGKILL)
+        kill(first["dhcp"]["pid"])
         second = agent.prestart()
         assert second["networks"] == first["networks"]
         assert second["dhcp"]["pid"] != first["dhcp"]["pid"]

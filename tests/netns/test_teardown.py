@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -14,6 +12,7 @@ from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.shape import shape_names
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import kill
 
 pytestmark = [pytest.mark.root, pytest.mark.parametrize("binding", DIRECT)]
 
@@ -193,7 +192,7 @@ def test_back_and_forth(pod: Pod, agent: Agent) -> None:
 
 def test_a_dead_server_is_no_obstacle(pod: Pod, agent: Agent) -> None:
     before = take_snapshot(pod.pod)
-    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    kill(agent.prestart()["dhcp"]["pid"])
     agent.teardown()
     assert_restored(pod.pod, before)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import pytest
 from lab.agent import Agent
 from lab.pod import Pod
 from lab.rawclient import RawClient
+from lab.waiting import kill
 
 pytestmark = pytest.mark.root
 
@@ -70,7 +69,7 @@ def run_in(agent: Agent, program: str) -> tuple[int, list[str]]:
 
 
 def set_up_without_server(agent: Agent) -> None:
-    os.kill(agent.prestart()["dhcp"]["pid"], signal.SIGKILL)
+    kill(agent.prestart()["dhcp"]["pid"])
 
 
 def test_a_server_that_a_hook_has_started_is_adopted(pod: Pod, agent: Agent) -> None:
