@@ -15,6 +15,7 @@ pytestmark = pytest.mark.root
 # Runs in the pod. The watchdog is given the pid of a process that has ended.
 PROLOGUE = """
 import logging, os, subprocess, sys, time
+from launcher.container import dhcp_watchdog
 from launcher.container.dhcp_watchdog import DHCPWatchdog
 
 def watch():
@@ -31,6 +32,8 @@ def wait_for(condition, seconds=30):
         time.sleep(0.01)
 
 logging.basicConfig(format="%(message)s")
+failures = []
+logging.getLogger("launcher").addFilter(lambda record: record.levelno < logging.ERROR or not failures.append(record))
 """
 
 FINDS_ONE = """
@@ -43,7 +46,7 @@ watchdog.stop()
 CANNOT_START_ONE = """
 python, sys.executable = sys.executable, "/no/python"
 watchdog = watch()
-time.sleep(0.5)
+wait_for(lambda: failures)
 assert watchdog.restarts == 0
 sys.executable = python
 wait_for(lambda: watchdog.restarts == 1)
@@ -54,7 +57,7 @@ watchdog.stop()
 STOPPED_MEANWHILE = """
 sys.executable = "/no/python"
 watchdog = watch()
-time.sleep(0.1)
+wait_for(lambda: failures)
 began = time.monotonic()
 watchdog.stop()
 assert time.monotonic() - began < 1
@@ -100,10 +103,12 @@ def test_a_pod_that_is_torn_down_meanwhile_gets_no_server(pod: Pod, agent: Agent
     """The server goes first, before the pod is put back: that is no reason to start another."""
     first = agent.prestart()
     torn_down = f"""
+tries, read = [], dhcp_watchdog.read_record
+dhcp_watchdog.read_record = lambda folder: tries.append(folder) or read(folder)
 watchdog = DHCPWatchdog({first["dhcp"]["pid"]}, sys.argv[1], os.open(os.devnull, os.O_WRONLY), "text")
 watchdog.start()
 subprocess.run({agent.command("teardown")!r}, check=True)
-time.sleep(1.5)
+wait_for(lambda: len(tries) >= 3)
 assert watchdog.restarts == 0
 print(0)
 watchdog.stop()
