@@ -1,6 +1,6 @@
 """Modules that the server imports only when its configuration, or a frame of the guest, needs them.
 
-The server runs as nobody by then, who may have no access to the package (a virtual environment below /root). So the
+The server is another user by then, who may have no access to the package (a virtual environment below /root). So the
 package's folder is opened before, and what is imported later is found through that descriptor (/proc/PID/fd, proc(5)).
 """
 

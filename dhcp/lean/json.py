@@ -44,7 +44,7 @@ else:
                 # The scanner needs the json module to raise what is wrong.
                 try:
                     from json import loads as explain
-                except ImportError:  # the user nobody has no access to it
+                except ImportError:  # the server's user has no access to it
                     raise ValueError("not JSON") from None
                 return explain(text)
             if text[end:].strip(_WHITESPACE):

@@ -1,4 +1,4 @@
-"""prctl(2), and the address of a bytes object, by the C core of ctypes.
+"""prctl(2), capset(2), and the address of a bytes object, by the C core of ctypes.
 
 To import `ctypes` itself takes a third of the server's start.
 """
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ctypes import CDLL, c_char_p
 
     prctl = CDLL(None).prctl
+    capset = CDLL(None).capset
 else:
     try:
         from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen, dlsym
@@ -22,11 +23,14 @@ else:
         class _Function(CFuncPtr):  # whose result is an int
             _flags_ = FUNCFLAG_CDECL
 
-        prctl = _Function(dlsym(dlopen(None, 0), "prctl"))
+        _program = dlopen(None, 0)
+        prctl = _Function(dlsym(_program, "prctl"))
+        capset = _Function(dlsym(_program, "capset"))
     except (ImportError, AttributeError, TypeError):  # an interpreter whose ctypes is built otherwise
         from ctypes import CDLL, c_char_p
 
         prctl = CDLL(None).prctl
+        capset = CDLL(None).capset
 
 
 def address_of(octets: bytes) -> int:

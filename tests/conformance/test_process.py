@@ -32,6 +32,7 @@ from lab.requests import (
     payload,
     renewing,
 )
+from lab.rights import assert_no_capability, assert_own_user, rights_of
 from lab.sniffer import Sniffer
 from lab.waiting import PATIENCE, has_ended, wait_until
 from link import TAP0, Link
@@ -47,7 +48,6 @@ from dhcp.server import SingleClientDHCPServer
 pytestmark = pytest.mark.root
 
 PACKAGE = str(Path(dhcp.__file__).parent)
-STATUS_FIELDS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
 
 
 @pytest.fixture
@@ -63,26 +63,15 @@ def test_it_answers_once_configured(link: Link, process: ServerProcess) -> None:
     assert link.ask(discover()) == [2]
 
 
-def assert_it_has_no_right(pid: int) -> None:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-    assert {name: status[name] for name in STATUS_FIELDS} == {
-        "Uid": ["65534"] * 4,
-        "Gid": ["65534"] * 4,
-        "Groups": [],
-        **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
-        "NoNewPrivs": ["1"],
-    }
-
-
 def test_it_keeps_no_right_and_no_descriptor_it_does_not_need(process: ServerProcess) -> None:
-    assert_it_has_no_right(process.pid)
+    assert_no_capability(process.pid)
+    assert_own_user(process.pid)
     descriptors = Path(f"/proc/{process.pid}/fd")
     targets = sorted(os.readlink(entry).partition(":")[0] for entry in descriptors.iterdir())
     # standard streams; epoll; listener, this connection, the packet socket, the kill socket, and the pair by which a
     # signal wakes it
     expected = ["/dev/null"] * 3 + ["anon_inode"] + ["socket"] * 6
-    expected.append(PACKAGE)  # what it may import later, as nobody
+    expected.append(PACKAGE)  # what it may import later, as another user
     assert targets == sorted(expected)
     assert os.getsid(process.pid) == process.pid
 
@@ -353,9 +342,10 @@ def test_nonsense_on_the_control_socket_changes_nothing(link: Link, process: Ser
     assert link.ask(discover()) == [2]
 
 
-@pytest.mark.parametrize("user", [1, 65534], ids=["daemon", "nobody"])
-def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess, user: int) -> None:
+@pytest.mark.parametrize("user", [1, None], ids=["daemon", "its own"])
+def test_only_root_and_its_owner_may_speak_to_it(link: Link, process: ServerProcess, user: int | None) -> None:
     """Not even other processes of the user as which it runs."""
+    user = user or int(rights_of(process.pid)["Uid"][0])
     program = (
         f"import os, socket; os.setgid({user}); os.setuid({user})\n"
         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
@@ -483,7 +473,8 @@ def test_alone_it_keeps_nothing_of_who_started_it(link: Link, tmp_path: Path) ->
     )
     child = link.pod.popen(["bash", "-c", script, "bash", tmp_path, sys.executable, text])
     wait_until(lambda: link.ask(discover(), timeout=0.2) == [2])
-    assert_it_has_no_right(child.pid)
+    assert_no_capability(child.pid)
+    assert_own_user(child.pid)
     held = [os.readlink(entry) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
     assert not [target for target in held if target.startswith("pipe:") or str(tmp_path) in target]
     assert Path(f"/proc/{child.pid}/cwd").samefile("/")
@@ -548,7 +539,7 @@ def private(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("mode", [0o755, 0o700], ids=["folder-open", "folder-closed"])
 def test_it_starts_from_a_directory_that_nobody_may_read(link: Link, private: Path, mode: int) -> None:
-    """An IPv6 configuration arrives when the server runs as nobody; its modules can still be imported."""
+    """An IPv6 configuration arrives when the server has become another user; its modules can still be imported."""
     (private / "dhcp").chmod(mode)
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[2]); from dhcp.process import ServerProcess\n"

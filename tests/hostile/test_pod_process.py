@@ -1,13 +1,17 @@
-"""Another process of the pod, without privileges but in the same network namespace, does not become the VM."""
+"""Another process of the pod, without privileges but in the same network namespace, does not become the VM, and has no
+power over its server."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from lab.agent import Agent
 from lab.pod import MakePod, Pod
+from lab.rights import assert_no_capability, assert_own_user, rights_of
+from lab.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -71,3 +75,75 @@ def test_the_owner_attaches_and_nobody_else(make_pod: MakePod) -> None:
             refused = agent.run("prestart", f"--owner={owner}")
             assert refused.returncode == 2
             assert "--owner" in refused.stderr
+
+
+INTERFERE = """
+import ctypes, errno, json, os, resource, signal, sys
+pid, uid = map(int, sys.argv[1:])
+libc = ctypes.CDLL(None, use_errno=True)
+os.setgroups([]), os.setresgid(uid, uid, uid), os.setresuid(uid, uid, uid)
+
+def called(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def opened(name):
+    os.close(os.open(f"/proc/{pid}/{name}", os.O_RDONLY))
+
+SEIZE, INTERRUPT = 0x4206, 0x4207  # ptrace(2)
+ways = {
+    "stop": lambda: os.kill(pid, signal.SIGSTOP),
+    "priority": lambda: os.setpriority(os.PRIO_PROCESS, pid, 19),
+    "processor": lambda: os.sched_setaffinity(pid, {0}),
+    "limits": lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3)),
+    "trace": lambda: called(libc.ptrace(SEIZE, pid, None, None)),
+    "memory": lambda: opened("mem"),
+    "environment": lambda: opened("environ"),
+    "addresses": lambda: opened("maps"),
+    "descriptors": lambda: os.listdir(f"/proc/{pid}/fd"),
+    "descriptor": lambda: called(libc.syscall(438, os.pidfd_open(pid), 0, 0)),  # pidfd_getfd
+    "kill": lambda: os.kill(pid, signal.SIGKILL),
+}
+done = []
+for name, way in ways.items():
+    try:
+        way()
+        done.append(name)
+    except OSError as error:
+        assert error.errno in (errno.EPERM, errno.EACCES), (name, error)
+print(json.dumps(done))
+"""
+
+
+def interfere(pod: Pod, pid: int, uid: int) -> list[str]:
+    """What a process of this user can do to another one."""
+    done: list[str] = json.loads(pod.pod.run([sys.executable, "-c", INTERFERE, str(pid), str(uid)]).stdout)
+    return done
+
+
+def test_nobody_has_power_over_the_server(pod: Pod, agent: Agent) -> None:
+    server = agent.prestart()["dhcp"]["pid"]
+    assert_no_capability(server)
+    assert_own_user(server)
+    for user in (65534, 12345):
+        assert interfere(pod, server, user) == []
+    bystander = pod.pod.popen(["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "sleep", "infinity"])
+    wait_until(lambda: Path(f"/proc/{bystander.pid}/comm").read_text() == "sleep\n")
+    # Yama, where the kernel has it, keeps a process from tracing another one of its user.
+    assert {"stop", "environment", "descriptors", "kill"} <= {*interfere(pod, bystander.pid, 12345)}, (
+        "these are attacks"
+    )
+    own = int(rights_of(server)["Uid"][0])
+    seen = interfere(pod, server, own)
+    assert {"trace", "memory", "environment", "addresses", "descriptors", "descriptor"}.isdisjoint(seen)
+    assert "kill" in seen
+    assert agent.prestart()["dhcp"]["pid"] != server
+
+
+def test_each_server_has_a_user_of_its_own(make_pod: MakePod) -> None:
+    """Also of two pods that see each other's processes."""
+    found = set()
+    for _ in range(2):
+        with Agent(make_pod()) as agent:
+            found.add(rights_of(agent.prestart()["dhcp"]["pid"])["Uid"][0])
+    assert len(found) == 2

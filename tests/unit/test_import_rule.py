@@ -82,7 +82,7 @@ def test_the_server_needs_the_standard_library_only() -> None:
     assert completed.returncode == 0, completed.stderr
 
 
-def test_the_server_has_the_modules_in_c_before_it_becomes_nobody() -> None:
+def test_the_server_has_the_modules_in_c_before_it_becomes_another_user() -> None:
     """What a function imports is of the package, which stays reachable, or of the interpreter, or there already."""
     program = (
         f"import sys; sys.path.append({str(ROOT)!r}); import dhcp.daemon.args; from dhcp.daemon.late_modules import *\n"
