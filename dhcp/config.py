@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dhcp.json_fields import ConfigError, Fields, interface_name, text_of
+from dhcp.json_fields import ConfigError, Fields, text_of
 from dhcp.lean.frozen import Frozen
+from dhcp.lean.text import interface_name, option_text
 from dhcp.wire.addresses import ANY, ipv4_text, is_unicast, network, parse_ipv4, parse_mac, parse_network
 from dhcp.wire.option_codes import BOOT_FILE_NAME, IPV6_ONLY_PREFERRED, NTP_SERVERS, TFTP_SERVER_NAME
 
@@ -142,11 +143,11 @@ def _parse_config(fields: Fields) -> ClientConfig:
         dns=tuple(fields.texts("dns", parse_ipv4)),
         search=tuple(fields.texts("search", _domain_name)),
         domain=fields.optional("domain", _domain_name, ""),
-        hostname=fields.optional("hostname", _plain_text, ""),
+        hostname=fields.optional("hostname", option_text, ""),
         mtu=fields.integer("mtu", SMALLEST_MTU, LARGEST_MTU, 0),
         ntp=tuple(fields.texts("ntp", parse_ipv4)),
-        tftp_server=fields.optional("tftp_server", _plain_text, ""),
-        boot_file=fields.optional("boot_file", _plain_text, ""),
+        tftp_server=fields.optional("tftp_server", option_text, ""),
+        boot_file=fields.optional("boot_file", option_text, ""),
         options=tuple(fields.numbered("options", _parse_option)),
         lease_seconds=lease,
         t1_seconds=t1,
@@ -210,16 +211,9 @@ def _parse_option(code: int, text: str) -> bytes:
     return parse_option(code, text)
 
 
-def _plain_text(text: str) -> str:
-    """Non-empty printable ASCII without blanks, at most 255 octets: names and paths in options (RFC 2132 §2)."""
-    if not text or len(text) > 255 or not all("!" <= char <= "~" for char in text):
-        raise ValueError(f"{text!r} must be 1 to 255 printable ASCII characters without blanks")
-    return text
-
-
 def _domain_name(text: str) -> str:
     """A domain name without its trailing dot that can be encoded as RFC 1035 labels."""
-    name = _plain_text(text).removesuffix(".")
+    name = option_text(text).removesuffix(".")
     labels = name.split(".")
     if not all(0 < len(label) <= 63 for label in labels):
         raise ValueError(f"{text!r} has a label that is empty or longer than 63 octets (RFC 1035 §2.3.4)")

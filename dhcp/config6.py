@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dhcp.json_fields import interface_name
 from dhcp.lean.frozen import Frozen
+from dhcp.lean.text import interface_name
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import is_host, is_link_local, network6, parse_ipv6, parse_network6
 from dhcp.wire.options6 import parse_option6

@@ -144,10 +144,3 @@ def text_of(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
     return value
-
-
-def interface_name(text: str) -> str:
-    """The name if an interface can have it; raises ValueError."""
-    if not 0 < len(text.encode()) < 16 or "/" in text or any(char.isspace() or char == "\0" for char in text):
-        raise ValueError(f"{text!r} is not the name of an interface (1 to 15 octets)")
-    return text

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
+from dhcp.lean.text import printable
 from dhcp.standard_streams import open_standard_streams
 from launcher import logs, streams
 from launcher.exit_codes import FAILED, exit_code_of
@@ -69,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
                 self.exit(FAILED, f"virt-launcher: error: standard output: {error.strerror}\n")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"virt-launcher: error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"virt-launcher: error: {printable(message)}; see {self.prog} --help\n")
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -4,12 +4,9 @@ import logging
 import time
 from typing import Literal
 
+from dhcp.lean.text import printable
+
 Format = Literal["text", "json"]
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: a control character, or half of a surrogate pair, is shown as ``\\x1b``."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class _TextFormatter(logging.Formatter):
@@ -35,7 +32,7 @@ class _JSONFormatter(logging.Formatter):
         }
         if event := getattr(record, "event", None):
             line |= {"event": event, "data": getattr(record, "data", {})}
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # ASCII alone, so that no character of it does anything to a terminal
 
 
 def configure(style: Format, verbose: bool) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen, as_dict
+from dhcp.lean.text import printable
 from dhcp.process import ServerError, ServerProcess, connect
 from launcher.interface_xml import interface_xml
 from launcher.request import SetupRequest
@@ -120,12 +121,12 @@ def setup_pod_network(
                 spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
         prepared = prepare_pod_network_interfaces(
-            request.network_requests(_interface_names(), socket.gethostname()),
+            request.network_requests(_interface_names(), printable(socket.gethostname())),
             state_dir=state_dir,
             resolver_path=resolver_path,
             dry_run=dry_run,
             host_network=host_network,
-            check=_require_servable,
+            check=functools.partial(_require_servable, dry_run=dry_run),
         )
         if prepared.fresh and not dry_run:
             on_failure.add(functools.partial(restore_pod_network_interfaces, state_dir, host_network=host_network))
@@ -188,13 +189,13 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, hos
     return restored or server is not None
 
 
-def _require_servable(record: Record) -> None:
-    """Raises NotPermitted where the server could not have its packet sockets, and NoServerAddress."""
-    from launcher.serve import server_configs
+def _require_servable(record: Record, *, dry_run: bool) -> None:
+    """Raises what `require_servable` raises, and NotPermitted where the server could not have its packet sockets."""
+    from launcher.serve import require_servable
     from netsetup.errors import NotPermitted
     from netsetup.kernel.capabilities import CAP_NET_RAW, has_capability
 
-    if server_configs(record) and not has_capability(CAP_NET_RAW):
+    if require_servable(record) and not dry_run and not has_capability(CAP_NET_RAW):
         raise NotPermitted("DHCP server: open a packet socket", "CAP_NET_RAW")
 
 
@@ -294,10 +295,12 @@ def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
     """The pod's addresses, those of the primary family first.
 
     That is the family of MY_POD_IP, which Kubernetes' downward API sets to the first address of the pod's status.
-    Without it the order is the kernel's.
+    Without it, or with something else than an address in it, the order is the kernel's.
     """
     primary = os.environ.get("MY_POD_IP", "")
-    if not primary:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in primary else socket.AF_INET, primary)
+    except (OSError, ValueError):
         return tuple(addresses)
     return tuple(sorted(addresses, key=lambda address: (":" in address) != (":" in primary)))
 

@@ -64,10 +64,10 @@ class SetupRequest(Frozen):
         return GuestOptions(
             hostname=hostname if self.hostname is None else self.hostname,
             subdomain=self.subdomain or "",
-            ntp=options.ntp,
+            ntp=tuple(options.ntp),
             tftp_server=options.tftp_server or "",
             boot_file=options.boot_file or "",
-            private=options.private,
+            private=tuple((number, text) for number, text in options.private),
         )
 
     def network_requests(self, present: Collection[str], hostname: str) -> list[NetworkRequest]:

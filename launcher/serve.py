@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from dhcp.config import LARGEST_CONFIGURATION, parse_configs
+from dhcp.lean.json import dumps
+from dhcp.lean.text import printable
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
+from dhcp.v4.lease import prepare_lease
 from launcher.dhcpconfig.client import client_config
+from netsetup.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +29,36 @@ def server_configs(record: Record) -> list[dict[str, object]]:
     """The configuration (`dhcp.config`) of every network that is served. Raises NoServerAddress."""
     networks = record.networks.values()
     return [config for network in networks if (config := client_config(network, networks)) is not None]
+
+
+ORIGINS = {
+    "boot_file": "dhcpOptions.bootFileName",
+    "tftp_server": "dhcpOptions.tftpServerName",
+    "ntp": "dhcpOptions.ntpServers",
+    "options": "dhcpOptions.privateOptions",
+}
+"""Where a field of the server's configuration comes from, in a manifest's interface."""
+
+
+def require_servable(record: Record) -> list[dict[str, object]]:
+    """The configurations of a record that is to be, as the server will take them.
+
+    Raises InvalidRequest, with what the VM asked for, where it would not, and NoServerAddress.
+    """
+    configs = server_configs(record)
+    names = {network.guest_port: name for name, network in record.networks.items()}
+    for config in configs:
+        try:
+            prepare_lease(parse_configs([config])[0], bytes(6))
+        except ValueError as error:
+            field, _, reason = str(error).removeprefix("[0].").partition(": ")
+            name, dot, rest = field.partition(".")
+            where = f"network {names[str(config['interface'])]}: {ORIGINS.get(name, name)}{dot}{rest}"
+            raise InvalidRequest(printable(f"{where}: {reason}")) from None
+    if (octets := len(dumps(configs))) > LARGEST_CONFIGURATION:
+        what = f"{octets} bytes of routes, names and options"
+        raise InvalidRequest(f"{what} are more than the DHCP server takes ({LARGEST_CONFIGURATION})")
+    return configs
 
 
 def serve(

@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 
+from dhcp.lean.text import printable
+
 
 class OutputError(Exception):
     """The result cannot be written to standard output."""
@@ -18,10 +20,11 @@ def require_output() -> None:
 
 
 def print_result(text: str) -> None:
-    """Print to standard output, and write it at once; raises OutputError."""
+    """Print to standard output, whatever its encoding, and write it at once; raises OutputError."""
     require_output()
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(printable(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
         discard_output()
         raise OutputError(f"standard output: {error.strerror}") from None

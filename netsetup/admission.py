@@ -3,6 +3,7 @@
 from typing import Final
 
 from dhcp.lean.frozen import replace
+from dhcp.lean.text import is_plain
 from netsetup.errors import InterfaceNotFound, InvalidRequest, UnsuitedInterface, UnsupportedInterface
 from netsetup.model.identity import is_marked
 from netsetup.model.kernel import AF_INET, AF_INET6, IFF_LOOPBACK, Link, Namespace
@@ -50,6 +51,8 @@ def pod_interface(observed: Namespace, name: str, resolver: Resolver) -> PodInte
     link = observed.link(name)
     if link is None:
         raise InterfaceNotFound(name, [other.name for other in observed.links])
+    if not is_plain(name):
+        raise UnsupportedInterface(f"{name}: a name that is no text; rename the interface (ip link set … name …)")
     if link.flags & IFF_LOOPBACK:
         raise UnsupportedInterface(f"{link.name}: the loopback device cannot serve a VM")
     routes = observed.routes_of(link.index)

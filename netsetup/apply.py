@@ -81,7 +81,7 @@ def prepare_pod_network_interfaces(
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
 
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
-    be, comes before the first change.
+    be, comes before the first change, and in a dry run too.
 
     When a step fails, what was done is undone and the step's error raised: a NetworkSetupError (`netsetup.errors`);
     NotRestored when undoing failed too.
@@ -100,11 +100,12 @@ def prepare_pod_network_interfaces(
             record = _new_record(netlink, observed, wanted, resolver, ask=not dry_run)
         else:
             record = _converged(netlink, observed, recorded, wanted, resolver, ask=not dry_run)
+        records.require_readable(record)
+        check(record)
         networks = tuple(record.networks.values())
         plan = plan_setup(observed, networks, records.copy_of(record))
         planned = time.perf_counter()
         if not dry_run:
-            check(record)
             if fresh:
                 check_prerequisites(netlink, plan)
             check_restorable(netlink, observed, record, plan)

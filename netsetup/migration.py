@@ -3,9 +3,8 @@
 import dataclasses
 from typing import Any
 
-import msgspec
-
 from netsetup.bindings import keeper, masquerade
+from netsetup.decode import decode
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 
@@ -13,7 +12,7 @@ from netsetup.model.private_network import PrivateNetwork
 def migrate(content: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1 or 2, as decoded from JSON, in the form of version 3.
 
-    Raises LookupError, TypeError or msgspec.ValidationError for what is no record.
+    Raises LookupError, TypeError or ValueError for what is no record.
     """
     networks = [_network(_with_all_fields(network, content["version"])) for network in content["networks"]]
     return {**content, "version": 3, "networks": {network["name"]: network for network in networks}}
@@ -38,8 +37,9 @@ def _with_all_fields(network: dict[str, Any], version: int) -> dict[str, Any]:
 
 def _network(old: dict[str, Any]) -> dict[str, Any]:
     """Version 2 had the guest's MAC in the network itself, and its addresses not at all."""
-    pod = msgspec.convert(old["pod"], PodInterface)
-    private = msgspec.convert(old["masquerade"], PrivateNetwork | None)
+    pod = decode(PodInterface, old["pod"])
+    behind = old["masquerade"]
+    private = None if behind is None else decode(PrivateNetwork, behind)
     mac, source = old["mac"], old["mac_source"]
     guest = masquerade.guest_of(pod, private, mac, source) if private else keeper.guest_of(pod, mac, source)
     kept = ("name", "pod", "guest_port", "bridge", "mtu", "queues", "isolated", "adopted", "adopted_sysctls")

@@ -14,10 +14,12 @@ from typing import Final
 
 from dhcp.lean.frozen import Frozen, as_dict, replace
 from dhcp.lean.json import dumps, loads
-from netsetup.errors import RecordError
+from dhcp.lean.text import printable
+from netsetup.decode import decode
+from netsetup.errors import InvalidRequest, RecordError
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.kernel.state_files import read_file, write_file
+from netsetup.kernel.state_files import LARGEST, read_file, write_file
 from netsetup.model.identity import as_named_now
 from netsetup.model.kernel import Link
 from netsetup.model.settings import settings_now
@@ -65,6 +67,35 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError as error:
         raise RecordError(f"read {BOOT_ID}: {error.strerror}") from None
+
+
+def require_readable(record: Record) -> None:
+    """Raises InvalidRequest, with the path of what is in the way, for a record that could not be read back as it is.
+
+    To be called before the first change: without a record nothing can be undone.
+    """
+    try:
+        data = _encode(record)
+        if len(data) > LARGEST:
+            raise ValueError(f"{len(data)} bytes are more than is read back ({LARGEST})")
+        again = _record_of(loads(data))
+        if again != record:
+            raise ValueError(f"{_difference(record, again)}: cannot be written down and read back")
+    except ValueError as error:
+        raise InvalidRequest(f"the record of this set-up: {printable(str(error))}") from None
+
+
+def _difference(one: object, other: object) -> str:
+    """The path of the first value that differs, where some do."""
+    if isinstance(one, Frozen) and isinstance(other, Frozen):
+        one, other = as_dict(one), as_dict(other)
+    if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
+        step, pair = next((f"{name}.", (one[name], other[name])) for name in one if one[name] != other[name])
+    elif isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        step, pair = next((f"{i}.", pair) for i, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
+    else:
+        return ""
+    return f"{step}{_difference(*pair)}".removesuffix(".")
 
 
 def save(folder: str, record: Record) -> None:
@@ -154,13 +185,17 @@ def forget(folder: str) -> None:
 
 
 def _encode(record: Record) -> bytes:
-    return dumps(record, default=as_dict).encode()
+    return dumps(record, default=_plain_data).encode()
+
+
+def _plain_data(value: object) -> dict[str, object]:
+    if not isinstance(value, Frozen):
+        raise ValueError(f"{value!r} is neither text nor a number, and cannot be written down")
+    return as_dict(value)
 
 
 def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
     """The record in present form; None when it is of another boot or namespace. Raises RecordError and NewerRecord."""
-    import msgspec
-
     try:
         content = loads(data)
         if (content["boot_id"], content["namespace_cookie"]) != (boot_id(), namespace_cookie):
@@ -172,11 +207,16 @@ def _decode(data: bytes, where: str, namespace_cookie: int) -> Record | None:
             from netsetup.migration import migrate
 
             content = migrate(content)
-        record = msgspec.convert(content, Record)
-        _require_settings(record)
-        return record
-    except (ValueError, LookupError, TypeError, AttributeError, msgspec.ValidationError) as error:
+        return _record_of(content)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record: {error}") from None
+
+
+def _record_of(content: object) -> Record:
+    """Raises ValueError."""
+    record = decode(Record, content)
+    _require_settings(record)
+    return record
 
 
 def _require_settings(record: Record) -> None:

@@ -1,26 +1,31 @@
 """resolv.conf(5) → Resolver. A line that cannot be used is skipped and reported; nothing is invented."""
 
 import ipaddress
-import re
+import os
 
 from dhcp.lean.frozen import replace
+from dhcp.lean.text import fault_of_name, printable
 from netsetup.model.local_resolver import DNS_PORT, is_loopback, listening_address
 from netsetup.model.pod_interface import MOST_NAMESERVERS, MOST_SEARCHES, DNSRequest, Resolver
 
-LABEL_MAX = 63
-NAME_MAX = 253
+LARGEST = 1 << 20
+"""Octets of a resolver configuration that are read."""
+MOST_ENTRIES = 1000
+"""Of one kind; no message to a client has room for as many."""
+MOST_PROBLEMS = 20
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 
 
-def read_resolver(path: str = "/etc/resolv.conf") -> Resolver:
+def read_resolver(path: str | os.PathLike[str] = "/etc/resolv.conf") -> Resolver:
     """Read a resolver configuration; a file that is not there is an empty one, with the reason in `problems`."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
+        text, is_whole = _read(path)
     except OSError as error:
-        return Resolver(problems=(f"{path}: {error.strerror}",))
+        return Resolver(problems=(printable(f"{os.fspath(path)}: {error.strerror}"),))
     resolver = parse_resolver(text)
+    if not is_whole:
+        cut = printable(f"{os.fspath(path)}: is larger than {LARGEST} bytes; what follows is left out")
+        resolver = replace(resolver, problems=(cut, *resolver.problems))
     here = dict.fromkeys(listening_address(server) for server in resolver.nameservers if is_loopback(server))
     if not here:
         return resolver
@@ -30,40 +35,81 @@ def read_resolver(path: str = "/etc/resolv.conf") -> Resolver:
     return replace(resolver, ports=tuple(found for found in ports if found[1:] != (DNS_PORT, DNS_PORT)))
 
 
+def _read(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """The text of a file, whatever octets it has, and whether that is all of it; nobody is waited for (a FIFO)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(LARGEST + 1) or b""
+    return data[:LARGEST].decode(errors="replace"), len(data) <= LARGEST
+
+
+class _Collector:
+    """The entries of a resolver configuration, checked one by one as they come."""
+
+    def __init__(self) -> None:
+        self.nameservers: list[str] = []
+        self.search: list[str] = []
+        self._problems: list[str] = []
+        self._unreported = 0
+
+    def add_nameserver(self, text: str, where: str) -> None:
+        address, fault = canonical_nameserver(text)
+        if not fault and address not in self.nameservers:
+            if len(self.nameservers) < MOST_ENTRIES:
+                self.nameservers.append(address)
+                return
+            fault = f"one of more than {MOST_ENTRIES}"
+        if fault:
+            self._report(f"nameserver {text}: {fault}; left out ({where})")
+
+    def add_search(self, text: str, where: str, keyword: str = "search") -> None:
+        name = text.lower().removesuffix(".")
+        fault = fault_of_name(name) if name else ""
+        if not fault and name and name not in self.search:
+            if len(self.search) < MOST_ENTRIES:
+                self.search.append(name)
+                return
+            fault = f"one of more than {MOST_ENTRIES}"
+        if fault:
+            self._report(f"{keyword} {text}: {fault}; left out ({where})")
+
+    def _report(self, line: str) -> None:
+        if len(self._problems) < MOST_PROBLEMS:
+            self._problems.append(printable(line))
+        else:
+            self._unreported += 1
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each of the first; how many there are beyond them is one more."""
+        more = [f"{self._unreported} more entries for name resolution are left out"] if self._unreported else []
+        return [*self._problems, *more]
+
+
 def parse_resolver(text: str) -> Resolver:
     """The settings in the text of a resolv.conf.
 
     As resolv.conf(5) has it: `;` and `#` begin a comment, the last `search` or `domain` line wins, and a search list of
     `.` is empty. Names are lower-cased and lose their final dot; commas between entries count as blanks.
     """
-    nameservers: list[str] = []
-    search: list[str] = []
+    found = _Collector()
     options: list[str] = []
-    problems: list[str] = []
-    for line in text.splitlines():
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.split("#", 1)[0].split(";", 1)[0].split()
         if len(words) < 2:
             continue
-        keyword, values = words[0], words[1:]
+        keyword, values, where = words[0], words[1:], f"resolv.conf line {number}"
         if keyword == "nameserver":
             for value in _listed(values) if "," in line else values[:1]:
-                address, fault = _address(value)
-                if fault:
-                    problems.append(f"nameserver {value}: {fault}; left out")
-                elif address not in nameservers:
-                    nameservers.append(address)
+                found.add_nameserver(value, where)
         elif keyword in ("search", "domain"):
-            search.clear()
+            found.search.clear()
             names = _listed(values)
             for value in names if keyword == "search" else names[:1]:
-                name = value.lower().removesuffix(".")
-                if fault := name and fault_of_name(name):
-                    problems.append(f"{keyword} {value}: {fault}; left out")
-                elif name and name not in search:
-                    search.append(name)
+                found.add_search(value, where, keyword)
         elif keyword == "options":
-            options += values
-    return Resolver(tuple(nameservers), tuple(search), tuple(options), tuple(problems))
+            options += values[: MOST_ENTRIES - len(options)]
+    return Resolver(tuple(found.nameservers), tuple(found.search), tuple(options), tuple(found.problems))
 
 
 def merge_dns(resolver: Resolver, request: DNSRequest | None) -> Resolver:
@@ -74,18 +120,23 @@ def merge_dns(resolver: Resolver, request: DNSRequest | None) -> Resolver:
     """
     if request is None:
         return resolver
-    asked = [*(f"nameserver {server}" for server in request.nameservers), f"search {' '.join(request.searches)}"]
-    added = parse_resolver("\n".join(asked))
+    added = _Collector()
+    for server in request.nameservers:
+        added.add_nameserver(server, "dnsConfig")
+    for name in request.searches:
+        added.add_search(name, "dnsConfig")
     base = Resolver() if request.replaces else resolver
     servers = tuple(dict.fromkeys((*base.nameservers, *added.nameservers)))
     search = tuple(dict.fromkeys((*base.search, *added.search)))
     given = {option.partition(":")[0]: option for option in (*base.options, *request.options)}
-    problems = [*base.problems, *(problem for problem in added.problems if problem not in base.problems)]
+    problems = [*base.problems, *added.problems]
     problems += [
         f"nameserver {server}: one of more than {MOST_NAMESERVERS}; left out" for server in servers[MOST_NAMESERVERS:]
     ]
     problems += [f"search {name}: one of more than {MOST_SEARCHES}; left out" for name in search[MOST_SEARCHES:]]
-    problems += [f"dnsConfig option {option}: DHCP has no option for it; left out" for option in request.options]
+    problems += [
+        printable(f"dnsConfig option {option}: DHCP has no option for it; left out") for option in request.options
+    ]
     problems = list(dict.fromkeys(problems))
     return replace(
         base,
@@ -100,29 +151,13 @@ def _listed(words: list[str]) -> list[str]:
     return " ".join(words).replace(",", " ").split()
 
 
-def _address(text: str) -> tuple[str, str]:
+def canonical_nameserver(text: str) -> tuple[str, str]:
     """An address in canonical form, with its zone, and what is wrong with it."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return "", "not an IP address"
+    if not text.isprintable() or any(c.isspace() for c in text):
+        return "", "not an IP address"
     is_group = address.is_multicast or address == _BROADCAST
     return str(address), "not the address of one host" if is_group else ""
-
-
-def fault_of_name(name: str) -> str:
-    """Why clients do not take a host or domain name; empty when they do.
-
-    A name must go on the wire (RFC 1035 §2.3.4) and be one of hosts (RFC 1123 §2.1), but may have underscores within a
-    label. ISC dhclient discards a whole search list for one name that is not such.
-    """
-    if len(name) > NAME_MAX:
-        return f"longer than {NAME_MAX} characters"
-    labels = name.split(".")
-    if any(not label for label in labels):
-        return "an empty label"
-    if any(len(label) > LABEL_MAX for label in labels):
-        return f"a label longer than {LABEL_MAX} characters"
-    if not all(_LABEL.fullmatch(label) for label in labels):
-        return "a label is letters, digits, and within it `-` and `_`"
-    return ""

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen
+from dhcp.lean.text import is_plain
 from launcher.container.init import supervise
 from launcher.exit_codes import exit_code_of
 
@@ -87,6 +88,9 @@ def run(
     `disks` are NAME=PATH, which may name other files with `backing_files`; `uri` is the libvirt to use instead of the
     embedded driver.
     """
+    for option, text in (("--connect", uri), ("--state-dir", state_dir)):
+        if text is not None and not is_plain(text):
+            raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
     options = _Options(_images(disks), backing_files, netns, state_dir, uri, log_format, host_network)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, options)))
 

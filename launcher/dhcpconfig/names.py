@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from dhcp.lean.text import fault_of_name
 from netsetup.model.local_resolver import is_loopback
-from netsetup.resolver import fault_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from dhcp.lean.frozen import Frozen
+from dhcp.lean.text import is_plain
 from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def check_kernel(vmi: VirtualMachineInstance) -> None:
 
 def _image(name: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage:
     absolute = Path(path).absolute()
+    if not is_plain(str(absolute)):
+        raise ManifestError(f"--disk {name}", f"{absolute}: libvirt takes no path that is not plain text; rename it")
     try:
         status = absolute.stat()
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
+from dhcp.lean.text import fault_of_name
 from launcher.vmi.checks import choose
 from launcher.vmi.errors import ManifestError
 from netsetup.model.pod_interface import MOST_NAMESERVERS, MOST_SEARCHES, DNSRequest
+from netsetup.resolver import canonical_nameserver
 
 if TYPE_CHECKING:
     from launcher.vmi import schema as source
@@ -34,14 +35,17 @@ def admit_dns(policy: str | None, config: source.DNSConfig | None) -> DNSRequest
     if len(servers) > MOST_NAMESERVERS:
         raise ManifestError(f"{path}.nameservers", f"must be at most {MOST_NAMESERVERS}, are {len(servers)}")
     for index, server in enumerate(servers):
-        try:
-            ipaddress.ip_address(server)
-        except ValueError:
-            raise ManifestError(f"{path}.nameservers[{index}]", f"must be an IP address, is `{server}`") from None
+        _, fault = canonical_nameserver(server)
+        if fault:
+            raise ManifestError(f"{path}.nameservers[{index}]", f"{fault}, is `{server}`")
     if len(searches) > MOST_SEARCHES:
         raise ManifestError(f"{path}.searches", f"must be at most {MOST_SEARCHES}, are {len(searches)}")
     if len(" ".join(searches)) > SEARCH_CHARACTERS:
         raise ManifestError(f"{path}.searches", f"must be at most {SEARCH_CHARACTERS} characters")
+    for index, search in enumerate(searches):
+        name = search.removesuffix(".")  # a lone dot is the root, which adds nothing to a name
+        if name and (fault := fault_of_name(name)):
+            raise ManifestError(f"{path}.searches[{index}]", f"is no domain name: {fault}, is `{search}`")
     options = []
     for index, option in enumerate(config.options or []):
         if not option.name:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import TYPE_CHECKING
 
+from dhcp.config_options import parse_option
 from dhcp.lean.frozen import replace
+from dhcp.lean.text import interface_name, option_text
 from launcher.vmi import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
@@ -17,7 +20,7 @@ from netsetup.model.mac import parse_guest_mac
 from netsetup.model.private_network import parse_vm_network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from netsetup.bindings.binding import Binding
 
@@ -35,8 +38,6 @@ PORT_RANGES_MAXIMUM = 10
 BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "slirp", "binding")
 """Fields of a manifest's interface that select its binding; `binding` gives any other binding by its name."""
 
-# dev_valid_name() of the kernel.
-_INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -90,9 +91,7 @@ def _with_status(
 
 def _with_one_status(interface: InterfaceSpec, path: str, status: source.InterfaceStatus) -> InterfaceSpec:
     if status.pod_interface_name:
-        check_match(
-            f"{path}.podInterfaceName", status.pod_interface_name, _INTERFACE_NAME, "must be the name of an interface"
-        )
+        _checked(f"{path}.podInterfaceName", interface_name, status.pod_interface_name)
     mac = interface.mac or _mac(f"{path}.mac", status.mac, binding_of(interface.binding))
     return replace(interface, mac=mac, pod_interface=status.pod_interface_name or None)
 
@@ -220,19 +219,30 @@ def _dhcp_options(path: str, options: source.DHCPOptionsSource | None) -> DHCPOp
         return DHCPOptions()
     private: dict[int, str] = {}
     for index, option in enumerate(options.private_options or []):
-        here = f"{path}.privateOptions[{index}].option"
+        here = f"{path}.privateOptions[{index}]"
         if option.option not in PRIVATE_OPTIONS:
-            raise ManifestError(here, f"must be between 224 and 254, is {option.option}")
+            raise ManifestError(f"{here}.option", f"must be between 224 and 254, is {option.option}")
         if option.option in private:
-            raise ManifestError(here, f"{option.option} is given twice")
+            raise ManifestError(f"{here}.option", f"{option.option} is given twice")
+        _checked(f"{here}.value", functools.partial(parse_option, option.option), option.value)
         private[option.option] = option.value
     servers = enumerate(options.ntp_servers or [])
+    for field, text in (("bootFileName", options.boot_file_name), ("tftpServerName", options.tftp_server_name)):
+        if text:
+            _checked(f"{path}.{field}", option_text, text)
     return DHCPOptions(
         boot_file=options.boot_file_name or None,
         tftp_server=options.tftp_server_name or None,
         ntp=tuple(_ipv4(f"{path}.ntpServers[{index}]", server) for index, server in servers),
         private=tuple(private.items()),
     )
+
+
+def _checked(path: str, check: Callable[[str], object], text: str) -> None:
+    try:
+        check(text)
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from None
 
 
 def _ipv4(path: str, text: str) -> str:

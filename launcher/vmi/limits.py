@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from dhcp.lean.text import fault_of_lines
 from launcher.vmi.errors import ManifestError
 
 MOST_OCTETS: Final = 1 << 20
@@ -14,9 +14,6 @@ MOST_ELEMENTS: Final = 20_000
 MOST_LEVELS: Final = 50
 MOST_KEYS: Final = 1000
 """Of one object, those that it merges included."""
-
-_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but for tab and the ends of lines, and halves of surrogate pairs."""
 
 
 def require_elements(text: str) -> None:
@@ -37,8 +34,8 @@ def check_document(document: object, file: str) -> None:
         if level > MOST_LEVELS:
             raise ManifestError(file, "is nested too deeply")
         if isinstance(value, str):
-            if found := _NO_TEXT.search(value):
-                raise ManifestError(path or file, f"holds U+{ord(found[0]):04X}, which is no character of a text")
+            if fault := fault_of_lines(value):
+                raise ManifestError(path or file, fault)
         elif isinstance(value, dict):
             for key, inner in value.items():
                 name = ascii(key)[1:-1] if isinstance(key, str) else str(key)

@@ -53,6 +53,11 @@ def reader(message: Any) -> Callable[..., Any]:
     return get
 
 
+def text_of(value: str | bytes) -> str:
+    """A name or another text of the kernel's, which are octets; pyroute2 leaves what is no UTF-8 as it is."""
+    return value if isinstance(value, str) else value.decode(errors="surrogateescape")
+
+
 def _nested(message: Any, *path: str) -> Any:
     for attribute in path:
         if message is None:
@@ -67,13 +72,13 @@ def link_of(m: Any) -> Link:
     learning = _nested(info, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
     return Link(
         index=m["index"],
-        name=get("IFLA_IFNAME", ""),
-        kind=_nested(info, "IFLA_INFO_KIND") or "",
+        name=text_of(get("IFLA_IFNAME", "")),
+        kind=text_of(_nested(info, "IFLA_INFO_KIND") or ""),
         mac=get("IFLA_ADDRESS", ""),
         mtu=get("IFLA_MTU", 0),
         flags=m["flags"],
         master=get("IFLA_MASTER", 0),
-        alias=get("IFLA_IFALIAS", ""),
+        alias=text_of(get("IFLA_IFALIAS", "")),
         addr_gen_mode=_nested(get("IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
         learning=None if learning is None else bool(learning),
         parent=get("IFLA_LINK", 0) or _nested(info, "IFLA_INFO_DATA", "IFLA_VXLAN_LINK") or 0,
@@ -101,7 +106,7 @@ def address_of(m: Any) -> Address:
         prefixlen=m["prefixlen"],
         scope=m["scope"],
         flags=flags,
-        label=get("IFA_LABEL", ""),
+        label=text_of(get("IFA_LABEL", "")),
         broadcast=get("IFA_BROADCAST", ""),
         peer=peer if peer != local else "",
         metric=get("IFA_RT_PRIORITY", 0),
@@ -124,7 +129,7 @@ def address_message(index: int, address: Address) -> Any:
     if flags:
         attributes.append(("IFA_FLAGS", flags))
     if address.label:
-        attributes.append(("IFA_LABEL", address.label))
+        attributes.append(("IFA_LABEL", address.label.encode(errors="surrogateescape")))
     if address.broadcast:
         attributes.append(("IFA_BROADCAST", address.broadcast))
     if address.metric:

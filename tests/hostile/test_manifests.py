@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.logs import printable
+from dhcp.lean.text import printable
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.limits import MOST_OCTETS
 from launcher.vmi.reader import decode_manifest

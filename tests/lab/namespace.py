@@ -114,6 +114,7 @@ class Namespace:
             input=stdin,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=timeout,
             env={**os.environ, **env} if env else None,
         )
@@ -136,6 +137,7 @@ class Namespace:
             stdout=stdout,
             stderr=stderr,
             text=True,
+            errors="surrogateescape",
             env={**os.environ, **env} if env else None,
         )
         self._children.append(child)
@@ -161,10 +163,10 @@ class Namespace:
     def ip_json(self, arguments: str) -> list[dict[str, Any]]:
         """What `ip -j ARGUMENTS` prints, e.g. `ip_json("-4 route show table all")`."""
         command = ["ip", "-n", self.name, "-j", *arguments.split()]
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT)
+        completed = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=_LIMIT)
         if completed.returncode != 0:
             raise CommandError(completed, self.name)
-        parsed: list[dict[str, Any]] = json.loads(completed.stdout or "[]")
+        parsed: list[dict[str, Any]] = json.loads(completed.stdout or "[]", strict=False)
         return [entry for entry in parsed if entry]
 
     def link(self, name: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _by_device(entry: dict[str, Any]) -> tuple[str, str]:
 
 def _bridge(namespace: Namespace, arguments: str) -> list[dict[str, Any]]:
     printed = namespace.run(["bridge", "-j", *arguments.split()]).stdout
-    entries: list[dict[str, Any]] = json.loads(printed or "[]")
+    entries: list[dict[str, Any]] = json.loads(printed or "[]", strict=False)
     return sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from lab.scenes import address, eth0, pod, route, with_items
 
+from dhcp.lean.text import fault_of_name
 from netsetup.bindings.dns import carried_on_link, release_steps
 from netsetup.model.kernel import (
     AF_INET,
@@ -21,7 +22,6 @@ from netsetup.model.local_resolver import Substitute, listening_address, local_r
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.plan import admit
-from netsetup.resolver import fault_of_name
 from netsetup.steps import DeleteRoute
 
 

@@ -20,7 +20,7 @@ LEAN = "dhcp.lean"
 """Stand-ins for heavy standard modules, with nothing of DHCP in them: everybody may import these."""
 THIRD_PARTY = {
     "dhcp": set(),
-    "netsetup": {"pyroute2", "msgspec"},
+    "netsetup": {"pyroute2"},
     "launcher": {"libvirt", "msgspec", "yaml"},
 }
 SOURCES = [path for package in ("dhcp", "netsetup", "launcher") for path in sorted((ROOT / package).rglob("*.py"))]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
+from dhcp.lean.json import dumps, loads
+from netsetup.decode import decode
 from netsetup.migration import migrate
 from netsetup.model.vm_network import VMNetwork
 from netsetup.record import VERSION, Record
@@ -45,7 +46,7 @@ def test_every_record_is_here() -> None:
 @pytest.mark.parametrize("name", MIGRATED)
 def test_migrated(name: str) -> None:
     old = json.loads((RECORDS / f"{name}.json").read_text())
-    record = msgspec.convert(migrate(old), Record)
+    record = decode(Record, loads(dumps(migrate(old))))
     assert {key: in_words(network) for key, network in record.networks.items()} == {"default": MIGRATED[name]}
     assert (record.version, record.boot_id, record.namespace_cookie) == (3, old["boot_id"], old["namespace_cookie"])
     (before,), (network,) = old["networks"], record.networks.values()
