@@ -138,6 +138,9 @@ def _add_prestart(to: _Parsers) -> None:
     prestart.add_argument(
         "--no-isolation", action="store_true", help="let the VM send with other addresses than its own"
     )
+    prestart.add_argument(
+        "--open-pod-services", action="store_true", help="masquerade: let the VM connect to processes of the pod itself"
+    )
 
 
 def _owner(text: str) -> Owner:
@@ -214,6 +217,8 @@ def _prestart(options: argparse.Namespace) -> int:
         request = SetupRequest.from_vmi(load_vmi(options.vmi))
     if options.no_isolation:
         request = replace(request, isolated=False)
+    if options.open_pod_services:
+        request = replace(request, reaches_pod=True)
     if options.owner:
         request = replace(request, owner=options.owner)
     pod = setup_pod_network(

@@ -27,6 +27,8 @@ class SetupRequest(Frozen):
     subdomain: str | None = None
     isolated: bool = True
     """Whether the guest may send with its own addresses only."""
+    reaches_pod: bool = False
+    """Whether the guest reaches processes of the pod itself, where the pod is its router."""
     stable_id: str | None = None
     """Identifies the VM in whatever pod it runs; MACs that the manifest does not give are derived from it."""
     owner: Owner | None = None
@@ -52,6 +54,7 @@ class SetupRequest(Frozen):
             hostname=vmi.hostname,
             subdomain=vmi.subdomain,
             isolated=vmi.isolated,
+            reaches_pod=vmi.reaches_pod,
             stable_id=vmi.stable_id,
             dns=vmi.dns,
         )
@@ -94,13 +97,13 @@ class SetupRequest(Frozen):
                     isolated=self.isolated,
                     options=self.guest_options(interface, hostname),
                     dns=self.dns,
-                    private=_private_network(interface),
+                    private=_private_network(interface, self.reaches_pod),
                 )
             )
         return requests
 
 
-def _private_network(interface: InterfaceSpec) -> PrivateNetwork:
+def _private_network(interface: InterfaceSpec, reaches_pod: bool) -> PrivateNetwork:
     """The VM's own network and the ports that are forwarded to it, for bindings that use one."""
     from netsetup.model.private_network import ISTIO, VM_NETWORK4, VM_NETWORK6, ForwardedPorts, PrivateNetwork
 
@@ -110,6 +113,7 @@ def _private_network(interface: InterfaceSpec) -> PrivateNetwork:
         ports=tuple(ForwardedPorts(p.protocol.lower(), p.port, p.last or p.port) for p in interface.ports),
         kept_ports=interface.kept_ports,
         sidecar=ISTIO if interface.sidecar else None,
+        reaches_pod=reaches_pod,
     )
 
 

@@ -116,6 +116,7 @@ def admit(manifest: source.Manifest) -> VirtualMachineInstance:
         subdomain=spec.subdomain or None,
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         isolated=_annotation(metadata, "isolation", ("on", "off")) == "on",
+        reaches_pod=_annotation(metadata, "pod-services", ("closed", "open")) == "open",
         stable_id=firmware.uuid if _annotation(metadata, "mac", ("stable", "pod")) == "stable" else None,
         dns=admit_dns(spec.dns_policy, spec.dns_config),
     )

@@ -184,6 +184,8 @@ class VirtualMachineInstance(Frozen):
     """How long a shutdown may take before the domain is destroyed."""
     isolated: bool = True
     """Whether the guest may send with its own addresses only (annotation `virt-launcher.io/isolation`)."""
+    reaches_pod: bool = False
+    """Whether the guest reaches processes of the pod itself (annotation `virt-launcher.io/pod-services`)."""
     stable_id: str | None = None
     """The firmware's UUID, from which MACs are derived that outlive the pod; None for the pod's MACs."""
     dns: DNSRequest | None = None

@@ -180,6 +180,7 @@ def translation_of(network: VMNetwork) -> Translation:
         ports=private.ports,
         kept_ports=private.kept_ports,
         sidecar=private.sidecar,
+        reaches_pod=private.reaches_pod,
         resolvers=guest.local_resolvers,
     )
 

@@ -61,6 +61,8 @@ class PrivateNetwork(Frozen):
     kept_ports: tuple[int, ...] = ()
     """TCP ports of the loopback address that stay the pod's own, whatever is forwarded."""
     sidecar: Sidecar | None = None
+    reaches_pod: bool = False
+    """Whether the guest may open connections to processes of the pod itself."""
 
     def host(self, family: int, number: int) -> Address:
         """The host address of this number, 1 for the pod and 2 for the guest, with the subnet's prefix length."""

@@ -52,6 +52,8 @@ class Translation(Frozen):
     ports: tuple[ForwardedPorts, ...] = ()
     kept_ports: tuple[int, ...] = ()
     sidecar: Sidecar | None = None
+    reaches_pod: bool = False
+    """Whether the guest may open connections to processes of the pod itself."""
     resolvers: tuple[LocalResolver, ...] = ()
     """Those that only the pod itself can reach."""
 
@@ -59,10 +61,14 @@ class Translation(Frozen):
 ALL: Final = "every-port"
 """The counter of a guest to which everything is forwarded."""
 
+POD: Final = "pod"
+"""The counter of what is closed to the guest unless it reaches the pod."""
+
 DROPPED: Final = {
     "outside": "from or to the VM's network, but through another interface",
     "loopback": "of the guest, to the pod's loopback address",
     "elsewhere": "that the pod would have had to forward for other hosts, or elsewhere",
+    POD: "of the guest, to processes of the pod itself",
 }
 """Why a packet is dropped; a counter of each is kept under its name."""
 
@@ -74,7 +80,11 @@ def nat_counters(translation: Translation) -> tuple[Counter, ...]:
         forwarded |= dict.fromkeys([ALL] if ports is None else [port.counter for port in ports])
     return (
         *(Counter(INET, name, name, CONNECTIONS) for name in forwarded),
-        *(Counter(INET, name, name, PACKETS, cause) for name, cause in DROPPED.items()),
+        *(
+            Counter(INET, name, name, PACKETS, cause)
+            for name, cause in DROPPED.items()
+            if name != POD or not translation.reaches_pod
+        ),
     )
 
 
@@ -127,6 +137,9 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         "nat hook postrouting priority srcnat",
     )
 
+    if not translation.reaches_pod:
+        lines += chain("input", _to_the_pod(bridge), "filter hook input priority filter")
+
     # The pod forwards for the VM alone, unless it was a router before.
     forward = [
         *(f"iifname {bridge} oifname {nic} {side.word} saddr {side.network} accept" for side in sides),
@@ -148,6 +161,19 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         "filter hook output priority filter",
     )
     return tuple(lines)
+
+
+def _to_the_pod(bridge: str) -> Iterator[str]:
+    """What the guest may send to the pod itself, at whatever address; the DHCP server receives on the guest port."""
+    yield f"iifname != {bridge} accept"
+    # Answers, and not `ct state established`: what the guest opened while that was allowed would stay open.
+    yield "ct direction reply accept"
+    yield "meta l4proto { icmp, ipv6-icmp } accept"  # neighbour discovery among it
+    # DNS that we carry, and what another program redirects to its own process (a mesh's proxy).
+    yield "ct status dnat accept"
+    # What another program hands to a process without NAT (TPROXY): for an address that is not the pod's, by a mark.
+    yield "meta mark != 0 fib daddr type unicast accept"
+    yield f"counter name {POD} drop"
 
 
 def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:

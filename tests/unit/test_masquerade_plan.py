@@ -246,5 +246,6 @@ def test_the_same_wishes_give_the_same_digest_and_others_another() -> None:
 
     http = ForwardedPorts("tcp", 80, 80)
     assert digest(ports=(http,)) == digest(ports=(http,))
-    variants = [{}, {"ports": (http,)}, {"sidecar": ISTIO}, {"kept_ports": (49152,)}, {"network4": "10.9.0.0/24"}]
+    variants: list[dict[str, Any]] = [{}, {"ports": (http,)}, {"sidecar": ISTIO}, {"reaches_pod": True}]
+    variants += [{"kept_ports": (49152,)}, {"network4": "10.9.0.0/24"}]
     assert len({digest(**wishes) for wishes in variants}) == len(variants)

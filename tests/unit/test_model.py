@@ -51,7 +51,8 @@ DEFAULTS = {
     " gateway6_mac= gateway4_mac=",
     LocalResolver: "substitute=None fault= udp_port=53 tcp_port=53",
     Substitute: "source= mac=",
-    PrivateNetwork: "network4=10.0.2.0/24 network6=fd10:0:2::/120 ports=() kept_ports=() sidecar=None",
+    PrivateNetwork: "network4=10.0.2.0/24 network6=fd10:0:2::/120 ports=() kept_ports=() sidecar=None"
+    " reaches_pod=False",
 }
 
 

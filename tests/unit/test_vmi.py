@@ -510,6 +510,15 @@ def test_macs_are_derived_of_namespace_and_name(tmp_path: Path) -> None:
     assert load(tmp_path, changed("metadata.annotations", {"virt-launcher.io/mac": "pod"})).stable_id is None
 
 
+def test_processes_of_the_pod_are_closed_unless_the_annotation_opens_them(tmp_path: Path) -> None:
+    path = "metadata.annotations"
+    assert not load(tmp_path, MINIMAL).reaches_pod
+    for value, opened in (("open", True), ("closed", False)):
+        assert load(tmp_path, changed(path, {"virt-launcher.io/pod-services": value})).reaches_pod == opened
+    with pytest.raises(ManifestError, match=rf"^{path}\.virt-launcher\.io/pod-services: must be one of closed, open"):
+        load(tmp_path, changed(path, {"virt-launcher.io/pod-services": "yes"}))
+
+
 @pytest.mark.parametrize(
     ("policy", "config", "expected"),
     [
