@@ -1,7 +1,7 @@
 """Exit codes of the command line, and the one-line error that goes with each.
 
-0 done; 1 failed, everything undone; 2 bad usage or bad input; 3 failed and not fully undone. An error other than 1
-carries its code as `exit_code`.
+0 done; 1 failed, everything undone; 2 bad usage, bad input, or what container or kernel lack, nothing changed; 3 failed
+and not fully undone. An error other than 1 carries its code as `exit_code`.
 """
 
 import logging

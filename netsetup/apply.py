@@ -14,6 +14,7 @@ from netsetup.discover import observe
 from netsetup.errors import (
     InvalidRequest,
     KernelRefused,
+    MissingFeature,
     NetworkSetupError,
     NotPermitted,
     NotRestored,
@@ -41,7 +42,7 @@ from netsetup.plan import (
     plan_setup,
     plan_teardown,
 )
-from netsetup.preflight import check_prerequisites, check_restorable, explain
+from netsetup.preflight import check_prerequisites, check_restorable, explained
 from netsetup.record import Record
 from netsetup.resolver import read_resolver
 
@@ -258,8 +259,12 @@ def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str) -> Non
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
         _forget(folder)
-        explain(failure, plan)
-        raise
+        if not isinstance(failure, NetworkSetupError):
+            raise
+        error = explained(failure, plan)
+        if not isinstance(error, MissingFeature):  # which the first step finds, before it changes anything
+            error.exit_code = NetworkSetupError.exit_code
+        raise error from None
 
 
 def _restore(netlink: Netlink, record: Record) -> None:
@@ -272,7 +277,7 @@ def _restore(netlink: Netlink, record: Record) -> None:
             if not plan:
                 return
             run(netlink, plan)
-        except (KernelRefused, NotPermitted, RulesetRefused) as error:
+        except (KernelRefused, MissingFeature, NotPermitted, RulesetRefused) as error:
             refused = error
     try:
         left = plan_teardown(observe(netlink), networks, record.sysctls).lines()

@@ -58,7 +58,9 @@ class UnsuitedInterface(UnsupportedInterface):
 
 
 class NotPermitted(NetworkSetupError):
-    """The kernel refused for want of a capability (capabilities(7))."""
+    """The kernel refused for want of a capability (capabilities(7)): before the first change, or `exit_code` is 1."""
+
+    exit_code = 2
 
     def __init__(self, what: str, capability: str = "CAP_NET_ADMIN") -> None:
         super().__init__(f"{what}: not permitted; the container needs {capability}")
@@ -84,11 +86,15 @@ class RulesetRefused(NetworkSetupError):
 
 
 class MissingFeature(NetworkSetupError):
-    """The kernel was built, or its modules loaded, without something that a set-up needs."""
+    """Kernel or container lack something that a set-up needs, as the first step at the latest finds."""
+
+    exit_code = 2
 
 
 class RecordError(NetworkSetupError):
-    """The saved record of this namespace cannot be used."""
+    """The state directory, or the record in it, cannot be used; nothing has been changed."""
+
+    exit_code = 2
 
 
 class HookBusy(NetworkSetupError):

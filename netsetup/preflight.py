@@ -83,7 +83,8 @@ RULES: Final = {
 def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     """Ask for what the steps of a first set-up need besides nftables, and change nothing.
 
-    Raises NotPermitted, and MissingFeature or KernelRefused for the first that cannot be had.
+    Raises NotPermitted or MissingFeature for the first that cannot be had, KernelRefused for a machine that is short of
+    memory or files, and RulesetRefused.
     """
     made = {step.name for step in plan.steps if isinstance(step, CreateBridge | CreateTap)}
     try:
@@ -99,8 +100,10 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
                     # What a device has that is still to be made, new devices have.
                     _require_setting(step, of_interface(key, "default") if step.link in made else key)
     except (KernelRefused, RulesetRefused) as failure:
-        explain(failure, plan)
-        raise
+        error = explained(failure, plan)
+        if isinstance(error, KernelRefused) and error.errno not in ADVICE:
+            error = MissingFeature(str(error))
+        raise error from None
 
 
 def check_restorable(netlink: Netlink, observed: Namespace, record: Record, plan: Plan) -> None:
@@ -125,16 +128,17 @@ def check_restorable(netlink: Netlink, observed: Namespace, record: Record, plan
                 raise UnsupportedInterface(f"{pod.name}: the kernel would not take its route back: {refused}; {ELSE}")
 
 
-def explain(failure: BaseException, plan: Plan) -> None:
-    """Raises MissingFeature when the kernel has refused something because it has not got it."""
+def explained(failure: NetworkSetupError, plan: Plan) -> NetworkSetupError:
+    """A MissingFeature in its place when the kernel has refused something because it has not got it."""
     if isinstance(failure, KernelRefused) and failure.errno in ADVICE:
-        return  # that is about the machine, whatever was asked for
+        return failure  # that is about the machine, whatever was asked for
     if isinstance(failure, RulesetRefused | KernelRefused):
         missing = missing_features(
             {family for step in plan.steps if isinstance(step, LoadTable) for family in step.families}
         )
         if missing:
-            raise MissingFeature(f"this kernel lacks {', '.join(missing)}: {failure}") from None
+            return MissingFeature(f"this kernel lacks {', '.join(missing)}: {failure}")
+    return failure
 
 
 def _require_bridges(netlink: Netlink, name: str) -> None:

@@ -11,7 +11,7 @@ import os
 import socket
 from functools import cache
 
-from netsetup.errors import KernelRefused, NotPermitted, RulesetRefused
+from netsetup.errors import KernelRefused, MissingFeature, NotPermitted, RulesetRefused
 from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 
 LIBRARY = "libnftables.so.1"
@@ -35,7 +35,7 @@ def run(commands: str, *, handles: bool = False, dry_run: bool = False) -> str:
 
     A text of several commands is one transaction; in a dry run the kernel checks it and changes nothing.
 
-    Raises NotPermitted, KernelRefused and RulesetRefused.
+    Raises NotPermitted, MissingFeature without the library, KernelRefused and RulesetRefused.
     """
     library = _library()
     if not has_capability(CAP_NET_ADMIN):
@@ -92,7 +92,7 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:
-        raise RulesetRefused(f"{LIBRARY}: no such library; install the package nftables") from None
+        raise MissingFeature(f"{LIBRARY}: no such library; install the package nftables") from None
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]

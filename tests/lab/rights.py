@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 OWN_IDS = range(0x70000000, 0x80000000)
@@ -37,3 +38,13 @@ def assert_own_user(pid: int) -> None:
         (number,) = set(rights[name])
         assert int(number) in OWN_IDS
     assert rights["Groups"] == []
+
+
+def assert_closed(pid: int) -> None:
+    """Assert that a process of the same user, without a capability, cannot look into it (PR_SET_DUMPABLE, prctl(2))."""
+    __tracebackhide__ = True
+    rights = rights_of(pid)
+    same = ["setpriv", f"--reuid={rights['Uid'][0]}", f"--regid={rights['Gid'][0]}", "--clear-groups"]
+    none = ["--bounding-set=-all", "--inh-caps=-all"]
+    looked = subprocess.run([*same, *none, "cat", f"/proc/{pid}/environ"], capture_output=True, text=True)
+    assert (looked.returncode, looked.stdout) == (1, "")

@@ -620,7 +620,7 @@ def test_without_net_raw_the_capability_is_named(pod: Pod, agent: Agent) -> None
     agent.prestart()
     drop = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
     completed = agent.run("doctor", prefix=drop)
-    assert (completed.returncode, completed.stdout) == (1, "")
+    assert (completed.returncode, completed.stdout) == (2, "")
     assert "probe eth0: not permitted; the container needs CAP_NET_RAW" in completed.stderr
 
 

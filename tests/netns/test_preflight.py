@@ -16,7 +16,7 @@ from lab.snapshot import assert_restored, take_snapshot
 
 import netsetup.executor
 from netsetup.bindings.registry import BUILT_IN
-from netsetup.errors import KernelRefused
+from netsetup.errors import MissingFeature
 from netsetup.kernel.rtnetlink import NLM_F_CREATE, Netlink
 
 pytestmark = pytest.mark.root
@@ -42,7 +42,7 @@ def refusal(pod: Pod, binding: str, prefix: Sequence[str]) -> str:
     with Agent(pod, binding=binding) as agent:
         done = agent.run("prestart", prefix=prefix)
         assert not agent.state_directory.exists()
-    assert done.returncode == 1
+    assert done.returncode == 2
     return done.stderr.splitlines()[-1]
 
 
@@ -115,7 +115,7 @@ def test_bridge_devices(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         netlink._link_request(f"create bridge {name}", 0, [("IFLA_IFNAME", name), *kind], flags=NLM_F_CREATE)
 
     def fails(state_dir: Path) -> None:
-        with pytest.raises(KernelRefused, match=r"create bridge k6t-eth0: no bridge devices \(bridge\)"):
+        with pytest.raises(MissingFeature, match=r"create bridge k6t-eth0: no bridge devices \(bridge\)"):
             action(state_dir)
 
     monkeypatch.setattr(Netlink, "create_bridge", create_bridge)
