@@ -4,16 +4,17 @@
 #   make test    the linters, the type checker and every test; with STRICT=1 the first failure of a test is final
 #   make test-debian13 (or -debian12)    make test on that release, in a chroot
 #
-# They install what they need the first time (the packages below, and .venv with the versions of constraints.txt); later
-# runs install nothing and need no network.
+# They install what they need the first time (the packages below, and .venv with the files of constraints.txt, by their
+# hashes); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv demo-packages test-packages bench-packages libvirt-user bench faults clean
+.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints demo-packages test-packages bench-packages libvirt-user bench faults clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+INSTALL := $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
 SECOND_TRY := --second-try --last-failed --last-failed-no-failures none
 PACKAGES := dhcp launcher netsetup
 
@@ -72,12 +73,19 @@ venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
-	@echo "Making $(VENV) with the versions of constraints.txt"
+	@echo "Making $(VENV) with the files of constraints.txt"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	    --config-settings editable_mode=compat --editable '.[probe,test]'
+	sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt >$(VENV)/build.txt
+	$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
+	$(INSTALL) --require-hashes --requirement constraints.txt
+	$(INSTALL) --config-settings editable_mode=compat --editable .
 	@$(BIN)/python -m compileall -q $(VENV)/lib
 	@touch $@
+
+# Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
+constraints:
+	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --extra probe --extra test \
+	    --generate-hashes --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
 
 # Only missing packages are installed, so a machine that has all of them needs neither network nor time.
 define install
