@@ -174,6 +174,15 @@ def start(_pod: Pod) -> None:
     assert "--beside" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def hostile(_pod: Pod) -> None:
+    command = [BIN / "python", ROOT / "bench/hostile.py", "--seconds", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    *rows, honest = [line.split(" | ") for line in done.stdout.splitlines()[3:]]
+    assert len(rows) == 7
+    assert [row[3] for row in rows] == ["0"] * 7, "none reaches the node"
+    assert int(honest[3].replace(",", "")) > 0
+
+
 def scale(_pod: Pod) -> None:
     command = [BIN / "python", ROOT / "bench/scale.py", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -232,6 +241,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     ".venv/bin/python bench/scale.py": scale,
     ".venv/bin/python bench/throughput.py": throughput,
     ".venv/bin/python bench/start.py --beside bac6f5a": start,
+    ".venv/bin/python bench/hostile.py": hostile,
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
