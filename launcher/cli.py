@@ -31,6 +31,9 @@ log = logging.getLogger("launcher")
 HELP_WIDTH = 100
 """Of the lines of `--help` where COLUMNS does not say another."""
 
+# Instead of gettext, which has no translation of these texts, and takes 2 ms to find that out.
+setattr(argparse, "_", str)  # noqa: B010
+
 
 def command() -> NoReturn:
     """The program: `main`, exiting without the interpreter's 10 ms of finalisation."""
