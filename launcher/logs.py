@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Literal
 
+from dhcp.lean.json import dumps
 from dhcp.lean.text import printable
 
 Format = Literal["text", "json"]
@@ -21,8 +22,6 @@ class _JSONFormatter(logging.Formatter):
     """One object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`; for a milestone `event` and `data`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        import json
-
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{when}.{int(record.msecs):03d}Z",
@@ -32,7 +31,7 @@ class _JSONFormatter(logging.Formatter):
         }
         if event := getattr(record, "event", None):
             line |= {"event": event, "data": getattr(record, "data", {})}
-        return json.dumps(line)  # ASCII alone, so that no character of it does anything to a terminal
+        return dumps(line)  # ASCII alone, so that no character of it does anything to a terminal
 
 
 def configure(style: Format, verbose: bool) -> None:
