@@ -113,9 +113,9 @@ def prepare_pod_network_interfaces(
             if not records.is_saved(folder, record):
                 records.save(folder, record)
             if fresh:
-                _carry_out(netlink, plan, record, folder)
+                _carry_out(netlink, observed, plan, record, folder)
             else:
-                _converge(netlink, plan, record)
+                _converge(netlink, observed, plan, record)
         return Prepared(
             record=record,
             plan=plan,
@@ -234,10 +234,10 @@ def _require_nothing_ours(observed: Namespace) -> None:
             raise NotRestored(f"{link.name} is ours, but no record says what the pod was before; left as it is")
 
 
-def _converge(netlink: Netlink, plan: Plan, record: Record) -> None:
+def _converge(netlink: Netlink, observed: Namespace, plan: Plan, record: Record) -> None:
     """Run the plan for a pod that is set up, and stays so when it fails: NotRestored then, unless no step was taken."""
     try:
-        run(netlink, plan)
+        run(netlink, plan, observed.links)
     except NetworkSetupError as failure:
         try:
             left = plan_setup(observe(netlink), tuple(record.networks.values()), records.copy_of(record)).lines()
@@ -248,10 +248,10 @@ def _converge(netlink: Netlink, plan: Plan, record: Record) -> None:
         raise NotRestored(f"{failure}; the pod stays set up, with this left to do: {_shortened(left)}") from failure
 
 
-def _carry_out(netlink: Netlink, plan: Plan, record: Record, folder: str) -> None:
+def _carry_out(netlink: Netlink, observed: Namespace, plan: Plan, record: Record, folder: str) -> None:
     """Run the plan of a first set-up; when it fails, undo it."""
     try:
-        run(netlink, plan)
+        run(netlink, plan, observed.links)
     except BaseException as failure:
         log.warning("set-up failed, putting everything back: %s", failure)
         try:
@@ -273,10 +273,11 @@ def _restore(netlink: Netlink, record: Record) -> None:
     networks: Sequence[VMNetwork] = tuple(record.networks.values())
     for _ in range(TEARDOWN_ROUNDS):
         try:
-            plan = plan_teardown(observe(netlink), networks, record.sysctls)
+            observed = observe(netlink)
+            plan = plan_teardown(observed, networks, record.sysctls)
             if not plan:
                 return
-            run(netlink, plan)
+            run(netlink, plan, observed.links)
         except (KernelRefused, MissingFeature, NotPermitted, RulesetRefused) as error:
             refused = error
     try:

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 
+from dhcp.lean.frozen import replace
 from netsetup.admission import SYSCTLS, pod_interface, require_frames
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
@@ -11,7 +12,7 @@ from netsetup.kernel.rtnl_messages import boot_seconds
 from netsetup.model.kernel import IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.settings import BRIDGE_NETFILTER, FORWARDING6
-from netsetup.nft.tables import read_tables
+from netsetup.nft.tables import reading_tables
 from netsetup.resolver import read_resolver
 
 PROC_SYS = "/proc/sys"
@@ -24,20 +25,20 @@ def observe(netlink: Netlink) -> Namespace:
 
     Raises NotPermitted, KernelRefused and RulesetRefused.
     """
-    links = netlink.links()
-    tables = read_tables()
-    return Namespace(
-        links=links,
-        addresses=netlink.addresses(),
-        routes=netlink.routes(),
-        neighbours=netlink.neighbours(),
-        rules=netlink.rules(),
-        forwarding_entries=netlink.forwarding_entries(),
-        sysctls=_sysctls(links),
-        tables=tables.digests,
-        now=boot_seconds(),
-        copy=tables.copy,
-    )
+    with reading_tables() as tables_read:
+        links = netlink.links()
+        observed = Namespace(
+            links=links,
+            addresses=netlink.addresses(),
+            routes=netlink.routes(),
+            neighbours=netlink.neighbours(),
+            rules=netlink.rules(),
+            forwarding_entries=netlink.forwarding_entries(),
+            sysctls=_sysctls(links),
+            now=boot_seconds(),
+        )
+        tables = tables_read()
+    return replace(observed, tables=tables.digests, copy=tables.copy)
 
 
 def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/etc/resolv.conf") -> PodInterface:

@@ -4,13 +4,14 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Iterable
 
 from dhcp.lean.frozen import replace
 from netsetup.discover import PROC_SYS
 from netsetup.errors import KernelRefused, NotPermitted, NotRestored
 from netsetup.kernel import tap
 from netsetup.kernel.rtnetlink import Netlink
-from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_TENTATIVE, PROTO_KERNEL, SCOPE_LINK, NextHop, Route
+from netsetup.model.kernel import AF_INET, AF_INET6, IFA_F_TENTATIVE, PROTO_KERNEL, SCOPE_LINK, Link, NextHop, Route
 from netsetup.nft import tables as nftables
 from netsetup.plan import Plan
 from netsetup.steps import (
@@ -59,9 +60,12 @@ ALREADY_THERE = {errno.EEXIST}
 ALREADY_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
 
 
-def run(netlink: Netlink, plan: Plan) -> None:
-    """Take the steps of a plan in order. Raises a NetworkSetupError at the first that fails."""
-    indexes = {link.name: link.index for link in netlink.links()} if plan else {}
+def run(netlink: Netlink, plan: Plan, links: Iterable[Link]) -> None:
+    """Take the steps of a plan in order; `links` are those it was made for.
+
+    Raises a NetworkSetupError at the first that fails.
+    """
+    indexes = {link.name: link.index for link in links}
     for step in plan.steps:
         log.debug("%s", str(step))
         _take(netlink, step, indexes)

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import socket
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from netsetup.errors import KernelRefused, MissingFeature, NotPermitted, RulesetRefused
@@ -37,22 +38,18 @@ def run(commands: str, *, handles: bool = False, dry_run: bool = False) -> str:
 
     Raises NotPermitted, MissingFeature without the library, KernelRefused and RulesetRefused.
     """
+    with running(commands, handles=handles, dry_run=dry_run) as output:
+        return output()
+
+
+@contextlib.contextmanager
+def running(commands: str, *, handles: bool = False, dry_run: bool = False) -> Iterator[Callable[[], str]]:
+    """As `run`, but returns while the commands run; what it yields waits for their output."""
     library = _library()
     if not has_capability(CAP_NET_ADMIN):
         raise NotPermitted("nftables")  # which the library itself prints on standard error
     if not has_netfilter():
         raise RulesetRefused("nftables: no netfilter socket; the kernel has no nftables (nf_tables)")
-    succeeded, text = _run_apart(library, commands.encode(), handles, dry_run)
-    if succeeded:
-        return text
-    if "Operation not permitted" in text:
-        raise NotPermitted("nftables")
-    line = next(iter(text.splitlines()), "no message")
-    raise RulesetRefused(f"nftables: {line.removeprefix('netlink: ').removeprefix('Error: ')}")
-
-
-def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool, dry_run: bool) -> tuple[bool, str]:
-    """Run the commands in a forked process: whether they succeeded, and the output, or else the message."""
     try:
         read, write = os.pipe()
         child = os.fork()
@@ -62,17 +59,29 @@ def _run_apart(library: ctypes.CDLL, commands: bytes, handles: bool, dry_run: bo
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for what the library says before it exits
             with open(write, "wb") as pipe:
-                pipe.write(b"".join(_run(library, commands, handles, dry_run)))
+                pipe.write(b"".join(_run(library, commands.encode(), handles, dry_run)))
         finally:
             os._exit(0)
     os.close(write)
-    with open(read, "rb") as pipe:
-        answer = pipe.read().decode(errors="replace")
-    with contextlib.suppress(ChildProcessError):  # reaped by another thread
-        os.waitpid(child, 0)
+    try:
+        with open(read, "rb") as pipe:
+            yield lambda: _output(pipe.read().decode(errors="replace"))
+    finally:
+        with contextlib.suppress(ChildProcessError):  # reaped by another thread
+            os.waitpid(child, 0)
+
+
+def _output(answer: str) -> str:
+    """The output, of an answer of `_run`; raises NotPermitted and RulesetRefused."""
     if not answer:
         raise RulesetRefused(f"{LIBRARY} has ended; the kernel may be short of memory: try again")
-    return answer[0] == "+", answer[1:].strip()
+    succeeded, text = answer[0] == "+", answer[1:].strip()
+    if succeeded:
+        return text
+    if "Operation not permitted" in text:
+        raise NotPermitted("nftables")
+    line = next(iter(text.splitlines()), "no message")
+    raise RulesetRefused(f"nftables: {line.removeprefix('netlink: ').removeprefix('Error: ')}")
 
 
 def _run(library: ctypes.CDLL, commands: bytes, handles: bool, dry_run: bool) -> tuple[bytes, bytes]:

@@ -3,8 +3,9 @@
 One transaction a change (nft(8)), so that no half of a ruleset is ever in force.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from dhcp.lean.frozen import Frozen
@@ -33,9 +34,24 @@ class Tables(Frozen):
     """The copy of the record; empty when there is none."""
 
 
+@contextlib.contextmanager
+def reading_tables() -> Iterator[Callable[[], Tables]]:
+    """Starts to read our tables in another process; what it yields waits for them.
+
+    Both raise NotPermitted, KernelRefused and RulesetRefused.
+    """
+    with _listing() as listed:
+        yield lambda: _read(_ours(listed()))
+
+
 def read_tables() -> Tables:
-    """Our tables as they are. Raises NotPermitted and RulesetRefused."""
-    listings = {family: library.run(f"list table {family} {TABLE}", handles=True) for family in _present()}
+    """Our tables as they are. Raises NotPermitted, KernelRefused and RulesetRefused."""
+    with reading_tables() as read:
+        return read()
+
+
+def _read(families: Iterable[str]) -> Tables:
+    listings = {family: library.run(f"list table {family} {TABLE}", handles=True) for family in families}
     rules = sum(len(re.findall(_RULE, listing)) for listing in listings.values())
 
     def digest(listing: str) -> str:
@@ -51,7 +67,8 @@ def read_tables() -> Tables:
 def read_counters(families: Iterable[str]) -> dict[tuple[str, str], int]:
     """How many packets each counter of our tables has seen, by family and name. Raises as `read_tables` does."""
     found = {}
-    present = _present()
+    with _listing() as listed:
+        present = _ours(listed())
     for family in families:
         if family in present:
             for name, packets in re.findall(_COUNTER, library.run(f"list counters table {family} {TABLE}")):
@@ -77,9 +94,14 @@ def _removal(families: Iterable[str]) -> str:
     return "".join(f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in families)
 
 
-def _present() -> list[str]:
+def _listing() -> contextlib.AbstractContextManager[Callable[[], str]]:
+    """The list of all tables, being made."""
+    return library.running("list tables") if library.has_netfilter() else contextlib.nullcontext(str)
+
+
+def _ours(listed: str) -> list[str]:
     """The families in which there is a table of ours."""
-    there = set(library.run("list tables").splitlines()) if library.has_netfilter() else set()
+    there = set(listed.splitlines())
     return [family for family in FAMILIES if f"table {family} {TABLE}" in there]
 
 
