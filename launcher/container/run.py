@@ -174,12 +174,12 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
 
 
 def _import_what_follows() -> None:
-    """Load the hook, and libvirt's library."""
-    for name in ("launcher.container.dhcp_watchdog", "launcher.manager", "launcher.prestart", "netsetup.apply"):
-        import_module(name)
+    """Load libvirt's library, and the hook."""
     from launcher.machine.libvirt_driver import preload
 
     preload()
+    for name in ("launcher.container.dhcp_watchdog", "launcher.manager", "launcher.prestart", "netsetup.apply"):
+        import_module(name)
 
 
 class _Machine:

@@ -214,9 +214,12 @@ class DriverOpening:
 
 
 def preload() -> None:
-    """Have libvirt's library mapped and linked, 10 ms of `connect`; one that is missing is no error yet."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL("libvirt.so.0")
+    """Have a thread map and link libvirt's library, 10 ms of `connect`; one that is missing is no error yet.
+
+    By dlopen(3) as a foreign function, which unlike an import, and CDLL, leaves the interpreter to other threads.
+    """
+    dlopen = ctypes.CDLL(None).dlopen
+    threading.Thread(target=dlopen, args=(b"libvirt.so.0", os.RTLD_NOW), name="libvirt-link", daemon=True).start()
 
 
 def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_CACHE) -> Connection:
