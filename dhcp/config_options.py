@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dhcp.lean.text import fault_of_lines
 from dhcp.wire.addresses import parse_ipv4
 from dhcp.wire.option_codes import (
     BROADCAST_ADDRESS,
@@ -163,8 +164,8 @@ def _from_text(code: int, text: str) -> bytes:
         number = int(text)
         _check_range(code, number)
         return number.to_bytes(octets, "big", signed=smallest < 0)
-    if "\0" in text:
-        raise ValueError("text cannot contain NUL")
+    if fault := fault_of_lines(text):
+        raise ValueError(fault)
     return text.encode()
 
 

@@ -52,8 +52,9 @@ def require_servable(record: Record) -> list[dict[str, object]]:
             prepare_lease(parse_configs([config])[0], bytes(6))
         except ValueError as error:
             field, _, reason = str(error).removeprefix("[0].").partition(": ")
-            name, dot, rest = field.partition(".")
-            where = f"network {names[str(config['interface'])]}: {ORIGINS.get(name, name)}{dot}{rest}"
+            name = field.partition(".")[0].partition("[")[0]
+            origin = ORIGINS.get(name, name) + field.removeprefix(name)
+            where = f"network {names[str(config['interface'])]}: {origin}"
             raise InvalidRequest(printable(f"{where}: {reason}")) from None
     if (octets := len(dumps(configs))) > LARGEST_CONFIGURATION:
         what = f"{octets} bytes of routes, names and options"

@@ -260,9 +260,13 @@ def _layout(message: Message, lease: ServedLease, kind: int, extra: Sequence[tup
     return lay_out_plainly(options, room) or _lay_out_within(options, room, lease.config.search)
 
 
-def usual_layout(lease: ServedLease, largest: int) -> Layout:
-    """The options of an OFFER to a client that requests the options that most do, and accepts `largest` octets."""
-    options = {PARAMETER_LIST: _USUAL, MAX_MESSAGE_SIZE: largest.to_bytes(2, "big"), CLIENT_ID: _USUAL_CLIENT_ID}
+def usual_layout(lease: ServedLease, largest: int, further: Sequence[int] = ()) -> Layout:
+    """The options of an OFFER to a client that requests the options that most do, and accepts `largest` octets.
+
+    It requests these `further` ones as well, by their numbers.
+    """
+    asked = bytes(dict.fromkeys((*_USUAL, *further)))
+    options = {PARAMETER_LIST: asked, MAX_MESSAGE_SIZE: largest.to_bytes(2, "big"), CLIENT_ID: _USUAL_CLIENT_ID}
     mac = lease.config.client_mac.ljust(16, b"\0")
     return _layout(Message(DISCOVER, 0, 0, ANY, mac, options), lease, OFFER)
 

@@ -28,11 +28,14 @@ ROUTER_LIFETIME = 65535
 # … and for a day, as with a lease, before it loses what has lifetimes of 32 bits.
 LIFETIME = DEFAULT_LEASE
 
+LONGEST_OPTION = 254  # units of eight octets, besides the first: its length is one octet (RFC 4861 §4.6)
+
 _PREFIX = Struct("!BBBBIII16s")
 
 
 def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: bytes, room: int) -> bytes:
-    """The ICMPv6 message, its checksum 0, at most `room` octets: the last search domains give way.
+    """The ICMPv6 message, its checksum 0, at most `room` octets: the last search domains give way, and
+    prefixes and routes that would take more than half of it.
 
     M=1 is DHCPv6 for addresses and all else, O=1 for all else only (RFC 4861 §4.2). No prefix
     has the A flag, whatever its length: the pod owns one address, and others that a guest configured would be
@@ -53,7 +56,8 @@ def encode_advertisement(config: ClientConfig, ipv6: ClientConfig6, source_mac: 
         *_, preferred, valid = lifetimes_of(config, ipv6)
         message += _PREFIX.pack(PREFIX, 4, ipv6.prefix_length, ON_LINK, valid, preferred, 0, prefix)
     for route in ipv6.on_link:
-        message += _PREFIX.pack(PREFIX, 4, route.prefix_length, ON_LINK, LIFETIME, LIFETIME, 0, route.destination)
+        if len(message) + _PREFIX.size <= room // 2:
+            message += _PREFIX.pack(PREFIX, 4, route.prefix_length, ON_LINK, LIFETIME, LIFETIME, 0, route.destination)
     for route in ipv6.routes if reachable else ():
         octets = (route.prefix_length + 63) // 64 * 8
         head = bytes((ROUTE, 1 + octets // 8, route.prefix_length, 0)) + LIFETIME.to_bytes(4, "big")
@@ -73,7 +77,7 @@ def lifetimes_of(config: ClientConfig, ipv6: ClientConfig6) -> tuple[int, ...]:
 
 def _search_option(names: Sequence[str], room: int) -> bytes:
     """The option of as many names as fit, padded to a multiple of eight octets (RFC 8106 §5.2)."""
-    encoded = encode_first_names(names, (room - 8) // 8 * 8)
+    encoded = encode_first_names(names, min((room - 8) // 8, LONGEST_OPTION) * 8)
     if not encoded:
         return b""
     encoded += bytes(-len(encoded) % 8)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 ANY = bytes(4)
 BROADCAST = b"\xff\xff\xff\xff"
 BROADCAST_MAC = b"\xff\xff\xff\xff\xff\xff"
+_NO_HOST = frozenset((0, 127, *range(224, 240)))
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -67,8 +68,11 @@ def directed_broadcast(address: bytes, length: int) -> bytes:
 
 
 def is_unicast(address: bytes) -> bool:
-    """Whether a host can have this address (RFC 1122 §3.2.1.3, RFC 6890): not 0/8, 127/8, 224/3."""
-    return 0 < address[0] < 224 and address[0] != 127
+    """Whether a host can have this address: not 0/8, 127/8, 224/4 and the limited broadcast (RFC 1122 §3.2.1.3).
+
+    Linux takes the reserved 240/4 for any other network, and clouds give pods of it.
+    """
+    return address[0] not in _NO_HOST and address != BROADCAST
 
 
 def ipv4_text(address: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from dhcp.lean.text import fault_of_lines
 from dhcp.wire.ipv4 import Unusable
 
 CLIENT_ID = 1
@@ -93,6 +94,8 @@ def parse_option6(code: int, text: str) -> bytes:
         if not (text.isascii() and text.isdigit()) or len(text) > 10:
             raise ValueError(f"{text!r} is not a decimal number of seconds")
         value = min(int(text), 0xFFFFFFFF).to_bytes(4, "big")
+    elif fault := fault_of_lines(text):
+        raise ValueError(fault)
     else:
         value = text.encode()
     if not value:

@@ -67,7 +67,7 @@ def _on_link6(address: Address, pod: PodInterface) -> list[str]:
     """
     own = {address.network, f"{address.address}/128"}
     prefixes = [destination for destination in on_link_destinations6(pod) if destination not in own]
-    return [*prefixes, *(ASSIGNED6 if "::/0" in prefixes else ())]
+    return [*(ASSIGNED6 if "::/0" in prefixes else ()), *prefixes]
 
 
 def unserved_routes6(network: VMNetwork) -> Iterator[str]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MOST_RESOLVERS = 16
 """Of each family: what a router advertisement has room for; no stub resolver uses more than a few."""
+MOST_NAMES = 256
+"""Of a search list; the messages of an Ethernet have room for some 80."""
+MOST_LINES = 20
+"""Of what is left out, so that the rest of a long list is one line."""
 
 
 def search_list(names: tuple[str, ...], subdomain: str = "") -> tuple[str, ...]:
@@ -26,7 +30,7 @@ def search_list(names: tuple[str, ...], subdomain: str = "") -> tuple[str, ...]:
     service = domain_of(names)
     if subdomain and ".svc." in service and not service.startswith(f"{subdomain}."):
         names = (f"{subdomain}.{service}", *names)
-    return tuple(name for name in names if not fault_of_name(name))
+    return tuple(name for name in names if not fault_of_name(name))[:MOST_NAMES]
 
 
 def domain_of(search: tuple[str, ...]) -> str:
@@ -65,12 +69,24 @@ def substitutes_on_link(network: VMNetwork, family: int) -> dict[str, str]:
 
 
 def refused_names(network: VMNetwork) -> Iterator[str]:
-    """What of the resolver configuration, and of the host name, the VM goes without, and why: a line each."""
-    resolver, hostname = network.pod.resolver, network.options.hostname
-    yield from resolver.problems
+    """What of the host name, and of the resolver configuration, the VM goes without, and why: a line each."""
+    hostname = network.options.hostname
+    if hostname and (fault := fault_of_name(hostname)):
+        yield f"host name {hostname}: {fault}; left out"
+    yield from network.pod.resolver.problems
+    lines = list(_refused_entries(network))
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        yield f"{len(lines) - MOST_LINES} more entries of the resolver configuration are left out"
+
+
+def _refused_entries(network: VMNetwork) -> Iterator[str]:
+    resolver = network.pod.resolver
     for name in resolver.search:
         if fault := fault_of_name(name):
             yield f"search {name}: {fault}; left out"
+    if (count := len(resolver.search)) > MOST_NAMES:
+        yield f"search list: {count} names are more than {MOST_NAMES}, which are served"
     for server in resolver.nameservers:
         if fault := _fault_of_resolver(server, network):
             yield f"nameserver {server}: {fault}; left out"
@@ -78,8 +94,6 @@ def refused_names(network: VMNetwork) -> Iterator[str]:
         usable = [s for s in resolver.nameservers if (":" in s) == ipv6 and not _fault_of_resolver(s, network)]
         for server in usable[MOST_RESOLVERS:]:
             yield f"nameserver {server}: one of more than {MOST_RESOLVERS}; left out"
-    if hostname and (fault := fault_of_name(hostname)):
-        yield f"host name {hostname}: {fault}; left out"
 
 
 def _fault_of_resolver(server: str, network: VMNetwork) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dhcp.config import parse_configs
 from dhcp.wire.option_codes import (
+    BOOT_FILE_NAME,
     CLASSLESS_ROUTES,
     DOMAIN_NAME,
     DOMAIN_NAME_SERVER,
@@ -13,6 +14,7 @@ from dhcp.wire.option_codes import (
     HOST_NAME,
     INTERFACE_MTU,
     NTP_SERVERS,
+    TFTP_SERVER_NAME,
 )
 from dhcp.wire.options4 import classless_route_ends, decode_options
 from dhcp.wire.search_list import split_search_list
@@ -20,7 +22,9 @@ from dhcp.wire.search_list import split_search_list
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from dhcp.config import ClientConfig
     from dhcp.v4.lease import ServedLease
+    from dhcp.v6.lease import ServedLease6
 
 SMALLEST_ROOM = 300
 """Octets for options in a message of 576 octets, which every host takes (RFC 791 §3.1)."""
@@ -34,13 +38,15 @@ NAMES = {
     DOMAIN_NAME: "domain name",
     HOST_NAME: "host name",
     INTERFACE_MTU: "MTU",
+    TFTP_SERVER_NAME: "TFTP server name",
+    BOOT_FILE_NAME: "boot file name",
 }
 SMALL_CLIENTS = ", the most that ISC dhclient, udhcpc and NetworkManager take,"
 
 
 def lines_without_room(config: Mapping[str, Any]) -> Iterator[str]:
     """What has no room, a line each; `config` is the server's, of one network."""
-    if _octets(config) <= SMALLEST_ROOM and len(config.get("routes6", ())) < 8:
+    if _octets(config) <= SMALLEST_ROOM and len(config.get("routes6", ())) + len(config.get("on_link6", ())) < 8:
         return
     from dhcp.v4.lease import prepare_lease
     from dhcp.v4.server import ETHERNET_MTU, SMALLEST_MAXIMUM
@@ -57,25 +63,44 @@ def lines_without_room(config: Mapping[str, Any]) -> Iterator[str]:
             kept = _names(split_search_list(whole)[0])
             yield f"systemd-networkd reads only {kept} of {len(lease.config.search)} search names"
     if lease.ipv6:
-        count, kept = len(config.get("routes6", ())), _advertised_routes(lease.ipv6.advertisement)
-        if kept < count and lease.ipv6.gateway:
-            yield f"router advertisements have room for only {kept} of {count} IPv6 routes"
+        yield from _not_advertised(lease.config, lease.ipv6)
+
+
+def _not_advertised(config: ClientConfig, lease: ServedLease6) -> Iterator[str]:
+    from dhcp.v6.router_advertisement import DNSSL, PREFIX, ROUTE
+
+    assert config.ipv6
+    options = list(_advertised(lease.advertisement))
+    own = bool(config.ipv6.client_address) and config.ipv6.prefix_length < 128
+    counts = {
+        "IPv6 routes": (sum(kind == ROUTE for kind, _ in options), len(config.ipv6.routes) if lease.gateway else 0),
+        "IPv6 prefixes": (sum(kind == PREFIX for kind, _ in options) - own, len(config.ipv6.on_link)),
+        "search names": (sum(_plain_names(value) for kind, value in options if kind == DNSSL), len(config.search)),
+    }
+    short = [f"{kept} of {count} {name}" for name, (kept, count) in counts.items() if kept < count]
+    if short:
+        yield f"router advertisements have room for only {', '.join(short)}"
 
 
 def _octets(config: Mapping[str, Any]) -> int:
     """An upper bound of what options take."""
-    names = [*config.get("search", ()), config.get("domain", ""), config.get("hostname", "")]
+    texts = ("domain", "hostname", "tftp_server", "boot_file")
+    names = [*config.get("search", ()), *(config.get(name, "") for name in texts)]
+    further = FIXED_OCTETS + sum(4 * len(text) + 2 for text in config.get("options", {}).values())
+    further += sum(len(name) + 2 for name in names)
     addresses = [*config.get("dns", ()), *config.get("ntp", ())]
     routes = config.get("routes", ())
     gateways = {route["gateway"] for route in routes}
-    return FIXED_OCTETS + 9 * (len(routes) + len(gateways)) + 4 * len(addresses) + sum(len(name) + 2 for name in names)
+    return further + 9 * (len(routes) + len(gateways)) + 4 * len(addresses)
 
 
 def _short(lease: ServedLease, largest: int) -> Iterator[str]:
     """What is not whole in messages of `largest` octets, as "12 of 60 routes"."""
     from dhcp.v4.server import usual_layout
 
-    layout = usual_layout(lease, largest)
+    explicit = {NTP_SERVERS, TFTP_SERVER_NAME, BOOT_FILE_NAME, *dict(lease.config.options)}
+    asked = [code for code in lease.options if code in explicit]
+    layout = usual_layout(lease, largest, asked)
     sent = decode_options(layout.field, layout.file, layout.sname)
     counts: dict[int, Callable[[bytes], int]] = {
         CLASSLESS_ROUTES: lambda value: len(classless_route_ends(value)),
@@ -83,8 +108,9 @@ def _short(lease: ServedLease, largest: int) -> Iterator[str]:
         DOMAIN_NAME_SERVER: lambda value: len(value) // 4,
         NTP_SERVERS: lambda value: len(value) // 4,
     }
-    for code, name in NAMES.items():
+    for code in (*NAMES, *(code for code in asked if code not in NAMES)):
         if code in layout.dropped:
+            name = NAMES.get(code, f"option {code}")
             count: Callable[[bytes], int] = counts.get(code, bool)
             yield f"{count(sent.get(code, b'')):d} of {count(lease.options[code]):d} {name}"
 
@@ -99,13 +125,22 @@ def _names(value: bytes) -> int:
     return count
 
 
-def _advertised_routes(message: bytes) -> int:
-    """How many routes an advertisement has (RFC 4191 §2.3)."""
-    from dhcp.v6.router_advertisement import ROUTE
+def _advertised(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each option of an advertisement (RFC 4861 §4.6), the value without what precedes names."""
     from dhcp.wire.ndp import ADVERTISEMENT
 
-    count, at = 0, ADVERTISEMENT.size
+    at = ADVERTISEMENT.size
     while at < len(message):
-        count += message[at] == ROUTE
-        at += 8 * message[at + 1]
+        end = at + 8 * message[at + 1]
+        yield message[at], message[at + 8 : end]
+        at = end
+
+
+def _plain_names(value: bytes) -> int:
+    """How many names there are, uncompressed and padded with zeros (RFC 8106 §5.2)."""
+    count = at = 0
+    while at < len(value) and value[at]:
+        while at < len(value) and value[at]:
+            at += 1 + value[at]
+        count, at = count + 1, at + 1
     return count

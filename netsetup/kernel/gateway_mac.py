@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dhcp.lean.frozen import replace
 from netsetup.errors import KernelRefused
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.model.mac import is_host_mac
 from netsetup.model.routing import next_hop6_of_default4, permanent_mac, router6_of
 from netsetup.model.vm_network import VMNetwork
 
@@ -41,7 +42,7 @@ def with_gateway_mac(netlink: Netlink, network: VMNetwork) -> VMNetwork:
     deadline = time.monotonic() + (RESOLVE_SECONDS if patient else POLL_SECONDS)
     while True:
         known = {n.address: n.mac for index, n in netlink.known_neighbours() if index == network.pod.link.index}
-        found = {field: known[address] for field, address in wanted.items() if address in known}
+        found = {field: known[address] for field, address in wanted.items() if is_host_mac(known.get(address, ""))}
         if len(found) == len(wanted) or time.monotonic() > deadline:
             return replace(network, **found)
         time.sleep(POLL_SECONDS)

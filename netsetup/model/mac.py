@@ -34,9 +34,14 @@ def parse_guest_mac(text: str, reserved: str = "") -> str:
     return mac
 
 
+def is_host_mac(mac: str) -> bool:
+    """Whether this is the MAC of one Ethernet interface: six octets, no group's, and not all zero."""
+    return len(mac) == 17 and not int(mac[:2], 16) & 1 and mac != "00:00:00:00:00:00"
+
+
 def local_mac(name: str) -> str:
     """A locally administered unicast MAC that is always the same for one name."""
-    seed = name.encode()
+    seed = name.encode(errors="surrogatepass")
     # Checksums always differ for inputs that differ little, and loading OpenSSL for a hash would take 3 ms.
     octets = bytearray(binascii.crc_hqx(seed, 0).to_bytes(2, "big") + binascii.crc32(seed).to_bytes(4, "big"))
     octets[0] = octets[0] & 0xFC | 0x02

@@ -15,6 +15,7 @@ from netsetup.model.kernel import (
     Namespace,
     Route,
 )
+from netsetup.model.mac import is_host_mac
 from netsetup.model.pod_interface import PodInterface
 
 Place = tuple[int, int, str, str, int, int]
@@ -125,8 +126,8 @@ def first_leg(route: Route, interface: int) -> Route:
 
 
 def permanent_mac(pod: PodInterface, address: str) -> str:
-    """The MAC of a permanent neighbour, empty when it is none."""
-    return next((n.mac for n in pod.neighbours if n.mac and n.address == address), "")
+    """The MAC of a permanent neighbour, empty when it is none, or a group's."""
+    return next((n.mac for n in pod.neighbours if is_host_mac(n.mac) and n.address == address), "")
 
 
 def by_place(routes: Iterable[Route], places: AbstractSet[Place] | None = None) -> dict[Place, list[Route]]:

@@ -129,7 +129,7 @@ def test_default_route_without_a_gateway() -> None:
     others = ("fe80::/64", "fd00:10::5/128", "fd00:77::/64", "ff00::/8")
     config = config_of(network(*(Route(AF_INET6, destination, interface=2) for destination in ("::/0", *others))))
     assert of_ipv6(config).keys() == {"client_address6", "dns6", "on_link6"}
-    assert config["on_link6"] == ["::/0", "fd00:77::/64", "2000::/3", "fc00::/7"]
+    assert config["on_link6"] == ["2000::/3", "fc00::/7", "::/0", "fd00:77::/64"]
     assert "on_link6" not in config_of(network(default("fe80::1"), Route(AF_INET6, "fd00:77::/64", interface=2)))
 
 

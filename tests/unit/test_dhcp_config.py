@@ -129,7 +129,7 @@ def test_times(lease: dict[str, int], times: tuple[int, int, int]) -> None:
         ({"options": {"224": "0x"}}, "options.224", "empty"),
         ({"options": {"224": "0x123"}}, "options.224", "pairs of hex"),
         ({"options": {"224": 7}}, "options.224", "string"),
-        ({"options": {"224": "a\0b"}}, "options.224", "NUL"),
+        ({"options": {"224": "a\0b"}}, "options.224", "U+0000"),
         ({"options": {"224": "a" * 1025}}, "options.224", "1024"),
         ({"options": {"42": "ntp.example"}}, "options.42", "not an IPv4 address"),
         ({"options": {"42": "0x0a0000"}}, "options.42", "multiple of 4"),

@@ -40,6 +40,9 @@ def cause(decode: object, *arguments: object) -> str:
         ("128.0.0.0", True),
         ("223.255.255.255", True),
         ("224.0.0.0", False),
+        ("239.255.255.255", False),
+        ("240.0.0.0", True),
+        ("255.255.255.254", True),
         ("255.255.255.255", False),
     ],
 )
