@@ -9,7 +9,6 @@ from dhcp.config import LARGEST_CONFIGURATION, parse_configs
 from dhcp.lean.json import dumps
 from dhcp.lean.text import printable
 from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
-from dhcp.v4.lease import prepare_lease
 from launcher.dhcpconfig.client import client_config
 from netsetup.errors import InvalidRequest
 
@@ -49,7 +48,7 @@ def require_servable(record: Record) -> list[dict[str, object]]:
     names = {network.guest_port: name for name, network in record.networks.items()}
     for config in configs:
         try:
-            prepare_lease(parse_configs([config])[0], bytes(6))
+            parse_configs([config])
         except ValueError as error:
             field, _, reason = str(error).removeprefix("[0].").partition(": ")
             name = field.partition(".")[0].partition("[")[0]

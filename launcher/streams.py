@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from dhcp.lean.text import printable
+from dhcp.lean.text import printable_lines
 
 
 class OutputError(Exception):
@@ -24,7 +24,7 @@ def print_result(text: str) -> None:
     require_output()
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(printable(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(printable_lines(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
         discard_output()
         raise OutputError(f"standard output: {error.strerror}") from None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dhcp.lean.frozen import Frozen, replace
+from dhcp.lean.text import is_plain, printable
 from netsetup import record as records
 from netsetup.bindings.registry import binding_of
 from netsetup.bindings.restore import changes_since
@@ -48,6 +49,8 @@ from netsetup.resolver import read_resolver
 
 log = logging.getLogger("netsetup")
 
+LONGEST_NAME = 200
+"""Octets of a network's name; the kernel takes an alias of 255."""
 TEARDOWN_ROUNDS = 5
 """Putting back takes two rounds, the second for what the kernel added by itself; more means that it does not settle."""
 
@@ -127,8 +130,16 @@ def prepare_pod_network_interfaces(
 
 
 def _by_name(requests: Iterable[NetworkRequest]) -> dict[str, NetworkRequest]:
-    """Raises InvalidRequest for two networks of one name, or two that cannot be side by side."""
+    """Raises InvalidRequest for two networks of one name, or two that cannot be side by side, and for what is no name.
+
+    A name becomes part of our devices' aliases, by which they are found again.
+    """
     listed = list(requests)
+    for request in listed:
+        name = request.name
+        if not is_plain(name) or [name] != name.split() or len(name.encode()) > LONGEST_NAME:
+            what = f"1 to {LONGEST_NAME} octets of text without blanks"
+            raise InvalidRequest(printable(f"network {name}: its name must be {what}"))
     by_name = {request.name: request for request in listed}
     if len(by_name) < len(listed):
         raise InvalidRequest("two networks of the VM have the same name")

@@ -13,6 +13,7 @@ from dhcp.io.log import Log
 from dhcp.io.loop import ServerLoop
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_packet_sockets
 from dhcp.lean.json import loads
+from dhcp.lean.text import printable
 from dhcp.standard_streams import open_standard_streams
 
 TYPE_CHECKING = False
@@ -142,7 +143,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         if len(configs) != 1 or configs[0].interface != interface:
             raise ConfigError(f"configuration: must be for the one interface {interface!r}")
     except (OSError, ValueError) as error:
-        print(f"{path}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        print(printable(f"{path}: {getattr(error, 'strerror', None) or error}"), file=sys.stderr)
         return 2
     try:
         _close_inherited_fds(*keep_importable())

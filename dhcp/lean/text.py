@@ -10,7 +10,7 @@
 - All else is *plain*: UTF-8 without control characters (`is_plain`), in a manifest with tabs and ends of lines
   (`fault_of_lines`).
 
-Whatever is shown, in a log, an error or a result, goes through `printable`.
+Whatever is shown goes through `printable`, a line of a log or an error, or `printable_lines`, a result.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ OPTION_MAX = 255
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: a control character, or half of a surrogate pair, is shown as ``\\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    """One line for a terminal: a control character, or half of a surrogate pair, is shown as ``\\x1b``."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Likewise a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def is_plain(text: str) -> bool:

@@ -84,4 +84,20 @@ def test_a_file_without_an_end_is_refused(source: str, tmp_path: Path) -> None:
 
 
 def test_a_log_line_is_fit_for_a_terminal() -> None:
-    assert printable("eth0\x1b]0;title\x07 \udc80 ü\n") == r"eth0\x1b]0;title\x07 \udc80 ü" + "\n"
+    assert printable("eth0\x1b]0;title\x07 \udc80 ü\n") == r"eth0\x1b]0;title\x07 \udc80 ü\n"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_manifest_adds_no_line_to_the_log(log_format: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "vmi.yaml"
+    manifest.write_text(
+        'apiVersion: "a\\nvirt-launcher: all is well"\nkind: VirtualMachineInstance\nmetadata: {name: vm}\n'
+    )
+    with manifest.open("a") as file:
+        file.write("spec: {domain: {}}\n")
+    program = Path(sys.executable).with_name("virt-launcher")
+    words = [program, "prestart", "--log-format", log_format, "--vmi", manifest, "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert r"a\nvirt-launcher: all is well" in line

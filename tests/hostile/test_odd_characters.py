@@ -94,3 +94,41 @@ def test_bad_options_of_a_manifest_change_nothing(pod: Pod, agent: Agent, tmp_pa
             assert "spec.domain.devices.interfaces[0].dhcpOptions.bootFileName: 'a b' must be 1 to 255" in done.stderr
         assert monitor.events() == []
     assert not agent.state_directory.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "\ud800", "\x1b[31m", "a" * 201])
+def test_a_network_whose_devices_would_not_be_found_again_is_refused(pod: Pod, tmp_path: Path, name: str) -> None:
+    with pod.pod.entered(), pytest.raises(InvalidRequest, match="its name must be") as refusal:
+        setup_pod_network(SetupRequest.of(InterfaceSpec(name=name)), state_dir=tmp_path / "state")
+    assert str(refusal.value).isprintable()
+
+
+def test_a_state_directory_has_the_name_that_it_has(pod: Pod, tmp_path: Path) -> None:
+    folder = tmp_path / "s\udcff\x1b[31m"
+    with Agent(pod) as agent:
+        for verb in ("prestart", "status", "teardown"):
+            agent.run(verb, "--state-dir", folder, check=True)
+            assert folder.exists() == (verb != "teardown")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prestart", "--\x1b[31m"],
+        ["prestart", "--owner", "\udcff\x1b"],
+        ["prestart", "--vmi", "/no\udcffwhere\x9b"],
+        ["prestart", "--netns", "no\udcffwhere\x9b"],
+        ["run", "--vmi", "/dev/null", "--disk", "\x1b"],
+        ["run", "--vmi", "/dev/null", "--connect", "qemu:///\udcff"],
+        ["run", "--vmi", "/dev/null", "--state-dir", "/tmp/\x1b"],
+        ["\x1b[31m"],
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_odd_arguments_are_refused_in_text(arguments: list[str], log_format: str) -> None:
+    words = [Agent.program(), *arguments[:1], "--log-format", log_format, *arguments[1:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.rstrip("\n").isprintable()
