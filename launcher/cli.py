@@ -79,7 +79,8 @@ class _Parser(argparse.ArgumentParser):
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """A formatter of COLUMNS or HELP_WIDTH; querying the terminal would import shutil."""
     columns = os.environ.get("COLUMNS", "")
-    return argparse.HelpFormatter(prog, width=(int(columns) if columns.isdecimal() else 0) or HELP_WIDTH)
+    is_number = columns.isdecimal() and len(columns) < 6
+    return argparse.HelpFormatter(prog, width=(int(columns) if is_number else 0) or HELP_WIDTH)
 
 
 class _Parsers:

@@ -33,7 +33,7 @@ def printable_lines(text: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether this is UTF-8 without control characters: Unicode's Cc, and the halves of surrogate pairs."""
+    """Whether this is UTF-8 without control characters: no Cc, half a surrogate pair, or what XML has not."""
     return text.isprintable() or not any(map(_is_control, text))
 
 
@@ -46,7 +46,7 @@ def fault_of_lines(text: str) -> str:
 
 
 def _is_control(c: str) -> bool:
-    return c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff"
+    return c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" or c in "\ufffe\uffff"
 
 
 def fault_of_name(name: str) -> str:

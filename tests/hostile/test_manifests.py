@@ -46,6 +46,7 @@ NO_TEXT = {
     r'spec: {domain: {firmware: {kernelBoot: {kernelArgs: "a\0b"}}}}': "kernelBoot.kernelArgs: holds U+0000",
     r'spec: {networks: [{name: "\u009b1m"}]}': "spec.networks[0].name: holds U+009B",
     r'"\x07": 1': r"\x07: holds U+0007",
+    r'spec: {domain: {firmware: {kernelBoot: {kernelArgs: "a\uffffb"}}}}': "kernelBoot.kernelArgs: holds U+FFFF",
 }
 
 

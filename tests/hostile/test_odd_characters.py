@@ -27,7 +27,8 @@ def ip(pod: Pod, *words: str | bytes) -> None:
     subprocess.run(["ip", "-n", pod.pod.name, *words], check=True)
 
 
-def test_names_and_aliases_that_are_no_text(make_pod: MakePod, tmp_path: Path) -> None:
+@pytest.mark.parametrize("binding", ["bridge", "masquerade", "fwd"])
+def test_names_and_aliases_that_are_no_text(make_pod: MakePod, binding: str) -> None:
     """Of the host, of resolv.conf, and of the pod's own and other interfaces, some of which are put back."""
     pod = make_pod(guest_port=False)
     ip(pod, "link", "set", "eth0", "alias", b"a\xff\x1b[31m")
@@ -36,13 +37,13 @@ def test_names_and_aliases_that_are_no_text(make_pod: MakePod, tmp_path: Path) -
     ip(pod, "link", "set", b"o\xff\x1b1", "up")
     (Path("/etc/netns") / pod.pod.name / "resolv.conf").write_text(RESOLV_CONF, errors="surrogateescape")
     before = take_snapshot(pod.pod)
-    with Agent(pod) as agent:
+    with Agent(pod, binding=binding) as agent:
         for verb in (["prestart", "--verbose"], ["status"], ["doctor"], ["prestart", "--dry-run"], ["teardown"]):
             done = agent.run(*verb, prefix=NAMED)
             assert done.returncode == (verb == ["doctor"]), done.stderr  # the VM has not asked for its lease
             assert (done.stdout + done.stderr).replace("\n", "").isprintable()
             if verb == ["status"]:
-                assert r"warning: host name vm\udcff\x1b[31m: " in done.stdout
+                assert (r"warning: host name vm\udcff\x1b[31m: " in done.stdout) == (binding == "bridge")
                 assert r"warning: search b\x1b[31m.test: " in done.stdout
                 assert "resolv.conf line 2" in done.stdout
         assert not agent.state_directory.exists()

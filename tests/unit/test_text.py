@@ -38,7 +38,7 @@ def test_a_name_is_what_clients_take(text: str) -> None:
 
 @given(ANY)
 def test_plain_text_can_be_encoded_and_has_no_control_characters(text: str) -> None:
-    controls = {chr(n) for n in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000))}
+    controls = {chr(n) for n in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
     assert is_plain(text) == controls.isdisjoint(text)
     assert (fault_of_lines(text) == "") == (controls - set("\t\r\n")).isdisjoint(text)
 
