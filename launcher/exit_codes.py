@@ -7,6 +7,8 @@ and not fully undone. An error other than 1 carries its code as `exit_code`.
 import logging
 from collections.abc import Callable
 
+from dhcp.lean.text import shortened
+
 log = logging.getLogger("launcher")
 
 FAILED = 1
@@ -23,7 +25,7 @@ def exit_code_of(action: Callable[[], int]) -> int:
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is not None or _is_typed(error):
-            log.error("%s", error)
+            log.error("%s", shortened(str(error)))
         elif isinstance(error, OSError) and error.errno:
             log.error("%s", failed_call(error))
             log.debug("it was raised here", exc_info=True)

@@ -4,7 +4,7 @@ import ipaddress
 import os
 
 from dhcp.lean.frozen import replace
-from dhcp.lean.text import fault_of_name, printable
+from dhcp.lean.text import fault_of_name, printable, shortened
 from netsetup.model.local_resolver import DNS_PORT, is_loopback, listening_address
 from netsetup.model.pod_interface import MOST_NAMESERVERS, MOST_SEARCHES, DNSRequest, Resolver
 
@@ -13,6 +13,9 @@ LARGEST = 1 << 20
 MOST_ENTRIES = 1000
 """Of one kind; no message to a client has room for as many."""
 MOST_PROBLEMS = 20
+LONGEST_OPTION = 64
+LONGEST_QUOTE = 300
+"""Characters of an entry that is left out, in the line that says so."""
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
@@ -60,7 +63,7 @@ class _Collector:
                 return
             fault = f"one of more than {MOST_ENTRIES}"
         if fault:
-            self._report(f"nameserver {text}: {fault}; left out ({where})")
+            self._report(f"nameserver {shortened(text, LONGEST_QUOTE)}: {fault}; left out ({where})")
 
     def add_search(self, text: str, where: str, keyword: str = "search") -> None:
         name = text.lower().removesuffix(".")
@@ -71,7 +74,7 @@ class _Collector:
                 return
             fault = f"one of more than {MOST_ENTRIES}"
         if fault:
-            self._report(f"{keyword} {text}: {fault}; left out ({where})")
+            self._report(f"{keyword} {shortened(text, LONGEST_QUOTE)}: {fault}; left out ({where})")
 
     def _report(self, line: str) -> None:
         if len(self._problems) < MOST_PROBLEMS:
@@ -108,7 +111,7 @@ def parse_resolver(text: str) -> Resolver:
             for value in names if keyword == "search" else names[:1]:
                 found.add_search(value, where, keyword)
         elif keyword == "options":
-            options += values[: MOST_ENTRIES - len(options)]
+            options += [value for value in values if len(value) <= LONGEST_OPTION][: MOST_ENTRIES - len(options)]
     return Resolver(tuple(found.nameservers), tuple(found.search), tuple(options), tuple(found.problems))
 
 
@@ -152,12 +155,14 @@ def _listed(words: list[str]) -> list[str]:
 
 
 def canonical_nameserver(text: str) -> tuple[str, str]:
-    """An address in canonical form, with its zone, and what is wrong with it."""
+    """An address in canonical form, with its zone, and what is wrong with it; a mapped one is the IPv4 address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return "", "not an IP address"
     if not text.isprintable() or any(c.isspace() for c in text):
         return "", "not an IP address"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
     is_group = address.is_multicast or address == _BROADCAST
     return str(address), "not the address of one host" if is_group else ""

@@ -32,6 +32,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def shortened(text: str, most: int = 2000) -> str:
+    """The text without its middle, where it has more than `most` characters: of what somebody else has written."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
+
+
 def is_plain(text: str) -> bool:
     """Whether this is UTF-8 without control characters: no Cc, half a surrogate pair, or what XML has not."""
     return text.isprintable() or not any(map(_is_control, text))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from dhcp.config import SHORTEST_LEASE
 from launcher.dhcpconfig.ipv4 import has_default4, ipv4_fields, neighbours4, unserved_routes4
 from launcher.dhcpconfig.ipv6 import ipv6_fields, neighbours6, unserved_routes6
-from launcher.dhcpconfig.names import MOST_RESOLVERS, domain_of, hostname_of, refused_names, search_list
+from launcher.dhcpconfig.names import (
+    MOST_RESOLVERS,
+    domain_of,
+    has_usable_resolver,
+    hostname_of,
+    refused_names,
+    search_list,
+)
 from launcher.dhcpconfig.room import lines_without_room
 from netsetup.model.mac import is_host_mac
 
@@ -72,11 +79,18 @@ def warnings_of(networks: Iterable[VMNetwork], now: int = 0) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for network in listed for line in _warnings(network, listed, now)))
 
 
+def _has_resolver(network: VMNetwork, networks: Iterable[VMNetwork]) -> bool:
+    config = client_config(network, networks) or {}
+    return "dns" in config or "dns6" in config
+
+
 def _warnings(network: VMNetwork, networks: Iterable[VMNetwork], now: int) -> Iterable[str]:
     config = client_config(network, networks)
     if config is None:
         return
     yield from refused_names(network)
+    if has_usable_resolver(network) and not any(_has_resolver(other, networks) for other in (network, *networks)):
+        yield "the VM has no name server: the pod's are all of the IP version that the VM has no address of"
     for address in (network.guest.address4, network.guest.address6):
         if address and address.valid_until and address.valid_until - now < SHORTEST_LEASE:
             yield f"network {network.name}: {address.cidr} has run out and was not renewed; it is not served"

@@ -27,10 +27,16 @@ def search_list(names: tuple[str, ...], subdomain: str = "") -> tuple[str, ...]:
 
     Without the names that clients refuse, of which one costs some clients the whole list.
     """
-    service = domain_of(names)
-    if subdomain and ".svc." in service and not service.startswith(f"{subdomain}."):
-        names = (f"{subdomain}.{service}", *names)
+    if headed := _headed(names, subdomain):
+        names = (headed, *names)
     return tuple(name for name in names if not fault_of_name(name))[:MOST_NAMES]
+
+
+def _headed(names: tuple[str, ...], subdomain: str) -> str:
+    """The subdomain's entry; empty where there is none, or the list has it."""
+    service = domain_of(names)
+    is_new = subdomain and ".svc." in service and not service.startswith(f"{subdomain}.")
+    return f"{subdomain}.{service}" if is_new else ""
 
 
 def domain_of(search: tuple[str, ...]) -> str:
@@ -68,6 +74,11 @@ def substitutes_on_link(network: VMNetwork, family: int) -> dict[str, str]:
     return {substitute.address: substitute.mac for substitute in found if substitute and substitute.mac}
 
 
+def has_usable_resolver(network: VMNetwork) -> bool:
+    """Whether nothing but its IP version may keep some name server of the pod from the VM."""
+    return any(not _fault_of_resolver(server, network) for server in network.pod.resolver.nameservers)
+
+
 def refused_names(network: VMNetwork) -> Iterator[str]:
     """What of the host name, and of the resolver configuration, the VM goes without, and why: a line each."""
     hostname = network.options.hostname
@@ -82,8 +93,8 @@ def refused_names(network: VMNetwork) -> Iterator[str]:
 
 def _refused_entries(network: VMNetwork) -> Iterator[str]:
     resolver = network.pod.resolver
-    for name in resolver.search:
-        if fault := fault_of_name(name):
+    for name in (_headed(resolver.search, network.options.subdomain), *resolver.search):
+        if name and (fault := fault_of_name(name)):
             yield f"search {name}: {fault}; left out"
     if (count := len(resolver.search)) > MOST_NAMES:
         yield f"search list: {count} names are more than {MOST_NAMES}, which are served"

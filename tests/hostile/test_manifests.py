@@ -88,6 +88,19 @@ def test_a_log_line_is_fit_for_a_terminal() -> None:
     assert printable("eth0\x1b]0;title\x07 \udc80 ü\n") == r"eth0\x1b]0;title\x07 \udc80 ü\n"
 
 
+def test_a_long_value_is_quoted_in_short(tmp_path: Path) -> None:
+    manifest = tmp_path / "vmi.yaml"
+    manifest.write_text(f"apiVersion: {'x' * 900_000}\nkind: VirtualMachineInstance\nmetadata: {{name: vm}}\n")
+    with manifest.open("a") as file:
+        file.write("spec: {domain: {}}\n")
+    program = Path(sys.executable).with_name("virt-launcher")
+    words = [program, "prestart", "--vmi", manifest, "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("virt-launcher: error: apiVersion: must be kubevirt.io/v1, is xxx")
+    assert len(done.stderr) < 2500
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_manifest_adds_no_line_to_the_log(log_format: str, tmp_path: Path) -> None:
     manifest = tmp_path / "vmi.yaml"

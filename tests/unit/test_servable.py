@@ -151,6 +151,30 @@ def test_what_is_of_ipv4_is_reported_where_there_is_none() -> None:
     assert warnings_of([net]) == ("network default: dhcpOptions are of IPv4, and there is no IPv4 address; left out",)
 
 
+def test_name_servers_of_the_other_family_alone_are_reported() -> None:
+    only6 = network(addresses=POD4, routes=ROUTES4, resolver=Resolver(("fd00::53",)))
+    line = "the VM has no name server: the pod's are all of the IP version that the VM has no address of"
+    assert warnings_of([only6]) == (line,)
+    assert warnings_of([only6, replace(network(resolver=Resolver(("fd00::53",))), name="second")]) == ()
+    assert warnings_of([network(addresses=POD4, routes=ROUTES4, resolver=Resolver(("fd00::53", "192.0.2.1")))]) == ()
+
+
+def test_a_mapped_address_is_that_of_ipv4() -> None:
+    assert parse_resolver("nameserver ::ffff:192.0.2.1").nameservers == ("192.0.2.1",)
+
+
+def test_a_subdomain_that_makes_no_name_is_reported() -> None:
+    options = replace(options_of(), subdomain="a b")
+    net = network(resolver=Resolver(search=("ns.svc.cluster.local",)), options=options)
+    assert served(net)[0]["search"] == ["ns.svc.cluster.local"]
+    assert [line.partition(":")[0] for line in warnings_of([net])] == ["search a b.ns.svc.cluster.local"]
+
+
+def test_what_is_left_out_is_quoted_in_short() -> None:
+    (line,) = parse_resolver(f"nameserver {'x' * 900_000}\noptions {'y' * 900_000}").problems
+    assert len(line) < 400
+
+
 def test_options_without_room_are_reported() -> None:
     ntp = SERVERS4[:20]
     net = network(options=options_of(private=((224, "x" * 400), (225, "y" * 1000)), ntp=ntp, boot_file="z" * 200))
