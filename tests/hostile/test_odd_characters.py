@@ -80,21 +80,28 @@ def test_what_a_program_requests_is_checked_before_the_first_change(
     assert not (tmp_path / "state").exists()
 
 
-def test_bad_options_of_a_manifest_change_nothing(pod: Pod, agent: Agent, tmp_path: Path) -> None:
-    """The dry run says the same."""
+@pytest.mark.parametrize("is_set_up", [False, True])
+def test_bad_options_of_a_manifest_change_nothing(pod: Pod, agent: Agent, tmp_path: Path, is_set_up: bool) -> None:
+    """The dry run says the same; a pod that is set up stays so, and is served as before."""
     manifest = tmp_path / "vmi.json"
     interface = {"name": "default", "bridge": {}, "dhcpOptions": {"bootFileName": "a b"}}
     spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {"interfaces": [interface]}}}
     spec["networks"] = [{"name": "default", "pod": {}}]
     document = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "vm"}}
     manifest.write_text(json.dumps(document | {"spec": spec}))
+    before = take_snapshot(pod.pod)
+    server = agent.prestart()["dhcp"] if is_set_up else None
     with Monitor(pod.pod) as monitor:
         for dry_run in ((), ("--dry-run",)):
             done = agent.run("prestart", "--vmi", manifest, *dry_run)
             assert done.returncode == 2
             assert "spec.domain.devices.interfaces[0].dhcpOptions.bootFileName: 'a b' must be 1 to 255" in done.stderr
         assert monitor.events() == []
+    if is_set_up:
+        assert agent.prestart()["dhcp"] == server
+        agent.teardown()
     assert not agent.state_directory.exists()
+    assert_restored(pod.pod, before)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "\ud800", "\x1b[31m", "a" * 201])
