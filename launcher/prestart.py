@@ -111,11 +111,16 @@ def setup_pod_network(
         from launcher.dhcpconfig.client import warnings_of
         from launcher.serve import LOCK, serve, server_configs
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+        from netsetup.errors import NotPermitted
         from netsetup.kernel.lock import NamespaceLock
         from netsetup.kernel.rtnl_messages import boot_seconds
 
         if not dry_run:
-            held.enter_context(NamespaceLock(LOCK))
+            try:
+                held.enter_context(NamespaceLock(LOCK))
+            except NotPermitted:  # of another hook that is at work nothing is removed
+                on_failure.add(functools.partial(_remove_if_unused, folder))
+                raise
             on_failure.add(functools.partial(_remove_if_unused, folder))
             if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
                 spawned.stop()  # a teardown, for which we waited, has removed its log
@@ -166,7 +171,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, hos
     """
     from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
-    from netsetup.errors import HookBusy, KernelRefused, NotRestored
+    from netsetup.errors import HookBusy, KernelRefused, NotPermitted, NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
     server, left = None, ""
@@ -174,7 +179,7 @@ def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, hos
         try:
             require_own_namespace(host_network)
             held.enter_context(NamespaceLock(LOCK))
-        except (HookBusy, KernelRefused) as error:
+        except (HookBusy, KernelRefused, NotPermitted) as error:
             raise NotRestored(f"nothing was put back: {error}") from None
         try:
             server = connect()

@@ -1,1 +1,1 @@
-"""Small stand-ins for modules of the standard library that take long to import."""
+"""What both hook and server need, and nothing of DHCP: small stand-ins for modules that take long to import."""

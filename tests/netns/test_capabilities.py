@@ -73,7 +73,7 @@ def test_two_capabilities_are_enough(pod: Pod, agent: Agent, binding: str, prefi
     [
         ("bridge", root("+net_admin"), f"DHCP server: open a packet socket: {LACKS}_RAW"),
         ("masquerade", root("+net_admin"), f"DHCP server: open a packet socket: {LACKS}_RAW"),
-        ("bridge", root("+net_raw"), f"nftables: {LACKS}_ADMIN"),
+        ("bridge", root("+net_raw"), f"lock the network namespace: {LACKS}_ADMIN"),
     ],
     ids=["no raw", "masquerade, no raw", "no admin"],
 )

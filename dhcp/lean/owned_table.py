@@ -1,0 +1,107 @@
+"""nftables tables that end with the process that made them, and that no other may change (nft(8), `flags owner`).
+
+Only CAP_NET_ADMIN in the network namespace makes one, and the kernel removes it with the netlink socket that made it,
+in whatever way its process ends. So it is a lock, or a sign, which an unprivileged process of the namespace can neither
+take nor forge; its comment says whose it is. Needs Linux 5.12. The messages are those of linux/netfilter/nf_tables.h:
+to link libnftables would take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, htons, socket
+from _struct import pack, unpack_from
+from _thread import start_new_thread
+from posix import strerror
+
+_NETLINK_NETFILTER = 12
+_NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 0x10, 0x11
+_NFNL_SUBSYS_NFTABLES = 10
+_NFT_MSG_NEWTABLE, _NFT_MSG_GETTABLE, _NFT_MSG_DELTABLE = (_NFNL_SUBSYS_NFTABLES << 8 | kind for kind in range(3))
+_NFPROTO_INET = 1  # tables of this family are of no interest to iptables, ip6tables, arptables or ebtables
+_NFTA_TABLE_NAME, _NFTA_TABLE_FLAGS, _NFTA_TABLE_USERDATA = 1, 2, 6
+_NFT_TABLE_F_OWNER = 2
+_NFTNL_UDATA_TABLE_COMMENT = 0
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x200, 0x400
+_EPERM, _ENOENT, _EEXIST = 1, 2, 17
+_NLMSG_HEADER = 16  # struct nlmsghdr
+_HEADERS = _NLMSG_HEADER + 4  # and struct nfgenmsg
+LONGEST_COMMENT = 127
+UNSUPPORTED = frozenset((22, 92, 93, 95, 97))
+"""The errno of a kernel that has no such tables: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT."""
+
+
+class OwnedTable:
+    """A table that this process may make; until then, and where another process has it, a way to ask whose it is."""
+
+    def __init__(self, name: str) -> None:
+        """In the network namespace of the calling thread. Raises OSError."""
+        self._name = _attribute(_NFTA_TABLE_NAME, name.encode() + b"\0")
+        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_NETFILTER)
+
+    def take(self, comment: str) -> bool:
+        """Make the table; False when another process has it. Raises OSError: EPERM without CAP_NET_ADMIN."""
+        text = comment.encode()[:LONGEST_COMMENT] + b"\0"
+        userdata = pack("BB", _NFTNL_UDATA_TABLE_COMMENT, len(text)) + text
+        flags = _attribute(_NFTA_TABLE_FLAGS, pack(">I", _NFT_TABLE_F_OWNER))
+        content = self._name + flags + _attribute(_NFTA_TABLE_USERDATA, userdata)
+        while True:
+            code = self._change(_NFT_MSG_NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, content)
+            if code not in (_EPERM, _EEXIST):
+                _raise_for(code)
+                return True
+            # EPERM is about another process's table, or about us; then this raises it.
+            if self.comment() is not None:
+                return False
+
+    def comment(self) -> str | None:
+        """What the table's comment says; None when there is no table. Raises OSError as `take` does."""
+        code, answer = self._ask(_message(_NFT_MSG_GETTABLE, 0, _NFPROTO_INET, 0, self._name))
+        if code == _ENOENT:
+            return None
+        _raise_for(code)
+        at = _HEADERS
+        while at + 4 <= len(answer):
+            length, kind = unpack_from("HH", answer, at)
+            if kind == _NFTA_TABLE_USERDATA:
+                return answer[at + 6 : at + length].rstrip(b"\0").decode(errors="replace")
+            at += max(4, length + 3 & ~3)
+        return ""
+
+    def remove(self) -> None:
+        """Remove our table at once, which `close` does as well, but within the kernel's grace period of some 15 ms."""
+        self._change(_NFT_MSG_DELTABLE, 0, self._name)
+
+    def close(self) -> None:
+        """Close the socket, and with it remove the table if it is ours; in a thread, because that waits for a grace
+        period of the kernel, in which the table is gone already."""
+        start_new_thread(self._socket.close, ())
+
+    def _change(self, kind: int, flags: int, content: bytes) -> int:
+        """The errno of a transaction of one change."""
+        begin = _message(_NFNL_MSG_BATCH_BEGIN, 0, 0, _NFNL_SUBSYS_NFTABLES, b"")
+        end = _message(_NFNL_MSG_BATCH_END, 0, 0, _NFNL_SUBSYS_NFTABLES, b"")
+        return self._ask(begin + _message(kind, _NLM_F_ACK | flags, _NFPROTO_INET, 0, content) + end)[0]
+
+    def _ask(self, messages: bytes) -> tuple[int, bytes]:
+        """The errno of the kernel's answer, and the answer."""
+        self._socket.send(messages)
+        answer = self._socket.recv(1 << 14)
+        if unpack_from("H", answer, 4)[0] != _NLMSG_ERROR:
+            return 0, answer
+        return -unpack_from("i", answer, _NLMSG_HEADER)[0], answer
+
+
+def _message(kind: int, flags: int, family: int, resource: int, content: bytes) -> bytes:
+    """struct nlmsghdr, struct nfgenmsg and what follows."""
+    body = pack("BBH", family, 0, htons(resource)) + content
+    return pack("IHHII", _NLMSG_HEADER + len(body), kind, _NLM_F_REQUEST | flags, 0, 0) + body
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    return pack("HH", 4 + len(content), kind) + content + bytes(-len(content) % 4)
+
+
+def _raise_for(code: int) -> None:
+    if code:
+        raise OSError(code, strerror(code))
