@@ -38,10 +38,11 @@ help:
 demo: demo-packages venv
 	$(BIN)/virt-launcher demo
 
-# One test file per core at a time: most tests wait for packets, not for the CPU. Unless STRICT=1, failed tests are tried
-# once more, one after another; the last lines name each that passed only then, which is a defect of that test.
+# Two test files per core at a time, the long ones first: most tests wait for packets, not for the CPU. Unless STRICT=1,
+# failed tests are tried once more, one after another; the last lines name each that passed only then, which is a defect
+# of that test.
 test: test-packages venv check
-	$(PYTEST) --numprocesses auto --dist loadfile$(if $(STRICT),, || { test $$? -eq 1 && $(PYTEST) $(SECOND_TRY); })
+	$(PYTEST) --numprocesses $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder$(if $(STRICT),, || { test $$? -eq 1 && $(PYTEST) $(SECOND_TRY); })
 
 # The last commit's tree, in a chroot below .cache that is made the first time and kept.
 test-debian12: RELEASE := bookworm

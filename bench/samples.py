@@ -34,7 +34,7 @@ class Samples:
     def add(self, subject: str, round_: int, figures: Mapping[str, float]) -> None:
         metrics = self.values.setdefault(subject, {})
         for metric, value in figures.items():
-            metrics.setdefault(metric, {})[round_] = value
+            metrics.setdefault(metric, {})[round_] = round(value, 4)  # as it is written down
 
     @property
     def subjects(self) -> list[str]:
@@ -55,7 +55,7 @@ class Samples:
     def as_json(self) -> dict[str, dict[str, list[float]]]:
         """The figures by subject and metric, in the order of the rounds."""
         return {
-            subject: {metric: [round(rounds[r], 4) for r in sorted(rounds)] for metric, rounds in metrics.items()}
+            subject: {metric: [rounds[r] for r in sorted(rounds)] for metric, rounds in metrics.items()}
             for subject, metrics in self.values.items()
         }
 

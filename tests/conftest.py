@@ -22,8 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew")
 
 
+QUICK = ("conformance", "fuzz", "unit")
+"""Folders whose files take seconds: the last ones to run, so that no worker is left with a long file at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root the tests marked `root` or `vm` are skipped, with the reason; as root nothing is."""
+    items.sort(key=lambda item: item.path.parent.name in QUICK)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root: network namespaces")

@@ -146,11 +146,11 @@ def renewal(running: Client, guest: Sniffer, verdict: int = ACK) -> Frame:
     guest.frames.clear()
     if not running.clock:
         running.renew()
-    request = guest.wait_for(renews, timeout=8)
-    guest.wait_for(lambda f: not f.outgoing and f.is_dhcp(verdict), timeout=2)
+    request = guest.wait_for(renews)
+    guest.wait_for(lambda f: not f.outgoing and f.is_dhcp(verdict))
     if not running.clock:
         heard = running.is_bound if verdict == ACK else lambda: not running.addresses()
-        wait_until(heard, 12, log=running.log)
+        wait_until(heard, log=running.log)
     return request
 
 

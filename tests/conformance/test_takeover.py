@@ -18,7 +18,7 @@ import pytest
 from lab.agent import fill_backlog
 from lab.rawclient import decode_reply
 from lab.requests import discover
-from lab.waiting import has_ended
+from lab.waiting import has_ended, wait_until
 from link import TAP0, Link
 
 import dhcp
@@ -101,14 +101,14 @@ def asking(link: Link) -> Iterator[dict[int, float]]:
     for thread in threads:
         thread.start()
     try:
-        time.sleep(0.05)
+        wait_until(lambda: waits)
         yield waits
-        time.sleep(0.05)
+        enough = len(sent) + 10
+        wait_until(lambda: len(sent) > enough)
     finally:
         over.set()
         for thread in threads:
             thread.join()
-    assert len(sent) > 10
     assert sent.keys() - waits.keys() == set()
 
 

@@ -16,6 +16,7 @@ from lab.rawclient import RawClient
 from lab.reach import Server, seen_by, serving
 from lab.snapshot import assert_restored, take_snapshot
 from lab.sniffer import Sniffer
+from lab.waiting import wait_until
 from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6ND_Redirect
 
@@ -447,6 +448,7 @@ def test_np11_with_a_bridged_second_nic_twice(make_pod: MakePod, make_world: Any
         "link set net1 up",
     )
     pod.node.ip("link set net1 up")
+    wait_until(lambda: "fe80:" in str(pod.pod.ip_json("addr show dev net1 up")))  # which it gets with its carrier
     vm = Masqueraded(pod, secondary=["blue"])
     with vm:
         assert [n["binding"] for n in vm.printed["networks"]] == ["masquerade", "bridge"]

@@ -18,7 +18,7 @@ from lab.agent import Agent, fill_backlog
 from lab.pod import Pod
 from lab.rawclient import RawClient
 from lab.snapshot import assert_restored, take_snapshot
-from lab.waiting import kill
+from lab.waiting import kill, wait_until
 
 import dhcp
 
@@ -68,13 +68,14 @@ def test_a_server_of_another_release_is_replaced_while_the_guest_asks(pod: Pod, 
     with RawClient(pod.guest) as client:
         asking = threading.Thread(target=ask, args=(client,))
         asking.start()
+        wait_until(lambda: answers)
         second = agent.prestart()
-        time.sleep(0.05)
+        enough = len(answers) + 10
+        wait_until(lambda: len(answers) > enough)
         done.set()
         asking.join()
     assert second["dhcp"]["pid"] not in (other, first["dhcp"]["pid"])
     assert pod.pod.processes() == [second["dhcp"]["pid"]]
-    assert len(answers) > 10
     assert set(answers) == {"10.244.1.3"}
     assert agent.prestart()["dhcp"] == second["dhcp"], "it is of this release, and stays"
 
