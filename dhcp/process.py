@@ -9,6 +9,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.daemon.control_protocol import PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
+from dhcp.daemon.registration import FIXED, find_registered
 from dhcp.daemon.server_exit import ServerExit, connect_within
 from dhcp.io.sockets import control_socket, open_packet_sockets
 from dhcp.lean.json import dumps
@@ -23,6 +24,7 @@ TIMEOUT = 5.0
 ANSWER_TIMEOUT = 2
 # Between two answers a server takes 32 frames from each of its sockets, which hold some 250.
 _REQUESTS_TO_DRAIN = 10
+_reported_strangers: set[str] = set()
 
 
 def server_command() -> list[str]:
@@ -49,6 +51,8 @@ class _Channel:
         self.pid = pid
         """In our PID namespace; 0 for a server in another one (unix(7), SO_PEERCRED), or that accepts no connection."""
         self._failure = ""
+        self._found = (b"", 0)
+        """Its control address and its kill socket's port; nothing for a server that we have started."""
 
     @property
     def name(self) -> str:
@@ -125,16 +129,19 @@ class _Channel:
         Raises ServerError when it stays.
         """
         try:
-            end = ServerExit(self._socket, self.pid)
+            end = ServerExit(self._socket, self.pid, self._found)
         except OSError as error:
             raise ServerError(f"{self.name}: cannot be ended: {error.strerror}") from None
         try:
             ways = (self._is_asked_to_end, end.kill) if ask else (end.kill, self._is_asked_to_end)
             if not any(way() and end.wait(TIMEOUT) for way in ways):
-                raise ServerError(f"{self.name}: does not end, and may not be killed; end its container")
+                self._stays()
         finally:
             end.close()
             self._socket.close()
+
+    def _stays(self) -> None:
+        raise ServerError(f"{self.name}: does not end, and may not be killed; end its container")
 
     def _is_asked_to_end(self) -> bool:
         try:
@@ -240,9 +247,11 @@ class ServerProcess(_Channel):
 class ServerConnection(_Channel):
     """A connection to a server that was there already."""
 
-    def __init__(self, sock: socket, pid: int, failure: str = "") -> None:
+    def __init__(self, sock: socket, pid: int, found: tuple[bytes, int], failure: str = "") -> None:
         super().__init__(sock, pid, ANSWER_TIMEOUT)
+        self._found = found
         self._failure = failure
+        self._may_be_a_strangers = bool(failure) and found == FIXED
         self.problem = self._problem()
         """Why it is to be replaced: it does not answer, or not in our version of the protocol; empty for none."""
 
@@ -288,13 +297,32 @@ class ServerConnection(_Channel):
         """Kill the server, which then withdraws no router, and wait until it is gone. Raises ServerError."""
         self._end(ask=False)
 
+    def _stays(self) -> None:
+        """Of a name that any process can have, and nobody can connect to: it is no server's."""
+        if not self._may_be_a_strangers:
+            super()._stays()
+        _report_stranger("a process")
+
 
 def connect() -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
-    that out. Raises ServerError when a process of another user holds the control name.
+    that out. Raises ServerError when its control socket is another user's.
     """
+    registered = find_registered()
+    return (registered and _connect(registered)) or connect_by_fixed_name()
+
+
+def connect_by_fixed_name() -> ServerConnection | None:
+    """As `connect`: the server of an earlier release, or of a kernel without tables that have an owner.
+
+    Any process of the pod can have that name. One of another user is no server: it is logged, and counts as none.
+    """
+    return _connect(FIXED)
+
+
+def _connect(found: tuple[bytes, int]) -> ServerConnection | None:
     try:
         sock = control_socket()
     except OSError as error:
@@ -302,7 +330,7 @@ def connect() -> ServerConnection | None:
     failure = ""
     pid = uid = 0
     try:
-        connect_within(sock, ANSWER_TIMEOUT)
+        connect_within(sock, found[0], ANSWER_TIMEOUT)
         pid, uid = peer(sock)
     except (ConnectionRefusedError, FileNotFoundError):
         sock.close()
@@ -312,10 +340,22 @@ def connect() -> ServerConnection | None:
     except OSError as error:
         sock.close()
         raise ServerError(f"DHCP server: control socket: {error.strerror}") from None
-    if uid not in (0, os.geteuid()):
-        sock.close()
-        raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
-    return ServerConnection(sock, pid, failure)
+    if uid in (0, os.geteuid()):
+        return ServerConnection(sock, pid, found, failure)
+    sock.close()
+    if found == FIXED:
+        _report_stranger(f"process {pid} of user {uid}")
+        return None
+    raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
+
+
+def _report_stranger(who: str) -> None:
+    """Once for each: it is in nobody's way, unless the kernel has no tables with an owner."""
+    if who not in _reported_strangers:
+        from logging import getLogger
+
+        _reported_strangers.add(who)
+        getLogger("dhcp").warning("%s has a name that DHCP servers of earlier releases use; it is ignored", who)
 
 
 def _move_to_another_cpu(pid: int) -> None:

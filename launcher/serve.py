@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dhcp.config import LARGEST_CONFIGURATION, parse_configs
 from dhcp.lean.json import dumps
 from dhcp.lean.text import printable
-from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
+from dhcp.process import ServerConnection, ServerError, ServerProcess, connect, connect_by_fixed_name
 from launcher.dhcpconfig.client import client_config
 from netsetup.errors import InvalidRequest
 
@@ -76,7 +76,7 @@ def serve(
     running = connect()
     if running is not None and spawned is not None and running.pid == spawned.pid:  # the latter is our child
         running.release()
-        running = None
+        running = connect_by_fixed_name()  # one of an earlier release does not keep ours from starting
     if not configs:
         if running is not None:
             running.stop()

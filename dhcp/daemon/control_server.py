@@ -139,15 +139,15 @@ class ControlConnections:
         return retired
 
 
-def refuse_until_bound(parent: socket, bind: Callable[[], str]) -> bool:
-    """Refuse each request of the parent while `bind` returns a reason; False when the server is to end.
+def refuse_until_registered(parent: socket, register: Callable[[], str]) -> bool:
+    """Refuse each request of the parent while `register` returns a reason; False when the server is to end.
 
-    `bind` is tried again for each request; once it has succeeded, the request is left in the socket.
+    `register` is tried again for each request; once it has succeeded, the request is left in the socket.
     """
     while True:
         if not parent.recv(1, MSG_PEEK):
             return False
-        reason = bind()
+        reason = register()
         if not reason:
             return True
         received = receive_message(parent)

@@ -15,14 +15,15 @@ else:
     from _signal import SIGKILL  # without the enumerations around it
 
 _NETLINK_ROUTE = 0  # any protocol that only root may send by will do
-_PORT = 0x766C6B73  # far above the process ids that the kernel gives as ports
+FIXED_PORT = 0x766C6B73  # far above the process ids that the kernel gives as ports
 
 
-def open_kill_socket() -> socket | None:
-    """The server's end, which kills nobody yet; None when another process has the port, or a socket cannot be had."""
+def open_kill_socket(port: int) -> socket | None:
+    """The server's end, which kills nobody yet, at this port or, for 0, one that is free; None when another process has
+    the port, or a socket cannot be had."""
     try:
         sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_ROUTE)
-        sock.bind((_PORT, 0))
+        sock.bind((port, 0))
     except OSError:
         return None
     return sock
@@ -39,10 +40,13 @@ def arm(sock: socket) -> None:
     fcntl(sock.fileno(), F_SETFL, O_ASYNC)
 
 
-def kill_server() -> bool:
-    """Kill the server of the current network namespace; False when there is none, or we lack CAP_NET_ADMIN."""
+def kill_server(port: int) -> bool:
+    """Kill the server whose kill socket has this port (0: unknown) in the current network namespace; False when there
+    is none, or we lack CAP_NET_ADMIN."""
+    if not port:
+        return False  # it is the kernel's
     try:
-        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_ROUTE).sendto(b"\0", (_PORT, 0))
+        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_ROUTE).sendto(b"\0", (port, 0))
     except OSError:
         return False
     return True

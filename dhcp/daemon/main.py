@@ -6,12 +6,13 @@ from _socket import socket
 from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read, write
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
-from dhcp.daemon.kill_socket import arm, open_kill_socket
+from dhcp.daemon.kill_socket import arm
 from dhcp.daemon.late_modules import keep_importable
 from dhcp.daemon.privileges import drop_privileges
+from dhcp.daemon.registration import Registration
 from dhcp.io.log import Log
 from dhcp.io.loop import ServerLoop
-from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, TransportError, control_socket, open_packet_sockets
+from dhcp.io.sockets import TransportError, open_packet_sockets
 from dhcp.lean.json import loads
 from dhcp.lean.text import printable
 from dhcp.standard_streams import open_standard_streams
@@ -33,26 +34,11 @@ class Daemon:
         self._log = log
         self._allowed_users = {0, geteuid()}  # before privileges are dropped
         self._connections: ControlConnections | None = None
-        self._listener = control_socket()
-        self._listener.setblocking(False)
-        self._kill_socket: socket | None = None
+        self._registration = Registration()
 
-    def bind(self) -> str:
-        """Bind the control name, before privileges are dropped: `listen` fixes the credentials that callers see.
-
-        Returns why it cannot be bound; empty when it is.
-        """
-        try:
-            self._listener.bind(CONTROL_ADDRESS)
-            self._listener.listen(MOST_CONNECTIONS)
-        except OSError as error:
-            from errno import EADDRINUSE
-
-            if error.errno == EADDRINUSE:
-                return "another server serves this network namespace already"
-            return f"control socket: {error.strerror}"
-        self._kill_socket = open_kill_socket()
-        return ""
+    def register(self) -> str:
+        """Be found by others, before privileges are dropped; the reason why not, empty when it is. Raises OSError."""
+        return self._registration.register()
 
     def end_on_signals(self) -> None:
         """Leave the loop on SIGTERM and SIGINT, and be killed through the kill socket; once privileges are dropped.
@@ -63,8 +49,8 @@ class Daemon:
         set_wakeup_fd(self._stop.fileno())
         for number in (SIGTERM, SIGINT):
             signal(number, _ignore)
-        if self._kill_socket is not None:
-            arm(self._kill_socket)
+        if self._registration.kill_socket is not None:
+            arm(self._registration.kill_socket)
 
     def serve_parent(self, parent: socket) -> None:
         """Serve with the parent as the first connection; the server ends with it if it has not configured it."""
@@ -81,14 +67,14 @@ class Daemon:
         self._serve()
 
     def _serve(self) -> None:
-        self._loop.watch(self._listener, self._accept)
+        self._loop.watch(self._registration.listener, self._accept)
         try:
             self._loop.serve()
         finally:
             self._loop.flush()
 
     def _accept(self) -> None:
-        self._control_connections().accept(self._listener)
+        self._control_connections().accept(self._registration.listener)
 
     def _control_connections(self) -> ControlConnections:
         """Imported with the first connection, which a server that is run alone may never have."""
@@ -105,7 +91,7 @@ def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
         _close_inherited_fds(control_fd, *keep_importable())
         daemon = Daemon(Log(2, log_format, bounded))
         parent = socket(fileno=control_fd)
-        if daemon.bind() and not _wait_for_name(daemon, parent):
+        if daemon.register() and not _wait_for_end_of_other(daemon, parent):
             return 0
         drop_privileges()
         daemon.end_on_signals()
@@ -116,16 +102,16 @@ def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     return 0
 
 
-def _wait_for_name(daemon: Daemon, parent: socket) -> bool:
-    """Wait until the server that has the control name is ended; False when this one is to end instead.
+def _wait_for_end_of_other(daemon: Daemon, parent: socket) -> bool:
+    """Wait until the server that is registered is ended; False when this one is to end instead.
 
     It still has its privileges then, and reads nothing but the parent's requests.
     """
     from dhcp.daemon.control_protocol import ControlError
-    from dhcp.daemon.control_server import refuse_until_bound
+    from dhcp.daemon.control_server import refuse_until_registered
 
     try:
-        return refuse_until_bound(parent, daemon.bind)
+        return refuse_until_registered(parent, daemon.register)
     except (ControlError, OSError):
         return False  # the parent has gone
 
@@ -148,7 +134,7 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
     try:
         _close_inherited_fds(*keep_importable())
         daemon = Daemon(Log(2, log_format))
-        if reason := daemon.bind():
+        if reason := daemon.register():
             raise OSError(reason)
         sockets = open_packet_sockets(interfaces_of(configs))
         drop_privileges()

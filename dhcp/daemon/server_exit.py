@@ -8,7 +8,7 @@ from _struct import pack
 from select import POLLIN, poll
 
 from dhcp.daemon.kill_socket import kill_server
-from dhcp.io.sockets import CONTROL_ADDRESS, control_socket
+from dhcp.io.sockets import control_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ else:
 class ServerExit:
     """The end of the server on the other side of a control connection, whose pid is 0 in another PID namespace.
 
-    Raises OSError when no pidfd can be had.
+    `found` is its control address, empty for a server that we have started, and its kill socket's port. Raises OSError
+    when no pidfd can be had.
     """
 
-    def __init__(self, sock: socket, pid: int) -> None:
+    def __init__(self, sock: socket, pid: int, found: tuple[bytes, int]) -> None:
         self._socket = sock
+        self._address, self._kill_port = found
         self._process = -1
         self._is_over = False
         try:
@@ -44,7 +46,7 @@ class ServerExit:
             return True
         if self._process >= 0:
             return bool(_events(self._process, POLLIN, seconds))
-        return _has_let_go(self._socket, seconds)
+        return _has_let_go(self._socket, self._address, seconds)
 
     def kill(self) -> bool:
         """Send SIGKILL; False when we may not. By the kill socket also without CAP_KILL: it runs as another user."""
@@ -56,16 +58,16 @@ class ServerExit:
             self._is_over = True  # gone, and reaped, in between
         except PermissionError:
             pass
-        return self._is_over or kill_server()
+        return self._is_over or kill_server(self._kill_port)
 
 
-def connect_within(sock: socket, seconds: int) -> None:
+def connect_within(sock: socket, address: bytes, seconds: int) -> None:
     """Connect to the server; raises ConnectionRefusedError where there is none, BlockingIOError after that time."""
     sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("ll", seconds, 0))  # bounds connect(2), see unix(7)
-    sock.connect(CONTROL_ADDRESS)
+    sock.connect(address)
 
 
-def _has_let_go(sock: socket, seconds: float) -> bool:
+def _has_let_go(sock: socket, address: bytes, seconds: float) -> bool:
     """Whether the server has closed its end, or its listener where it has accepted no connection: it has ended then."""
     connected, other = sock, None
     try:
@@ -74,7 +76,7 @@ def _has_let_go(sock: socket, seconds: float) -> bool:
         connected = other = control_socket()
     try:
         if other is not None:
-            connect_within(other, max(1, int(seconds)))
+            connect_within(other, address, max(1, int(seconds)))
         return bool(_events(connected.fileno(), 0, seconds))  # poll(2) always reports POLLHUP
     except ConnectionRefusedError:
         return True

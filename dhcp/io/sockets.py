@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Abstract: it exists as long as the server, in its network namespace (unix(7), network_namespaces(7)).
+# Where a server has no random name (`dhcp.daemon.registration`). Abstract: it exists as long as the server, in its
+# network namespace (unix(7), network_namespaces(7)).
 CONTROL_ADDRESS = b"\0virt-launcher/dhcp"
 MOST_CONNECTIONS = 8
 _SO_ATTACH_FILTER = 26

@@ -26,6 +26,7 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x200, 0x400
 _EPERM, _ENOENT, _EEXIST = 1, 2, 17
 _NLMSG_HEADER = 16  # struct nlmsghdr
 _HEADERS = _NLMSG_HEADER + 4  # and struct nfgenmsg
+_ATTEMPTS = 10  # each time its owner has let go in between
 LONGEST_COMMENT = 127
 UNSUPPORTED = frozenset((22, 92, 93, 95, 97))
 """The errno of a kernel that has no such tables: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT."""
@@ -45,7 +46,7 @@ class OwnedTable:
         userdata = pack("BB", _NFTNL_UDATA_TABLE_COMMENT, len(text)) + text
         flags = _attribute(_NFTA_TABLE_FLAGS, pack(">I", _NFT_TABLE_F_OWNER))
         content = self._name + flags + _attribute(_NFTA_TABLE_USERDATA, userdata)
-        while True:
+        for _ in range(_ATTEMPTS):
             code = self._change(_NFT_MSG_NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, content)
             if code not in (_EPERM, _EEXIST):
                 _raise_for(code)
@@ -53,6 +54,7 @@ class OwnedTable:
             # EPERM is about another process's table, or about us; then this raises it.
             if self.comment() is not None:
                 return False
+        raise OSError(code, strerror(code))
 
     def comment(self) -> str | None:
         """What the table's comment says; None when there is no table. Raises OSError as `take` does."""

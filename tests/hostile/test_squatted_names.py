@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from lab.agent import Agent
+from lab.agent import Agent, control_address
 from lab.pod import Pod
 from lab.snapshot import assert_restored, take_snapshot
+from lab.waiting import kill
 
 import netsetup.kernel.lock
 from dhcp.lean.owned_table import OwnedTable
@@ -24,17 +26,16 @@ pytestmark = pytest.mark.root
 SQUATTER = 12345
 SQUAT = """
 import os, socket, sys
-how, kinds = sys.argv[1], {"stream": socket.SOCK_STREAM, "packet": socket.SOCK_SEQPACKET, "datagram": socket.SOCK_DGRAM}
+how, kinds = sys.argv[1], {"stream": socket.SOCK_STREAM, "packet": socket.SOCK_SEQPACKET}
 os.setgroups([]), os.setresgid(UID, UID, UID), os.setresuid(UID, UID, UID)
 held = []
 for word in sys.argv[2:]:
     kind, _, name = word.partition(":")
     listener = socket.socket(socket.AF_UNIX, kinds[kind])
     listener.bind("\\0" + name)
-    if kind != "datagram":
-        listener.listen(0 if how == "full" else 100)
+    listener.listen(0 if how == "full" else 100)
     held.append(listener)
-    while how == "full" and kind != "datagram":
+    while how == "full":
         caller = socket.socket(socket.AF_UNIX, kinds[kind])
         caller.setblocking(False)
         try:
@@ -55,7 +56,7 @@ def answer(listener):
                 held[-1].send(b"{" if how == "garbage" else b"[" * 100000)
             except OSError:
                 pass
-for listener in [s for s in held if how not in ("full",) and s.type != socket.SOCK_DGRAM]:
+for listener in [] if how == "full" else list(held):
     threading.Thread(target=answer, args=(listener,)).start()
 threading.Event().wait()
 """.replace("UID", str(SQUATTER))
@@ -71,16 +72,50 @@ def squat(pod: Pod, how: str, *names: str) -> subprocess.Popen[str]:
     return squatter
 
 
-@pytest.mark.parametrize("how", ["full", "silent"])
-def test_the_locks_names_are_of_no_use_to_others(pod: Pod, agent: Agent, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ("full", [SERVER, *LOCKS]),
+        ("silent", [SERVER, *LOCKS]),
+        ("garbage", [SERVER]),
+        ("huge", [SERVER]),
+    ],
+    ids=["full", "silent", "garbage", "huge"],
+)
+def test_a_squatter_is_named_and_in_nobodys_way(pod: Pod, agent: Agent, how: str, names: list[str]) -> None:
+    """Before the first set-up, between two, and after the server has died."""
     before = take_snapshot(pod.pod)
-    squatter = squat(pod, how, *LOCKS)
-    agent.prestart()
-    assert agent.status()["pending"] == []
-    agent.teardown()
+    squatter = squat(pod, how, *names)
+    began = time.monotonic()
+    done = agent.run("prestart")
+    assert done.returncode == 0, done.stderr
+    who = "a process" if how == "full" else f"process {squatter.pid} of user {SQUATTER}"
+    assert f"{who} has a name that DHCP servers of earlier releases use" in done.stderr
+    status = agent.status()
+    assert (status["pending"], status["dhcp"]["problem"]) == ([], "")
+    server = status["dhcp"]["pid"]
+    assert agent.prestart()["dhcp"]["pid"] == server
+    os.kill(server, signal.SIGSTOP)
+    assert agent.prestart()["dhcp"]["pid"] != server, "it answers no more"
+    kill(agent.status()["dhcp"]["pid"])
+    assert agent.run("teardown").returncode == 0
+    assert time.monotonic() - began < 60
+    assert squatter.poll() is None
     squatter.kill()
     squatter.wait()
     assert_restored(pod.pod, before)
+    assert not agent.state_directory.exists()
+
+
+def test_the_servers_name_is_not_to_be_guessed(pod: Pod, agent: Agent) -> None:
+    """Each server has another one, and only root can read in a table where it is."""
+    names = set()
+    for _ in range(2):
+        kill(agent.prestart()["dhcp"]["pid"])
+        agent.prestart()
+        names.add(control_address(pod.pod))
+    assert len(names) == 2
+    assert SERVER.partition(":")[2] not in [name[1:].decode() for name in names]
 
 
 def test_a_lock_is_roots_alone_and_names_its_holder(pod: Pod, agent: Agent) -> None:

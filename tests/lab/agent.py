@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dhcp.daemon.registration import FIXED, find_registered
 from dhcp.process import connect
 from lab.cni import CniPod
 from lab.containers import ContainerNetwork
@@ -154,13 +155,20 @@ def binding_field(name: str) -> dict[str, Any]:
     return {name: {}} if name in ("bridge", "masquerade") else {"binding": {"name": name}}
 
 
+def control_address(namespace: Namespace) -> bytes:
+    """The name of the DHCP server's control socket."""
+    with namespace.entered():
+        return (find_registered() or FIXED)[0]
+
+
 def fill_backlog(namespace: Namespace) -> None:
     """Connect to the DHCP server's control socket until it takes no more: a caller that waits would wait for ever."""
+    address = control_address(namespace)
     with namespace.entered(), contextlib.suppress(BlockingIOError):
         while True:
             caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             caller.setblocking(False)
             try:
-                caller.connect("\0virt-launcher/dhcp")
+                caller.connect(address)
             finally:
                 caller.close()
