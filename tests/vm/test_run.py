@@ -238,6 +238,17 @@ def test_sigterm_while_the_guest_boots(run: Run) -> None:
     machine.assert_pod_restored()
 
 
+def test_five_capabilities_are_enough(pod: Pod, directory: Path, guest: GuestImage) -> None:
+    """Two for the pod's network, and three for libvirt to start QEMU with."""
+    five = "--bounding-set=-all,+net_admin,+net_raw,+setpcap,+setuid,+setgid"
+    program = ("setpriv", five, "--inh-caps=-all", Agent.program())
+    machine = Entrypoint(pod, directory, vmi(guest), program=program)
+    assert_lease_line(machine.await_report("lease"), pod)
+    machine.terminate()
+    assert machine.await_end() == 0
+    machine.assert_pod_restored()
+
+
 def test_sigterm_during_the_hook(pod: Pod, directory: Path, guest: GuestImage) -> None:
     """At its very end, before anybody has taken note of what it did."""
     machine = Entrypoint(pod, directory, vmi(guest), program=(sys.executable, "-c", TERMINATED_IN_HOOK))
