@@ -157,7 +157,8 @@ def _owner(text: str) -> Owner:
 
 
 def _add_teardown(to: _Parsers) -> None:
-    to.add_verb("teardown", _teardown, to.pod, to.changes, help="put everything back and stop the DHCP server")
+    teardown = to.add_verb("teardown", _teardown, to.pod, to.changes, help="put everything back, stop the DHCP server")
+    teardown.add_argument("--force", action="store_true", help="also while a `run` has its VM here, which is cut off")
 
 
 def _add_status(to: _Parsers) -> None:
@@ -269,7 +270,7 @@ def _teardown(options: argparse.Namespace) -> int:
     _enter(options.netns)
     from launcher.prestart import teardown_pod_network
 
-    if not teardown_pod_network(options.state_dir, host_network=options.host_network):
+    if not teardown_pod_network(options.state_dir, host_network=options.host_network, under_vm=options.force):
         log.info("nothing was set up in this network namespace")
     return 0
 

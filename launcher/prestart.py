@@ -163,32 +163,40 @@ def setup_pod_network(
     )
 
 
-def teardown_pod_network(state_dir: str | os.PathLike[str] | None = None, *, host_network: bool = False) -> bool:
+def teardown_pod_network(
+    state_dir: str | os.PathLike[str] | None = None, *, host_network: bool = False, under_vm: bool = False
+) -> bool:
     """Stop the DHCP server and restore the pod's network; False when nothing was set up.
 
     A server that cannot be ended does not keep the pod from being restored. Raises NetworkSetupError; its subclass
-    NotRestored says what is not restored.
+    NotRestored says what is not restored, and VMRuns that a launcher holds the pod for its VM, unless `under_vm` says
+    that it is meant.
     """
     from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
     from netsetup.errors import HookBusy, KernelRefused, NotPermitted, NotRestored
     from netsetup.kernel.lock import NamespaceLock
 
+    folder = state_directory(state_dir)
     server, left = None, ""
     with contextlib.ExitStack() as held:
         try:
             require_own_namespace(host_network)
+            if not under_vm:
+                from launcher.container.vm_lock import vm_lock
+
+                held.enter_context(vm_lock(folder, "stop it first, or add --force"))
             held.enter_context(NamespaceLock(LOCK))
         except (HookBusy, KernelRefused, NotPermitted) as error:
             raise NotRestored(f"nothing was put back: {error}") from None
-        try:
+        restored = restore_pod_network_interfaces(state_dir, host_network=host_network)
+        try:  # now: where nothing could be put back, the VM stays, and needs its server
             server = connect()
             if server is not None:
                 server.stop()
         except ServerError as error:
             left = str(error)
-        restored = restore_pod_network_interfaces(state_dir, host_network=host_network)
-        _remove_if_unused(state_directory(state_dir))
+        _remove_if_unused(folder)
     if left:
         raise NotRestored(f"the pod is as it was, but one process is left: {left}")
     return restored or server is not None

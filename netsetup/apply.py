@@ -38,6 +38,7 @@ from netsetup.plan import (
     converge,
     interfaces_of,
     is_replaced,
+    is_stale,
     is_untouched,
     other_sysctls,
     plan_setup,
@@ -99,6 +100,8 @@ def prepare_pod_network_interfaces(
         recorded = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
         resolver = read_resolver(resolver_path)
         discovered = time.perf_counter()
+        if recorded is not None and is_stale(observed, tuple(recorded.networks.values())):
+            recorded = None
         fresh = recorded is None or all(is_untouched(observed, n) for n in recorded.networks.values())
         if recorded is None or fresh:
             record = _new_record(netlink, observed, wanted, resolver, ask=not dry_run)
@@ -163,6 +166,7 @@ def _new_record(
         networks=networks,
         sysctls=sysctls,
         sysctl_interfaces=interfaces_of(observed, sysctls),
+        written=records.clock(),
     )
 
 
@@ -183,7 +187,13 @@ def _converged(
     known = dict(record.sysctls)
     later = tuple((k, v) for k, v in other_sysctls(observed, tuple(networks.values())) if k not in known)
     sysctls = record.sysctls + later
-    return replace(record, networks=networks, sysctls=sysctls, sysctl_interfaces=interfaces_of(observed, sysctls))
+    interfaces = interfaces_of(observed, sysctls)
+    return _rewritten(record, replace(record, networks=networks, sysctls=sysctls, sysctl_interfaces=interfaces))
+
+
+def _rewritten(record: Record, changed: Record) -> Record:
+    """The changed record with the present time; the same one if nothing is."""
+    return record if changed == record else replace(changed, written=records.clock())
 
 
 def _with_gateway_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> dict[str, VMNetwork]:
@@ -215,6 +225,10 @@ def _put_back(folder: str) -> bool:
         if record is None:
             _require_nothing_ours(observed)
             return False
+        if is_stale(observed, tuple(record.networks.values())):
+            log.warning("%s: the record is of a set-up that is no more; it is removed, and nothing is put back", folder)
+            _forget(folder)
+            return False
         _restore(netlink, _with_changes(observed, record, folder))
         _forget(folder)
         return True
@@ -232,7 +246,7 @@ def _with_changes(observed: Namespace, record: Record, folder: str) -> Record:
     changed = {name: replace(n, pod=changes_since(observed, n.pod)) for name, n in record.networks.items()}
     if changed == record.networks:
         return record
-    record = replace(record, networks=changed)
+    record = _rewritten(record, replace(record, networks=changed))
     with contextlib.suppress(RecordError):  # without a file teardown goes by the kernel's copy, as before
         records.save(folder, record)
     return record

@@ -98,7 +98,13 @@ class RecordError(NetworkSetupError):
 
 
 class HookBusy(NetworkSetupError):
-    """Another hook works on this namespace and did not finish in time."""
+    """Another hook works on this namespace and did not finish in time; `holder` is how its lock names it."""
+
+    def __init__(self, holder: str, seconds: float) -> None:
+        self.holder = holder
+        super().__init__(
+            f"another hook ({holder}) has been at work in this network namespace for {seconds:.0f} s; try again"
+        )
 
 
 class NotRestored(NetworkSetupError):

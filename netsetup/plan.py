@@ -11,8 +11,8 @@ from dhcp.lean.frozen import Frozen, replace
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
 from netsetup.errors import UnsuitedInterface
-from netsetup.model.identity import own_nic
-from netsetup.model.kernel import IFF_LOOPBACK, Namespace
+from netsetup.model.identity import is_marked, own_nic
+from netsetup.model.kernel import IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
 from netsetup.model.settings import ARP_IGNORE, FORWARDING6, interface_of
@@ -181,6 +181,22 @@ def is_untouched(observed: Namespace, network: VMNetwork) -> bool:
         and (nic.mac, nic.all_multicast) == (network.pod.link.mac, network.pod.link.all_multicast)
         and not missing_addresses(observed, nic, network.pod)
     )
+
+
+def is_stale(observed: Namespace, networks: Sequence[VMNetwork]) -> bool:
+    """Whether nothing of ours is there, and every pod interface has addresses of its own: what was set up has been put
+    back, by way of another state directory. The tables come first and go last, so they are there at all times between.
+    """
+    if observed.tables or any(is_marked(link) for link in observed.links):
+        return False
+    nics = [(network, own_nic(observed, network.pod)) for network in networks]
+    return all(nic is not None and _is_the_pods(observed, network, nic) for network, nic in nics)
+
+
+def _is_the_pods(observed: Namespace, network: VMNetwork, nic: Link) -> bool:
+    had_address = any(address.is_global for address in network.pod.addresses)
+    has_address = any(address.is_global for address in observed.addresses_of(nic.index))
+    return nic.mac == network.pod.link.mac and has_address >= had_address
 
 
 def is_replaced(observed: Namespace, network: VMNetwork) -> bool:

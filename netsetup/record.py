@@ -8,6 +8,7 @@ import binascii
 import logging
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -32,6 +33,7 @@ VERSION: Final = 3
 FILE: Final = "network.json"
 UNFINISHED: Final = f"{FILE}.new"
 """A record that is being written."""
+COPY: Final = "the copy of the record in nftables"
 _SETTING: Final = r"net/(ipv[46]/(conf|neigh)/(?!\.\.?/)[^/\0]+/[a-z0-9_]+|bridge/bridge-nf-call-[a-z0-9]+)"
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
@@ -47,6 +49,8 @@ class Record(Frozen):
     """Settings of interfaces that are not the VM's, as they were."""
     sysctl_interfaces: tuple[tuple[str, int], ...] = ()
     """The indexes of these interfaces by name. A record of an earlier release has none."""
+    written: int = 0
+    """When, in nanoseconds since the boot; 0 in a record of an earlier release."""
     version: int = VERSION
 
 
@@ -58,6 +62,11 @@ class NewerRecord(RecordError):
             f"{where}: the record has version {version}, and this program reads {VERSION} at most; "
             "use the virt-launcher that set the pod up, or a newer one"
         )
+
+
+def clock() -> int:
+    """The present time as records have it."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
@@ -126,9 +135,10 @@ def read_record(state_dir: str | os.PathLike[str] | None = None) -> Record | Non
 def find_record(
     folder: str, namespace_cookie: int, read_copy: Callable[[], str], links: Sequence[Link]
 ) -> Record | None:
-    """The record of this namespace, from its file or else from the kernel's copy; None when there is neither.
+    """The record of this namespace, from its file or the kernel's copy; None when there is neither.
 
-    Devices have the names in it that they have now, among these `links`.
+    Where both are there and differ, as when the pod has been set up by way of another state directory since, the one
+    that was written later counts, which is logged. Devices have the names in it that they have now among these `links`.
 
     A record of another boot or namespace is not ours and counts as none, and so does one that cannot be read, which is
     logged. One of an earlier version is migrated. Raises NewerRecord for one of a later version.
@@ -143,25 +153,29 @@ def find_record(
 
 def _find(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> Record | None:
     path = f"{folder}/{FILE}"
+    saved = None
     try:
         data = read_file(folder, FILE)
-        record = None if data is None else _decode(data, path, namespace_cookie)
-        if record:
-            return record
+        saved = None if data is None else _decode(data, path, namespace_cookie)
     except NewerRecord:
         raise
     except (OSError, RecordError) as error:
         log.warning("%s cannot be used: %s", path, error)
-    copy = read_copy()
-    if not copy:
-        return None
-    where = "the copy of the record in nftables"
+    kept = _decode_copy(read_copy(), namespace_cookie)
+    if saved is None or kept is None or kept == saved:
+        return saved or kept
+    later, where = (kept, COPY) if kept.written > saved.written else (saved, path)
+    log.warning("%s and %s differ; %s is the later one, and holds", path, COPY, where)
+    return later
+
+
+def _decode_copy(copy: str, namespace_cookie: int) -> Record | None:
     try:
-        return _decode(zlib.decompress(binascii.a2b_base64(copy)), where, namespace_cookie)
+        return _decode(zlib.decompress(binascii.a2b_base64(copy)), COPY, namespace_cookie) if copy else None
     except NewerRecord:
         raise
     except (RecordError, ValueError, zlib.error) as error:
-        log.warning("%s cannot be used: %s", where, error)
+        log.warning("%s cannot be used: %s", COPY, error)
         return None
 
 

@@ -132,7 +132,11 @@ def _launch(path: str, options: _Options) -> int:
     if options.netns is not None:
         namespaces.enter(options.netns)
     namespaces.require_own_namespace(options.host_network)
-    return _Machine(vmi, options, namespaces.state_directory(options.state_dir), resolver_path).run_vm()
+    folder = namespaces.state_directory(options.state_dir)
+    from launcher.container.vm_lock import vm_lock
+
+    with vm_lock(folder, "stop that one first"):
+        return _Machine(vmi, options, folder, resolver_path).run_vm()
 
 
 def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
@@ -195,6 +199,7 @@ class _Machine:
         self._options = options
         self._resolver_path = resolver_path
         self._watchdog: DHCPWatchdog | None = None
+        self._found_set_up = False
         self._manager = LibvirtDomainManager(
             vmi,
             state_dir=folder,
@@ -261,6 +266,7 @@ class _Machine:
             server_log_format=self._options.log_format,
             host_network=self._options.host_network,
         )
+        self._found_set_up = not pod.fresh
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
             log.info(
@@ -284,8 +290,11 @@ class _Machine:
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None
+        if self._found_set_up and not self._manager.started:
+            log.info("the VM was not started: the pod's network stays set up, as it was found")
+            return
         began = time.perf_counter()
-        teardown_pod_network(state_dir, host_network=self._options.host_network)
+        teardown_pod_network(state_dir, host_network=self._options.host_network, under_vm=True)
         _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})
 
 

@@ -30,9 +30,11 @@ NEXT_TRY_SECONDS: Final = 0.005
 class NamespaceLock:
     """Locks the network namespace of the calling thread, by a name; a context manager."""
 
-    def __init__(self, name: str = "hook", wait_seconds: float = 10.0) -> None:
+    def __init__(self, name: str = "hook", wait_seconds: float = 10.0, *, note: str = "") -> None:
+        """`note` is what the comment says of the holder besides its pid and its command."""
         self._name = name
         self._wait = wait_seconds
+        self._note = note
         self._table: OwnedTable | None = None
         self._socket: socket.socket | None = None
         self._holder: tuple[int, int | None] | None = None
@@ -44,10 +46,7 @@ class NamespaceLock:
         try:
             while (holder := self._take()) is not None:
                 if time.monotonic() > deadline:
-                    raise HookBusy(
-                        f"another hook ({holder}) has been at work in this network namespace for {self._wait:.0f} s; "
-                        "try again"
-                    )
+                    raise HookBusy(holder, self._wait)
                 time.sleep(NEXT_TRY_SECONDS)
         except BaseException:
             self._close_table()
@@ -68,7 +67,7 @@ class NamespaceLock:
         try:
             if self._table is None:
                 self._table = OwnedTable(f"virt-launcher-{self._name}")
-            if self._table.take(description()):
+            if self._table.take(description(self._note)):
                 return None
             return self._table.comment() or "unknown"
         except OSError as error:
@@ -105,9 +104,10 @@ class NamespaceLock:
         return None
 
 
-def description() -> str:
+def description(note: str = "") -> str:
     """How a lock's comment names this process."""
-    return f"pid {os.getpid()}, {' '.join([os.path.basename(sys.argv[0]), *sys.argv[1:2]])}"
+    command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:2]])
+    return ", ".join(filter(None, (f"pid {os.getpid()}", command, note)))
 
 
 def _holder_of(name: str) -> tuple[int, int | None]:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lab.agent import Agent
 from lab.bridged import dnsmasq_arguments
 from lab.checks import pings
 from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork
 from lab.snapshot import assert_restored, take_snapshot
-from lab.waiting import PATIENCE
+from lab.waiting import PATIENCE, wait_until
 
 from launcher.demo.guest_image import GuestImage, kernel_arguments
 
@@ -170,6 +171,20 @@ def test_nothing_waits_to_be_reaped(living: Entrypoint) -> None:
     assert [pid for parent in (first, launcher) for pid in children(parent) if state_of(pid) == "Z"] == []
 
 
+@pytest.mark.parametrize("words", [("run", "--vmi", "vmi.yaml"), ("teardown",)], ids=lambda words: words[0])
+def test_the_pod_of_a_running_vm_is_its_launchers(living: Entrypoint, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Whatever state directory another launcher has: it changes nothing, and says whose the pod is."""
+    before = take_snapshot(living.pod.pod)
+    verb = [Agent.program(), *(str(living.vmi) if word == "vmi.yaml" else word for word in words)]
+    for folder in (living.state_dir, tmp_path):
+        refused = living.pod.pod.run([*verb, "--state-dir", folder], check=False)
+        assert refused.returncode == 2
+        assert f"a VM runs in this pod (pid {living.launcher()}, virt-launcher run, " in refused.stderr
+        assert f"state directory {living.state_dir}); stop " in refused.stderr
+    assert_restored(living.pod.pod, before, within=0)
+    assert pings(living.pod.node, living.pod.shape.guest.address.partition("/")[0])
+
+
 def test_a_hook_that_runs_meanwhile_changes_nothing(living: Entrypoint) -> None:
     before = take_snapshot(living.pod.pod)
     hook = [Agent.program(), "prestart", "--vmi", living.vmi, "--state-dir", living.state_dir, "--output", "json"]
@@ -273,6 +288,19 @@ def test_next_container_takes_over_what_a_killed_one_left(run: Run, guest: Guest
         machine.terminate()
         assert machine.await_end() == 0
     killed.assert_pod_restored()
+
+
+def test_a_run_whose_vm_does_not_start_leaves_what_it_found(pod: Pod, directory: Path, guest: GuestImage) -> None:
+    described = directory / "init.yaml"
+    described.write_text(yaml.safe_dump(vmi(guest)))
+    pod.pod.run([Agent.program(), "prestart", "--vmi", described, "--state-dir", directory / "state"])
+    wait_until(lambda: pod.pod.link("tap0")["operstate"] == "DOWN")  # a tap that nobody has opened has no carrier
+    before, served = take_snapshot(pod.pod), pod.pod.processes()
+    machine = Entrypoint(pod, directory, vmi(guest), "--connect", "qemu+unix:///system?socket=/nowhere/sock")
+    assert machine.await_end() == 1
+    assert "the VM was not started: the pod's network stays set up, as it was found" in machine.messages("info")
+    assert_restored(pod.pod, before)
+    assert pod.pod.processes() == served
 
 
 # Other ways to run
