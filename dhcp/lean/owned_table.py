@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 from _struct import pack, unpack_from
-from _thread import start_new_thread
 from posix import strerror
 
 _NETLINK_NETFILTER = 12
@@ -31,6 +30,9 @@ LONGEST_COMMENT = 127
 UNSUPPORTED = frozenset((22, 92, 93, 95, 97))
 """The errno of a kernel that has no such tables: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT."""
 
+_MOST_KEPT = 4
+_kept: list[socket] = []
+
 
 class OwnedTable:
     """A table that this process may make; until then, and where another process has it, a way to ask whose it is."""
@@ -39,6 +41,7 @@ class OwnedTable:
         """In the network namespace of the calling thread. Raises OSError."""
         self._name = _attribute(_NFTA_TABLE_NAME, name.encode() + b"\0")
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        self._removed = False
 
     def take(self, comment: str) -> bool:
         """Make the table; False when another process has it. Raises OSError: EPERM without CAP_NET_ADMIN."""
@@ -71,13 +74,21 @@ class OwnedTable:
         return ""
 
     def remove(self) -> None:
-        """Remove our table at once, which `close` does as well, but within the kernel's grace period of some 15 ms."""
-        self._change(_NFT_MSG_DELTABLE, 0, self._name)
+        """Remove our table at once."""
+        self._removed = self._change(_NFT_MSG_DELTABLE, 0, self._name) == 0
 
     def close(self) -> None:
-        """Close the socket, and with it remove the table if it is ours; in a thread, because that waits for a grace
-        period of the kernel, in which the table is gone already."""
-        start_new_thread(self._socket.close, ())
+        """Close the socket, and with it remove the table if it is still there and ours.
+
+        For some 15 ms after a table was removed that would wait for a grace period of the kernel's. So the last few
+        sockets are kept open.
+        """
+        if not self._removed:
+            self._socket.close()
+            return
+        _kept.append(self._socket)
+        if len(_kept) > _MOST_KEPT:
+            _kept.pop(0).close()
 
     def _change(self, kind: int, flags: int, content: bytes) -> int:
         """The errno of a transaction of one change."""
