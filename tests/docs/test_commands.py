@@ -56,12 +56,17 @@ def make_demo(_pod: Pod) -> None:
 
 def make_test(_pod: Pod) -> None:
     pytest = ".venv/bin/python -m pytest"
-    every, again = f"{pytest} --numprocesses auto --dist loadfile", "--last-failed --last-failed-no-failures none"
+    every = f"{pytest} --numprocesses $((2 * $(nproc))) --dist loadfile --no-loadscope-reorder"
+    again = "--last-failed --last-failed-no-failures none"
     made("test", "STRICT=1", last=every)
     commands = made("test", last=f"{every} || {{ test $? -eq 1 && {pytest} --second-try {again}; }}")
     assert ".venv/bin/ruff check ." in commands
     assert ".venv/bin/mypy" in commands
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
+
+
+def make_venv(_pod: Pod) -> None:
+    made("venv", last=".venv/bin/python -m compileall -q dhcp launcher netsetup")
 
 
 def make_test_debian(_pod: Pod) -> None:
@@ -221,6 +226,7 @@ def options_of_ip(pod: Pod) -> None:
 CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make test": make_test,
+    "make venv": make_venv,
     "make test STRICT=1": make_test,
     "make faults": make_faults,
     "make mutants": make_mutants,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from scapy.layers.dns import DNS, DNSQR
 from lab.namespace import Namespace
 
 NAME, ANSWER = "database.test", "198.51.100.77"
-PATIENCE = 1.0
-"""Seconds until a question counts as unanswered."""
+PATIENCE, AGAIN = 3.0, 0.5
+"""Seconds until a question counts as unanswered, and until it is asked again by UDP."""
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def name_server(namespace: Namespace, *addresses: str, port: int = 53, upstream:
 
 
 def ask(client: Namespace, server: str, name: str = NAME, *, tcp: bool = False, port: int = 53) -> str:
-    """The address that a server says a name has; empty without an answer."""
+    """The address that a server says a name has; empty without an answer. By UDP it is asked more than once."""
     question = DNS(id=random.randrange(1 << 16), rd=1, qd=DNSQR(qname=name))
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with client.entered():
@@ -51,9 +52,20 @@ def ask(client: Namespace, server: str, name: str = NAME, *, tcp: bool = False, 
         try:
             sock.connect((server, port))
             data = bytes(question)
-            sock.sendall(len(data).to_bytes(2, "big") + data if tcp else data)
+            if tcp:
+                sock.sendall(len(data).to_bytes(2, "big") + data)
+            else:
+                _send_until_answered(sock, data)
             answer = DNS(sock.recv(4096)[2 if tcp else 0 :])
         except OSError:  # refused, unreachable, or TimeoutError
             return ""
     assert answer.id == question.id
     return str(answer.an[0].rdata) if answer.ancount else ""
+
+
+def _send_until_answered(sock: socket.socket, data: bytes) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        sock.sendall(data)
+        if select.select([sock], [], [], AGAIN)[0]:
+            return
