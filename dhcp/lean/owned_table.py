@@ -41,7 +41,7 @@ class OwnedTable:
         """In the network namespace of the calling thread. Raises OSError."""
         self._name = _attribute(_NFTA_TABLE_NAME, name.encode() + b"\0")
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_NETFILTER)
-        self._removed = False
+        self._is_owner = False
 
     def take(self, comment: str) -> bool:
         """Make the table; False when another process has it. Raises OSError: EPERM without CAP_NET_ADMIN."""
@@ -53,6 +53,7 @@ class OwnedTable:
             code = self._change(_NFT_MSG_NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, content)
             if code not in (_EPERM, _EEXIST):
                 _raise_for(code)
+                self._is_owner = True
                 return True
             # EPERM is about another process's table, or about us; then this raises it.
             if self.comment() is not None:
@@ -75,15 +76,16 @@ class OwnedTable:
 
     def remove(self) -> None:
         """Remove our table at once."""
-        self._removed = self._change(_NFT_MSG_DELTABLE, 0, self._name) == 0
+        if self._change(_NFT_MSG_DELTABLE, 0, self._name) == 0:
+            self._is_owner = False
 
     def close(self) -> None:
         """Close the socket, and with it remove the table if it is still there and ours.
 
-        For some 15 ms after a table was removed that would wait for a grace period of the kernel's. So the last few
-        sockets are kept open.
+        For some 15 ms after any table of the namespace was removed or replaced that would wait for a grace period of
+        the kernel's. So the last few sockets without a table are kept open.
         """
-        if not self._removed:
+        if self._is_owner:
             self._socket.close()
             return
         _kept.append(self._socket)
