@@ -23,7 +23,7 @@ if __name__ == "__main__":  # Python would look for modules beside this file, wh
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench.laboratory import pss_mib
-from dhcp.process import connect
+from dhcp.daemon.connection import connect
 from launcher.prestart import setup_pod_network, teardown_pod_network
 from launcher.request import SetupRequest
 from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from dhcp.daemon.connection import ServerError, connect
 from dhcp.lean.frozen import Frozen, as_dict
 from dhcp.lean.text import printable
-from dhcp.process import ServerError, ServerProcess, connect
+from dhcp.process import ServerProcess
 from launcher.interface_xml import interface_xml
 from launcher.request import SetupRequest
 from netsetup.kernel.netns import require_own_namespace, state_directory
@@ -91,8 +92,7 @@ def setup_pod_network(
     `server_log`, or to dhcp.log in the state directory. The machine's own namespace is touched only where
     `host_network` says so.
 
-    Raises NetworkSetupError (`netsetup.errors`) when pod or kernel do not allow it, and ServerError (`dhcp.process`);
-    the pod is then as it was before.
+    Raises NetworkSetupError when pod or kernel do not allow it, and ServerError; the pod is then as it was before.
     """
     began = time.perf_counter()
     require_own_namespace(host_network)

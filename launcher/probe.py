@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from dhcp.daemon.connection import ServerConnection, ServerError, connect
 from dhcp.lean.frozen import Frozen, replace
-from dhcp.process import ServerConnection, ServerError, connect
 from launcher.dhcpconfig.client import client_config
 from launcher.request import SetupRequest
 from launcher.vmi.model import VirtualMachineInstance

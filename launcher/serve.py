@@ -6,9 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from dhcp.config import LARGEST_CONFIGURATION, parse_configs
+from dhcp.daemon.connection import ServerConnection, ServerError, connect, connect_by_fixed_name
 from dhcp.lean.json import dumps
 from dhcp.lean.text import printable
-from dhcp.process import ServerConnection, ServerError, ServerProcess, connect, connect_by_fixed_name
+from dhcp.process import ServerProcess
 from launcher.dhcpconfig.client import client_config
 from netsetup.errors import InvalidRequest
 
@@ -66,7 +67,7 @@ def serve(
 ) -> int | None:
     """Make the DHCP server of the current network namespace serve these; its pid, or None when none is needed.
 
-    The pid is 0 for a server in another PID namespace (`dhcp.process`).
+    The pid is 0 for a server in another PID namespace (`dhcp.daemon.connection`).
 
     A running server is reconfigured. One with another version of the control protocol is replaced without losing a
     frame of the guest; one that does not answer is killed and replaced. `spawn` starts a server; `spawned` is one

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from dhcp.daemon.connection import ServerError, connect
 from dhcp.lean.frozen import Frozen
-from dhcp.process import ServerError, connect
 from launcher.dhcpconfig.client import warnings_of
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe

@@ -8,7 +8,8 @@ import os
 import select
 import threading
 
-from dhcp.process import TIMEOUT, ServerConnection, ServerError, ServerProcess, connect, server_name
+from dhcp.daemon.connection import TIMEOUT, ServerConnection, ServerError, connect, server_name
+from dhcp.process import ServerProcess
 from launcher.serve import LOCK, serve, server_configs
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dhcp.daemon.connection import ServerConnection, ServerError, connect
 from dhcp.io.sockets import TransportError
-from dhcp.process import ServerConnection, ServerError, connect
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import SOLICIT
@@ -185,7 +185,7 @@ def _listened_on() -> set[int]:
 
 
 def _server_report(networks: Iterable[VMNetwork]) -> ServerReport:
-    """The DHCP server's report; takes two seconds at most (`dhcp.process.connect`) when the server does not answer."""
+    """The DHCP server's report; takes two seconds at most when the server does not answer."""
     pid = 0
     try:
         server = connect()

@@ -20,8 +20,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from dhcp.config import ConfigError, parse_configs
+from dhcp.daemon.connection import ServerError
 from dhcp.handler import handle
-from dhcp.process import ServerError, ServerProcess
+from dhcp.process import ServerProcess
 from dhcp.v4.lease import prepare_lease
 
 PORT_MAC = "02:00:00:00:00:0a"

@@ -42,8 +42,9 @@ from scapy.layers.l2 import Ether
 
 import dhcp
 from dhcp.config import ConfigError
+from dhcp.daemon.connection import ServerError, connect
 from dhcp.io.sockets import TransportError
-from dhcp.process import ServerError, ServerProcess, connect
+from dhcp.process import ServerProcess
 from dhcp.server import SingleClientDHCPServer
 
 pytestmark = pytest.mark.root
@@ -170,7 +171,7 @@ def test_signals_end_it_cleanly(process: ServerProcess, number: int) -> None:
 
 
 def test_a_server_that_does_not_listen_is_killed(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhcp.process.TIMEOUT", 0.2)
+    monkeypatch.setattr("dhcp.daemon.connection.TIMEOUT", 0.2)
     with link.pod.entered():
         process = ServerProcess.spawn(None)
     os.kill(process.pid, signal.SIGSTOP)

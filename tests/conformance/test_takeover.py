@@ -22,9 +22,10 @@ from link import TAP0, Link
 
 import dhcp
 from dhcp.config import ConfigError
+from dhcp.daemon.connection import ServerConnection, ServerError, connect
 from dhcp.daemon.control_protocol import PROTOCOL_VERSION
 from dhcp.io.sockets import TransportError
-from dhcp.process import ServerConnection, ServerError, ServerProcess, connect
+from dhcp.process import ServerProcess
 
 pytestmark = pytest.mark.root
 
@@ -270,7 +271,8 @@ def test_without_the_right_to_kill_it_is_asked_to_end(
     """A container without CAP_KILL: the server runs as another user by then."""
     pid = Release(tmp_path, *edits).start(link)
     program = (
-        "import sys, json; from dhcp.process import ServerProcess, ServerError, connect\n"
+        "import sys, json; from dhcp.daemon.connection import ServerError, connect\n"
+        "from dhcp.process import ServerProcess\n"
         "process = ServerProcess.spawn(None)\n"
         "try: process.take_over(connect(), json.loads(sys.argv[1])); process.release(); print('served')\n"
         "except ServerError as error: print(error)"

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dhcp.daemon.connection import connect
 from dhcp.daemon.registration import FIXED, find_registered
-from dhcp.process import connect
 from lab.cni import CniPod
 from lab.containers import ContainerNetwork
 from lab.namespace import Namespace

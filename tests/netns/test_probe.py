@@ -16,7 +16,7 @@ from lab.sniffer import Sniffer
 from lab.waiting import kill
 from scapy.layers.dhcp import BOOTP
 
-from dhcp.process import ServerConnection, connect
+from dhcp.daemon.connection import ServerConnection, connect
 
 pytestmark = pytest.mark.root
 
