@@ -45,7 +45,7 @@ class OwnedTable:
 
     def take(self, comment: str) -> bool:
         """Make the table; False when another process has it. Raises OSError: EPERM without CAP_NET_ADMIN."""
-        text = comment.encode()[:LONGEST_COMMENT] + b"\0"
+        text = comment.encode(errors="backslashreplace")[:LONGEST_COMMENT] + b"\0"
         userdata = pack("BB", _NFTNL_UDATA_TABLE_COMMENT, len(text)) + text
         flags = _attribute(_NFTA_TABLE_FLAGS, pack(">I", _NFT_TABLE_F_OWNER))
         content = self._name + flags + _attribute(_NFTA_TABLE_USERDATA, userdata)

@@ -33,10 +33,11 @@ class CommandError(AssertionError):
 
     def __init__(self, completed: subprocess.CompletedProcess[str], namespace: str) -> None:
         self.completed = completed
-        super().__init__(
+        message = (
             f"{' '.join(map(str, completed.args))} in {namespace}: exit code {completed.returncode}\n"
             f"{completed.stdout}{completed.stderr}".rstrip()
         )
+        super().__init__(message.encode(errors="backslashreplace").decode())  # a report of xdist's must be UTF-8
 
 
 class Namespace:
