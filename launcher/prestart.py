@@ -178,7 +178,18 @@ def teardown_pod_network(
     from netsetup.kernel.lock import NamespaceLock
 
     folder = state_directory(state_dir)
-    server, left = None, ""
+    stopped, left = False, ""
+
+    def stop_server() -> None:  # which withdraws its router while the guest still hears it
+        nonlocal stopped, left
+        try:
+            server = connect()
+            if server is not None:
+                stopped = True
+                server.stop()
+        except ServerError as error:
+            left = str(error)
+
     with contextlib.ExitStack() as held:
         try:
             require_own_namespace(host_network)
@@ -189,17 +200,29 @@ def teardown_pod_network(
             held.enter_context(NamespaceLock(LOCK))
         except (HookBusy, KernelRefused, NotPermitted) as error:
             raise NotRestored(f"nothing was put back: {error}") from None
-        restored = restore_pod_network_interfaces(state_dir, host_network=host_network)
-        try:  # now: where nothing could be put back, the VM stays, and needs its server
-            server = connect()
-            if server is not None:
-                server.stop()
-        except ServerError as error:
-            left = str(error)
+        try:
+            restored = restore_pod_network_interfaces(state_dir, host_network=host_network, before=stop_server)
+        except NotRestored:
+            if stopped:
+                _serve_again(state_dir)
+            raise
         _remove_if_unused(folder)
     if left:
         raise NotRestored(f"the pod is as it was, but one process is left: {left}")
-    return restored or server is not None
+    return restored or stopped
+
+
+def _serve_again(state_dir: str | os.PathLike[str] | None) -> None:
+    """Have a server for the VM of a pod that could not be put back, if its port is still there."""
+    from launcher.serve import serve, server_configs
+    from netsetup.record import read_record
+
+    with contextlib.suppress(Exception), _Undo() as on_failure:
+        spawn = functools.partial(_spawn, None, "text", state_directory(state_dir), on_failure)
+        record = read_record(state_dir)
+        if record is not None:
+            serve(server_configs(record), spawn)
+        on_failure.clear()
 
 
 def _require_servable(record: Record, *, dry_run: bool) -> None:

@@ -202,29 +202,35 @@ def _with_gateway_macs(netlink: Netlink, networks: Mapping[str, VMNetwork]) -> d
 
 
 def restore_pod_network_interfaces(
-    state_dir: str | os.PathLike[str] | None = None, *, host_network: bool = False
+    state_dir: str | os.PathLike[str] | None = None,
+    *,
+    host_network: bool = False,
+    before: Callable[[], object] = lambda: None,
 ) -> bool:
     """Put the pod of the current network namespace back as the record has it; False when there is nothing to put back.
 
+    `before` is called before the first change, once it is known what is to be put back.
     Raises NotRestored when something could not be put back, with what is left to do, and InvalidRequest in the
     machine's own namespace unless `host_network` says that it is meant.
     """
     try:
         require_own_namespace(host_network)
-        return _put_back(state_directory(state_dir))
+        return _put_back(state_directory(state_dir), before)
     except (NotRestored, InvalidRequest):
         raise
     except NetworkSetupError as error:
         raise NotRestored(f"nothing was put back: {error}; run teardown again") from None
 
 
-def _put_back(folder: str) -> bool:
+def _put_back(folder: str, before: Callable[[], object]) -> bool:
     with Netlink() as netlink, NamespaceLock():
         observed = observe(netlink)
         record = records.find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
         if record is None:
             _require_nothing_ours(observed)
+            before()
             return False
+        before()
         if is_stale(observed, tuple(record.networks.values())):
             log.warning("%s: the record is of a set-up that is no more; it is removed, and nothing is put back", folder)
             _forget(folder)

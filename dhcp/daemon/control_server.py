@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, MSG_PEEK, SOCK_SEQPACKET, socket
 from posix import close, getpid, pread
+from time import sleep
 
 from dhcp.config import LARGEST_CONFIGURATION, ConfigError, parse_configs
 from dhcp.daemon.control_protocol import (
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from dhcp.io.log import Log
     from dhcp.io.loop import ServerLoop
+
+_TRIES, _TRY_AGAIN_SECONDS = 50, 0.01
 
 
 class ControlConnections:
@@ -142,14 +145,17 @@ class ControlConnections:
 def refuse_until_registered(parent: socket, register: Callable[[], str]) -> bool:
     """Refuse each request of the parent while `register` returns a reason; False when the server is to end.
 
-    `register` is tried again for each request; once it has succeeded, the request is left in the socket.
+    `register` is tried again for each request, for half a second: a server that was killed may have closed its
+    connections a little before the kernel removes its table. Once it has succeeded, the request is left in the socket.
     """
     while True:
         if not parent.recv(1, MSG_PEEK):
             return False
-        reason = register()
-        if not reason:
-            return True
+        for _ in range(_TRIES):
+            reason = register()
+            if not reason:
+                return True
+            sleep(_TRY_AGAIN_SECONDS)
         received = receive_message(parent)
         if received is None:
             return False

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.agent import Agent
+from lab.checks import pings
 from lab.pod import GUEST_NIC, Pod
 from lab.snapshot import Snapshot, take_snapshot
 
@@ -108,6 +109,8 @@ class Masqueraded:
                 f"route add default via {ROUTER_LINK_LOCAL} dev {GUEST_NIC}",
             ]
         self.guest.ip(*lines)
+        for gateway in [self.gateway4] * ipv4 + [self.gateway6] * ipv6:
+            pings(self.guest, gateway)  # waits for the guest port to forward
         if ipv6:
             # The node's bridge drops the first solicitations, until it has learnt the pod's multicast groups.
             self.node.run(["ping", "-q", "-c", "5", "-i", "0.2", "-w", "3", self.address(6)], check=False)

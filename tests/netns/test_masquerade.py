@@ -171,7 +171,7 @@ def test_the_ports_of_a_later_run_hold(make_world: Any) -> None:
     world.vm.prestart()
     assert not world.is_forwarded("tcp", 80, 4)
     assert world.is_forwarded("tcp", 81, 4)
-    assert world.inside.run(["nft", "list", "tables"]).stdout.count("virt-launcher") == 2
+    assert world.inside.run(["nft", "list", "tables"]).stdout.count(" virt-launcher\n") == 2
 
 
 # --- Istio and migration ----------------------------------------------------------------------------------------------

@@ -125,8 +125,8 @@ def await_console(machine: Entrypoint, beginning: str) -> str:
     """The first line of the console that begins so."""
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
-        for line in machine.console.splitlines():
-            if line.startswith(beginning):
+        for line in machine.console.splitlines(keepends=True):
+            if line.startswith(beginning) and line.endswith("\n"):
                 return line.rstrip()
         assert machine.process.poll() is None, f"ended before it booted:\n{machine.console}\n{machine.errors()}"
         assert time.monotonic() < deadline, f"did not boot:\n{machine.console}"
