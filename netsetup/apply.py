@@ -230,12 +230,17 @@ def _put_back(folder: str, before: Callable[[], object]) -> bool:
             _require_nothing_ours(observed)
             before()
             return False
-        before()
         if is_stale(observed, tuple(record.networks.values())):
             log.warning("%s: the record is of a set-up that is no more; it is removed, and nothing is put back", folder)
+            before()
             _forget(folder)
             return False
-        _restore(netlink, _with_changes(observed, record, folder))
+        record = _with_changes(observed, record, folder)
+        plan_teardown(
+            observed, tuple(record.networks.values()), record.sysctls
+        )  # raises for a binding that is not here
+        before()
+        _restore(netlink, record)
         _forget(folder)
         return True
 

@@ -17,6 +17,8 @@ from netsetup.record import read_record
 log = logging.getLogger("launcher")
 
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 2.0
+CLOSING_SECONDS = 0.1
+"""Between the moment when a server that is killed closes its connections, and its end."""
 HEALTH_CHECK_SECONDS = 2.0
 """Between two questions whether the server still answers; it has two seconds for that."""
 
@@ -66,7 +68,8 @@ class DHCPWatchdog:
             if server is not None and server.pid == self.pid:
                 return self._monitor(server)
         except ServerError as error:
-            return str(error)
+            if not self._reap(CLOSING_SECONDS):
+                return str(error)
         finally:
             if server is not None:
                 server.release()
@@ -83,18 +86,23 @@ class DHCPWatchdog:
             if self._stop_read in ready:
                 return ""
             if ready:
-                self._reap()
+                self._reap(TIMEOUT)
                 return f"{server.name}: has exited"
 
-    def _reap(self) -> None:
-        """Reap a child that has closed its connection, which it does while it ends."""
+    def _reap(self, seconds: float) -> bool:
+        """Reap a child that has closed its connection, which it does while it ends; whether it ends in time."""
         if not self.pid:
-            return
-        with contextlib.suppress(OSError):  # it is another's child, or gone
+            return False
+        try:
             process = os.pidfd_open(self.pid)
-            select.select([process], [], [], TIMEOUT)
-            os.close(process)
-            os.waitpid(self.pid, os.WNOHANG)
+        except OSError:  # it is gone, and another's child
+            return True
+        ended = bool(select.select([process], [], [], seconds)[0])
+        os.close(process)
+        if ended:
+            with contextlib.suppress(OSError):  # it is another's child
+                os.waitpid(self.pid, os.WNOHANG)
+        return ended
 
     def _restart(self) -> str:
         """Have a server serve what is recorded now; why there is none, empty when there is one."""
