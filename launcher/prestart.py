@@ -180,7 +180,7 @@ def teardown_pod_network(
     folder = state_directory(state_dir)
     stopped, left = False, ""
 
-    def stop_server() -> None:  # which withdraws its router while the guest still hears it
+    def stop_server() -> None:  # while its withdrawal of the router still reaches the guest
         nonlocal stopped, left
         try:
             server = connect()

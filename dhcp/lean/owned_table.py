@@ -25,7 +25,7 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x200, 0x400
 _EPERM, _ENOENT, _EEXIST = 1, 2, 17
 _NLMSG_HEADER = 16  # struct nlmsghdr
 _HEADERS = _NLMSG_HEADER + 4  # and struct nfgenmsg
-_ATTEMPTS = 10  # each time its owner has let go in between
+_ATTEMPTS = 10  # each time its owner has removed it between two requests
 LONGEST_COMMENT = 127
 UNSUPPORTED = frozenset((22, 92, 93, 95, 97))
 """The errno of a kernel that has no such tables: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT."""

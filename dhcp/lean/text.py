@@ -96,5 +96,5 @@ def interface_name(text: str) -> str:
 
 
 def _has_foreign_half(text: str) -> bool:
-    """Whether half of a surrogate pair is there that stands for no octet."""
+    """Whether there is half of a surrogate pair that `os.fsdecode` makes of no octet."""
     return any("\ud800" <= c <= "\udc7f" or "\udd00" <= c <= "\udfff" for c in text)

@@ -10,5 +10,5 @@ from netsetup.kernel import gateway_mac
 
 @pytest.fixture
 def gateways_are_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set up tells whether the gateway answered in time, which on a busy machine it does not always."""
+    """The set-up depends on whether the gateway answered in time, which on a busy machine it does not always."""
     monkeypatch.setattr(gateway_mac, "RESOLVE_SECONDS", PATIENCE)

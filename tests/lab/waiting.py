@@ -29,7 +29,7 @@ def wait_until(fulfilled: Callable[[], object], seconds: float = PATIENCE, *, lo
 
 
 def has_ended(pid: int, seconds: float = PATIENCE) -> bool:
-    """Whether a process ends in time and lets go of its sockets, whoever waits for it or does not (pidfd_open(2))."""
+    """Whether a process, which need not be a child, ends in time; its sockets are closed then (pidfd_open(2))."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -41,6 +41,6 @@ def has_ended(pid: int, seconds: float = PATIENCE) -> bool:
 
 
 def kill(pid: int) -> None:
-    """Kill a process, which has let go of its sockets when this returns."""
+    """Kill a process, and wait until it has ended and its sockets are closed."""
     os.kill(pid, signal.SIGKILL)
     assert has_ended(pid), f"process {pid} does not end"

@@ -1,4 +1,4 @@
-"""More of everything than a VM can be told: it gets its address, and the first of what there is."""
+"""More of everything than a lease has room for: the VM gets its address, and the first of each."""
 
 from __future__ import annotations
 

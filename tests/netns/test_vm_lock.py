@@ -15,7 +15,7 @@ from lab.waiting import kill
 
 pytestmark = pytest.mark.root
 
-# Stands for `run`, whose tests with a VM are in tests/vm.
+# Holds the lock as `run` does; tests/vm has the tests with a VM.
 HOLDS_THE_POD = """
 import sys
 from launcher.container.vm_lock import vm_lock
