@@ -236,9 +236,8 @@ def _put_back(folder: str, before: Callable[[], object]) -> bool:
             _forget(folder)
             return False
         record = _with_changes(observed, record, folder)
-        plan_teardown(
-            observed, tuple(record.networks.values()), record.sysctls
-        )  # raises for a binding that is not here
+        # raises where the record's binding is not installed
+        plan_teardown(observed, tuple(record.networks.values()), record.sysctls)
         before()
         _restore(netlink, record)
         _forget(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab.forked import SUCCEEDED, WAYS, run_in
-from lab.killed import BRIDGE_DNS, FWD_DNS, SHAPES, assert_set_up, killed_at_each_step, settled_state
+from lab.killed import BRIDGE_DNS, FWD_DNS, SHAPES, assert_next_set_up, killed_at_each_step, settled_state
 from lab.pod import MakePod
 from lab.snapshot import assert_restored, take_snapshot
 
@@ -24,7 +24,5 @@ def test_a_killed_set_up_is_finished_by_the_next(make_pod: MakePod, shape: str, 
     wanted = settled_state(pod)
     assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
     for number in killed_at_each_step(pod, way, set_up, tmp_path, lost=0):
-        assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED, f"killed at step {number}"
-        assert_set_up(pod, wanted, f"killed at step {number}")
-        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
+        assert_next_set_up(pod, way, tmp_path, wanted, f"killed at step {number}")
         assert_restored(pod.pod, original)

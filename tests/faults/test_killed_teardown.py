@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab.forked import SUCCEEDED, WAYS, run_in
-from lab.killed import FWD_DNS, SHAPES, assert_set_up, killed_at_each_step, settled_state
+from lab.killed import FWD_DNS, SHAPES, assert_next_set_up, killed_at_each_step, settled_state
 from lab.pod import MakePod
 from lab.snapshot import assert_restored, take_snapshot
 
@@ -33,7 +33,5 @@ def test_a_killed_teardown_may_be_followed_by_a_set_up(make_pod: MakePod, shape:
     assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED
     wanted = settled_state(pod)
     for number in killed_at_each_step(pod, way, put_back, tmp_path, before=set_up, lost=0):
-        assert run_in(pod.pod, set_up, tmp_path) == SUCCEEDED, f"killed at step {number}"
-        assert_set_up(pod, wanted, f"killed at step {number}")
-        assert run_in(pod.pod, put_back, tmp_path) == SUCCEEDED
+        assert_next_set_up(pod, way, tmp_path, wanted, f"killed at step {number}")
         assert_restored(pod.pod, original)

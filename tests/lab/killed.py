@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.forked import KILLED, SUCCEEDED, Action, any_step, carries_dns, kill, run_in
+from lab.forked import KILLED, SUCCEEDED, WAYS, Action, any_step, carries_dns, kill, run_in
 from lab.pod import Pod
 from lab.snapshot import Snapshot, take_snapshot
 from lab.waiting import wait_until
@@ -47,6 +47,14 @@ def assert_set_up(pod: Pod, wanted: Snapshot, when: str) -> None:
     """The kernel brings ports into forwarding a little after they have joined."""
     pod.await_carrier()
     wait_until(lambda: not difference(pod, wanted), 10, log=lambda: f"{when}:\n{difference(pod, wanted)}")
+
+
+def assert_next_set_up(pod: Pod, way: str, state_dir: Path, wanted: Snapshot, when: str) -> None:
+    """The next set-up ends as `wanted`, and its teardown succeeds."""
+    set_up, put_back = WAYS[way]
+    assert run_in(pod.pod, set_up, state_dir) == SUCCEEDED, when
+    assert_set_up(pod, wanted, when)
+    assert run_in(pod.pod, put_back, state_dir) == SUCCEEDED
 
 
 def settled_state(pod: Pod) -> Snapshot:
