@@ -1,0 +1,75 @@
+"""What the verbs' command lines have in common: one-line errors, help's width, arguments of several verbs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from dhcp.lean.text import printable
+from launcher import streams
+from launcher.exit_codes import FAILED
+
+HELP_WIDTH = 100
+"""Of the lines of `--help` where COLUMNS does not say another."""
+
+# Instead of gettext, which has no translation of these texts, and takes 2 ms to find that out.
+setattr(argparse, "_", str)  # noqa: B010
+
+
+class Parser(argparse.ArgumentParser):
+    """Bad usage is one line, as every error is; the rest of the usage is a `--help` away."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_formatter, **settings)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            super()._print_message(message, file)
+        except OSError as error:
+            if file is sys.stdout:  # of help; an error's exit code says more than that it cannot be read
+                streams.discard_output()
+                self.exit(FAILED, f"virt-launcher: error: standard output: {error.strerror}\n")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"virt-launcher: error: {printable(message)}; see {self.prog} --help\n")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """A formatter of COLUMNS or HELP_WIDTH; querying the terminal would import shutil."""
+    columns = os.environ.get("COLUMNS", "")
+    is_number = columns.isdecimal() and len(columns) < 6
+    return argparse.HelpFormatter(prog, width=(int(columns) if is_number else 0) or HELP_WIDTH)
+
+
+class Parsers:
+    """The command line's, and what several verbs have in common."""
+
+    def __init__(self) -> None:
+        self.common = Parser(add_help=False)
+        self.common.add_argument("--log-format", choices=("text", "json"), default="text", help="form of the log")
+        self.common.add_argument("--verbose", action="store_true", help="log every step")
+        self.pod = Parser(add_help=False)
+        self.pod.add_argument("--netns", metavar="NAME|PATH", help="enter this network namespace first")
+        self.pod.add_argument(
+            "--state-dir", metavar="DIR", help="folder of this pod's record (default: below /run/virt-launcher)"
+        )
+        self.changes = Parser(add_help=False)
+        self.changes.add_argument(
+            "--host-network", action="store_true", help="also if this is the machine's own network namespace"
+        )
+        self.output = Parser(add_help=False)
+        self.output.add_argument("--output", choices=("text", "json"), default="text", help="form of the result")
+        self.all = Parser(
+            prog="virt-launcher", description="Hands a pod's network to the virtual machine that runs in it."
+        )
+        self._verbs = self.all.add_subparsers(metavar="VERB", required=True, prog="virt-launcher")
+
+    def add_verb(
+        self, name: str, run: Callable[[argparse.Namespace], int], *parents: Parser, help: str
+    ) -> argparse.ArgumentParser:
+        verb = self._verbs.add_parser(name, parents=[self.common, *parents], help=help)
+        verb.set_defaults(verb=run)
+        return verb
