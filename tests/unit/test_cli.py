@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from launcher import cli
-from launcher.verbs import parsers
+from launcher.verbs.parsers import HELP_WIDTH
 
 
 def virt_launcher(*words: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_an_unknown_verb_is_told_all(capsys: pytest.CaptureFixture[str]) -> None
     assert chosen[1].replace("'", "").split(", ") == list(cli.VERBS)
 
 
-@pytest.mark.parametrize(("columns", "width"), [("", parsers.HELP_WIDTH), ("0", parsers.HELP_WIDTH), ("60", 60), ("x", 100)])
+@pytest.mark.parametrize(("columns", "width"), [("", HELP_WIDTH), ("0", HELP_WIDTH), ("60", 60), ("x", 100)])
 def test_width_of_the_help(
     columns: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
