@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from dhcp.lean.frozen import Frozen
+from dhcp.lean.frozen import Frozen, replace
 from launcher.vmi.model import DEFAULT_INTERFACE, InterfaceSpec
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class SetupRequest(Frozen):
     """What the manifest changes of the pod's resolver configuration; None for nothing."""
 
     @classmethod
-    def default(cls) -> SetupRequest:
-        """A request for one virtio NIC, bridged to the pod network."""
-        return cls.of(DEFAULT_INTERFACE)
+    def default(cls, pod_interface: str | None = None, guest_port: str | None = None) -> SetupRequest:
+        """A request for one virtio NIC, bridged to the default route's interface, or to the named one."""
+        return cls.of(replace(DEFAULT_INTERFACE, pod_interface=pod_interface or "", guest_port=guest_port))
 
     @classmethod
     def of(cls, *interfaces: InterfaceSpec) -> SetupRequest:
@@ -88,7 +88,8 @@ class SetupRequest(Frozen):
                     binding=interface.binding,
                     pod_interface=pod_interface,
                     is_pod_network=interface.pod_network,
-                    guest_port=guest_port,
+                    guest_port=interface.guest_port or guest_port,
+                    any_guest_port=interface.guest_port is None,
                     mac=interface.mac,
                     stable_id=f"{self.stable_id} {interface.name}" if self.stable_id else "",
                     mtu=interface.mtu,
@@ -118,16 +119,19 @@ def _private_network(interface: InterfaceSpec, reaches_pod: bool) -> PrivateNetw
 
 
 def _devices(interface: InterfaceSpec, ordinal: int, present: Collection[str]) -> tuple[str, str]:
-    """(pod interface, guest port) of one interface, by KubeVirt's naming schemes unless the manifest names the former.
+    """(pod interface, guest port) of one interface, by KubeVirt's naming schemes unless the former is given.
 
-    The primary network has eth0 and tap0. Others are named by a hash of the network's name, or, in a pod that uses the
-    older scheme, net1, net2 … by their order, in which this is number `ordinal`.
+    The primary network has eth0 and tap0, or where there is no eth0, the default route's interface. Others are named by
+    a hash of the network's name, or, in a pod that uses the older scheme, net1, net2 … by their order, in which this is
+    number `ordinal`; in a container they are eth1, eth2 …
     """
     if interface.is_primary:
-        return interface.pod_interface or "eth0", "tap0"
+        if interface.pod_interface is not None:
+            return interface.pod_interface, "tap0"
+        return "eth0" if "eth0" in present else "", "tap0"
     import hashlib
 
     suffix = hashlib.sha256(interface.name.encode()).hexdigest()[:11]
-    older = f"pod{suffix}" not in present and f"net{ordinal}" in present
-    scheme = (f"net{ordinal}", f"tap{ordinal}") if older else (f"pod{suffix}", f"tap{suffix}")
-    return interface.pod_interface or scheme[0], scheme[1]
+    schemes = {f"pod{suffix}": f"tap{suffix}", f"net{ordinal}": f"tap{ordinal}", f"eth{ordinal}": f"tap{ordinal}"}
+    first = next((name for name in schemes if name in present), f"pod{suffix}")
+    return interface.pod_interface or first, schemes[first]

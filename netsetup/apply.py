@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dhcp.lean.frozen import Frozen, replace
 from dhcp.lean.text import is_plain, printable
 from netsetup import record as records
+from netsetup.bindings.device_names import with_devices
 from netsetup.bindings.registry import binding_of
 from netsetup.bindings.restore import changes_since
 from netsetup.discover import observe
@@ -103,6 +104,7 @@ def prepare_pod_network_interfaces(
         if recorded is not None and is_stale(observed, tuple(recorded.networks.values())):
             recorded = None
         fresh = recorded is None or all(is_untouched(observed, n) for n in recorded.networks.values())
+        wanted = with_devices(observed, {} if recorded is None or fresh else recorded.networks, wanted)
         if recorded is None or fresh:
             record = _new_record(netlink, observed, wanted, resolver, ask=not dry_run)
         else:
@@ -337,6 +339,7 @@ def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
         )
     for name, network in record.networks.items():
         request, devices = wanted[name], (network.pod.name, network.guest_port)
+        names = zip((request.pod_interface, request.guest_port), devices, network.requested or devices, strict=True)
         problem = ""
         if request.binding != network.binding:
             problem = f"its binding is {network.binding}, not {request.binding}"
@@ -348,7 +351,7 @@ def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
             problem = f"its guest port was made for {network.owner or 'whoever set it up'}, not {request.owner}"
         elif request.queues != network.queues:
             problem = f"set up with {network.queues} queues, not {request.queues}"
-        elif (request.pod_interface, request.guest_port) not in (devices, network.requested):
+        elif any(asked not in (present, before) for asked, present, before in names):
             problem = f"it joins {' and '.join(devices)}"
         if problem:
             raise InvalidRequest(f"network {name}: {problem}; run teardown first")

@@ -32,6 +32,18 @@ def add(to: Parsers) -> None:
         type=_owner,
         help="who may open the VM's tap device besides root (default: this process's user and group)",
     )
+    prestart.add_argument(
+        "--interface",
+        metavar="NAME",
+        type=_interface,
+        help="pod interface without --vmi (default: the default route's)",
+    )
+    prestart.add_argument(
+        "--guest-port",
+        metavar="NAME",
+        type=_interface,
+        help="the VM's tap device without --vmi (default: tap0, or a free name)",
+    )
     prestart.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
     prestart.add_argument(
         "--no-isolation", action="store_true", help="let the VM send with other addresses than its own"
@@ -39,6 +51,15 @@ def add(to: Parsers) -> None:
     prestart.add_argument(
         "--open-pod-services", action="store_true", help="masquerade: let the VM connect to processes of the pod itself"
     )
+
+
+def _interface(text: str) -> str:
+    from dhcp.lean.text import interface_name
+
+    try:
+        return interface_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _owner(text: str) -> Owner:
@@ -56,8 +77,15 @@ def run(options: argparse.Namespace) -> int:
     from launcher.prestart import setup_pod_network
     from launcher.request import SetupRequest
 
-    request = SetupRequest.default()
+    request = SetupRequest.default(options.interface, options.guest_port)
     if options.vmi:
+        from netsetup.errors import InvalidRequest
+
+        if options.interface is not None or options.guest_port is not None:
+            raise InvalidRequest(
+                "--interface and --guest-port are for a VM without a manifest; in one, status.interfaces[] names the "
+                "pod interface (podInterfaceName)"
+            )
         from launcher.vmi.load import load_vmi
 
         request = SetupRequest.from_vmi(load_vmi(options.vmi))

@@ -93,7 +93,7 @@ def _with_one_status(interface: InterfaceSpec, path: str, status: source.Interfa
     if status.pod_interface_name:
         _checked(f"{path}.podInterfaceName", interface_name, status.pod_interface_name)
     mac = interface.mac or _mac(f"{path}.mac", status.mac, binding_of(interface.binding))
-    return replace(interface, mac=mac, pod_interface=status.pod_interface_name or None)
+    return replace(interface, mac=mac, pod_interface=status.pod_interface_name or interface.pod_interface)
 
 
 def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Network, str]]:

@@ -62,7 +62,9 @@ class InterfaceSpec(Frozen):
     multus_default: bool = False
     """The attachment replaces the pod network (Multus `default`): its interface is the pod's primary one."""
     pod_interface: str | None = None
-    """Name of its pod interface; None for the name of KubeVirt's naming schemes."""
+    """Name of its pod interface; None for the name of KubeVirt's naming schemes, empty for the default route's."""
+    guest_port: str | None = None
+    """Name of the VM's end in the pod; None for that of the naming schemes, or another one where it is taken."""
     state: LinkState = "up"
     boot_order: int | None = None
     acpi_index: int | None = None
@@ -88,7 +90,7 @@ class InterfaceSpec(Frozen):
         return self.pod_network or self.multus_default
 
 
-DEFAULT_INTERFACE = InterfaceSpec(name="default")
+DEFAULT_INTERFACE = InterfaceSpec(name="default", pod_interface="")
 """The interface of a VM whose manifest lists neither networks nor interfaces: virtio, bridged to the pod network."""
 
 

@@ -109,10 +109,16 @@ def bridge_path(network: VMNetwork) -> tuple[str, ...]:
 
 
 def bridge_name(pod_interface: str) -> str:
-    """``k6t-eth0``, as KubeVirt names it; a long name is replaced by its hash to stay within 15 characters."""
+    """``k6t-eth0``, as KubeVirt names it, and of its hashed names (``pod16477688c0e``) with the hash alone.
+
+    Another long name is replaced by its own hash, to stay within 15 characters.
+    """
     name = f"k6t-{pod_interface}"
     if len(name) <= IFNAME_MAX:
         return name
+    scheme, suffix = pod_interface[:3], pod_interface[3:]
+    if scheme == "pod" and len(suffix) == 11 and not suffix.strip("0123456789abcdef"):
+        return f"k6t-{suffix}"
     import hashlib
 
     return f"k6t-{hashlib.sha256(pod_interface.encode()).hexdigest()[:11]}"
@@ -131,17 +137,18 @@ def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | N
     if addresses:
         raise DeviceConflict(
             f"{name}: in use, it has the address {addresses[0].cidr}; "
-            f"take that away (`ip address flush dev {name}`), or rename the device"
+            f"take that away (`ip address flush dev {name}`), or name another guest port (--guest-port)"
         )
     master = master_of(observed, link)
     if link.master and (master is None or master.name != bridge):
         raise DeviceConflict(
             f"{name}: in use, it is a port of {master.name if master else link.master}; "
-            f"release it (`ip link set {name} nomaster`), or rename the device"
+            f"release it (`ip link set {name} nomaster`), or name another guest port (--guest-port)"
         )
     for upper in devices_on_top(observed, link):
         raise DeviceConflict(
-            f"{name}: in use, {upper.name}, {a_device(upper)}, is on top of it; remove that or name another guest port"
+            f"{name}: in use, {upper.name}, {a_device(upper)}, is on top of it; "
+            f"remove that (`ip link delete {upper.name}`), or name another guest port (--guest-port)"
         )
     return link
 

@@ -13,9 +13,12 @@ class NetworkRequest(Frozen):
     name: str = "default"
     binding: str = "bridge"
     pod_interface: str = "eth0"
+    """Empty for the one that the pod's default route leads through."""
     is_pod_network: bool = True
     """Whether it is the pod network; another one cannot have a binding with a network of the VM's own."""
     guest_port: str = "tap0"
+    any_guest_port: bool = False
+    """Whether it may have another name where this one is taken."""
     mac: str | None = None
     """The MAC the VM shall have; None derives it from `stable_id`, and without that takes the pod interface's."""
     kept_mac: str = ""

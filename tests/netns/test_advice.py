@@ -45,9 +45,6 @@ class Refusal:
 
 
 REFUSALS = {
-    "tap with an address": Refusal(("addr add 10.9.9.9/24 dev tap0",), "take that away"),
-    "tap of another bridge": Refusal(("link add br9 type bridge", "link set tap0 master br9"), "release it"),
-    "tap with an address, renamed": Refusal(("addr add 10.9.9.9/24 dev tap0",), "or rename the device"),
     "foreign bridge": Refusal(("link add k6t-eth0 type bridge",), "remove it"),
     "foreign bridge, renamed": Refusal(("link add k6t-eth0 type bridge",), "or rename it"),
     "port of a bridge": Refusal(("link add br9 type bridge", "link set eth0 master br9"), "release it"),
@@ -105,11 +102,7 @@ def follow(pod: Pod, request: Request, refusal: Refusal, message: str) -> list[s
     """Do it; the bindings with which it is to work then."""
     if found := re.search(r"use the ([\w ]+) binding", refusal.advice):
         return found[1].split(" or ")
-    if "rename" in refusal.advice:
-        named = re.search(r"error: ([\w-]+): ", message)
-        assert named, message
-        pod.pod.ip(f"link set {named[1]} down", f"link set {named[1]} name spare")
-    elif "vmNetworkCIDR" in refusal.advice:
+    if "vmNetworkCIDR" in refusal.advice:
         request.network["vmNetworkCIDR"] = "10.77.0.0/24"
     elif "vmIPv6NetworkCIDR" in refusal.advice:
         request.network["vmIPv6NetworkCIDR"] = "fd77::/120"

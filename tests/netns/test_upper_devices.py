@@ -69,16 +69,6 @@ def test_the_end_of_a_pair_and_a_device_of_another_namespace_are_not_on_top(pod:
     assert agent.run("prestart", "--dry-run").returncode == 0
 
 
-@pytest.mark.parametrize("binding", DIRECT)
-def test_a_guest_port_with_another_device_on_top_is_refused(pod: Pod, agent: Agent) -> None:
-    pod.pod.ip("link add link tap0 up7 type macvlan")
-    before = take_snapshot(pod.pod)
-    done = agent.run("prestart")
-    assert done.returncode == 2
-    assert "tap0: in use, up7, a macvlan device, is on top of it" in done.stderr
-    assert_restored(pod.pod, before)
-
-
 @pytest.mark.parametrize("mode", [0, GENERIC], ids=["driver", "generic"])
 @pytest.mark.parametrize("binding", [*DIRECT, "masquerade"])
 def test_an_xdp_program_stays(make_pod: MakePod, binding: str, mode: int) -> None:

@@ -164,8 +164,9 @@ def test_derived_macs_are_local_unicast_and_differ_by_role_and_pod() -> None:
 
 def test_long_names_are_hashed_into_fifteen_characters() -> None:
     assert bridge_name("eth0") == "k6t-eth0"
-    assert bridge_name("pod7087ef4cd1f") == bridge_name("pod7087ef4cd1f")
-    assert len(bridge_name("pod7087ef4cd1f")) == 15
+    assert bridge_name("pod16477688c0e") == "k6t-16477688c0e", "as KubeVirt names it"
+    assert bridge_name("podman-bridge7") != bridge_name("podman-bridge8")
+    assert len(bridge_name("podman-bridge7")) == 15
 
 
 @pytest.mark.parametrize(
