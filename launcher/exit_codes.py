@@ -25,7 +25,8 @@ def exit_code_of(action: Callable[[], int]) -> int:
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is not None or _is_typed(error):
-            log.error("%s", shortened(str(error)))
+            for line in getattr(error, "lines", (str(error),)):
+                log.error("%s", shortened(line))
         elif isinstance(error, OSError) and error.errno:
             log.error("%s", failed_call(error))
             log.debug("it was raised here", exc_info=True)

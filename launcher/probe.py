@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dhcp.daemon.connection import ServerConnection, ServerError, connect
 from dhcp.lean.frozen import Frozen, replace
 from launcher.dhcpconfig.client import client_config
-from launcher.request import SetupRequest
-from launcher.vmi.model import VirtualMachineInstance
 from netsetup.errors import NetworkSetupError
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.record import read_record
@@ -19,6 +17,7 @@ from netsetup.record import read_record
 if TYPE_CHECKING:
     from dhcp.probe.dhcp4 import Offer
     from dhcp.probe.dhcp6 import Lease6, Router6
+    from launcher.request import SetupRequest
 
 
 class ProbeNotInstalled(NetworkSetupError):
@@ -43,7 +42,7 @@ class Probed(Frozen):
     router6: Router6 | None = None
 
 
-def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineInstance | None = None) -> list[Probed]:
+def probe(state_dir: str | os.PathLike[str] | None = None, request: SetupRequest | None = None) -> list[Probed]:
     """Request the lease of every network of the current network namespace that our server serves.
 
     The answers are compared with the configuration made from the record, as `prestart` makes it; names and DHCP options
@@ -58,7 +57,6 @@ def probe(state_dir: str | os.PathLike[str] | None = None, vmi: VirtualMachineIn
         record = read_record(state_dir)
     if record is None:
         raise NetworkSetupError("nothing is set up in this network namespace")
-    request = SetupRequest.from_vmi(vmi) if vmi else None
     found = []
     server, problem = _connect()
     for name, network in record.networks.items():

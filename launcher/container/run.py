@@ -78,6 +78,7 @@ class _Termination:
 def run(
     vmi: str,
     *,
+    name: str | None = None,
     disks: Sequence[str] = (),
     backing_files: bool = False,
     netns: str | None = None,
@@ -88,14 +89,14 @@ def run(
 ) -> int:
     """Run the VM of a manifest until it ends, as the container's init process; returns the exit code.
 
-    `disks` are NAME=PATH, which may name other files with `backing_files`; `uri` is the libvirt to use instead of the
-    embedded driver.
+    `name` chooses among several of the manifest's. `disks` are NAME=PATH, which may name other files with
+    `backing_files`; `uri` is the libvirt to use instead of the embedded driver.
     """
     for option, text in (("--connect", uri), ("--state-dir", state_dir)):
         if text is not None and not is_plain(text):
             raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
     options = _Options(_images(disks), backing_files, netns, state_dir, uri, log_format, host_network)
-    return supervise(lambda: exit_code_of(lambda: _launch(vmi, options)))
+    return supervise(lambda: exit_code_of(lambda: _launch(vmi, name, options)))
 
 
 class _Options(Frozen):
@@ -123,12 +124,14 @@ def _images(disks: Sequence[str]) -> dict[str, str]:
     return images
 
 
-def _launch(path: str, options: _Options) -> int:
+def _launch(path: str, name: str | None, options: _Options) -> int:
     from netsetup.kernel import netns as namespaces
 
     sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
     resolver_path = namespaces.resolver_path(options.netns)
-    vmi = _load_vmi(path, _import_what_follows)
+    vmi = _load_vmi(path, name, _import_what_follows)
+    for warning in vmi.warnings:
+        log.warning("%s", warning)
     if options.netns is not None:
         namespaces.enter(options.netns)
     namespaces.require_own_namespace(options.host_network)
@@ -139,7 +142,7 @@ def _launch(path: str, options: _Options) -> int:
         return _Machine(vmi, options, folder, resolver_path).run_vm()
 
 
-def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
+def _load_vmi(path: str, name: str | None, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
     """The manifest, read and checked by a process of its own while this one does something else.
 
     It takes a fifth of the time to QEMU's start. Raises ManifestError.
@@ -148,8 +151,8 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
 
     from launcher.vmi.errors import ManifestError
 
-    for name in BOTH_NEED:
-        import_module(name)
+    for module in BOTH_NEED:
+        import_module(module)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -158,7 +161,7 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
 
             loaded: VirtualMachineInstance | ManifestError
             try:
-                loaded = load_vmi(path)
+                loaded = load_vmi(path, name)
             except ManifestError as error:
                 loaded = error
             with open(write, "wb") as pipe:
@@ -173,7 +176,7 @@ def _load_vmi(path: str, meanwhile: Callable[[], None]) -> VirtualMachineInstanc
     if os.waitpid(child, 0)[1] != 0:
         from launcher.vmi.load import load_vmi
 
-        return load_vmi(path)  # so that a defect shows itself
+        return load_vmi(path, name)  # so that a defect shows itself
     loaded = pickle.loads(content)
     if isinstance(loaded, ManifestError):
         raise loaded

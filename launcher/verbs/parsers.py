@@ -73,3 +73,15 @@ class Parsers:
         verb = self._verbs.add_parser(name, parents=[self.common, *parents], help=help)
         verb.set_defaults(verb=run)
         return verb
+
+
+def add_manifest(verb: argparse.ArgumentParser, default: str, *, required: bool = False) -> None:
+    """The flags that name a manifest; `default` is what holds without."""
+    without = f" (default: {default})" if default else ""
+    verb.add_argument(
+        "--vmi",
+        metavar="FILE",
+        required=required,
+        help=f"manifest of a VirtualMachine or VirtualMachineInstance, - for standard input{without}",
+    )
+    verb.add_argument("--name", metavar="NAME", help="which virtual machine of the manifest, if it has several")

@@ -9,6 +9,7 @@ from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
 from launcher.streams import OutputError, print_result, require_output
 from launcher.verbs.namespace import enter
+from launcher.verbs.parsers import add_manifest
 
 if TYPE_CHECKING:
     from launcher.prestart import PodNetwork
@@ -25,7 +26,7 @@ def add(to: Parsers) -> None:
         to.output,
         help="set the pod's network up; returns when DHCP is answering",
     )
-    prestart.add_argument("--vmi", metavar="FILE", help="VirtualMachineInstance manifest (default: one bridged NIC)")
+    add_manifest(prestart, "one bridged NIC")
     prestart.add_argument(
         "--owner",
         metavar="UID[:GID]",
@@ -86,9 +87,9 @@ def run(options: argparse.Namespace) -> int:
                 "--interface and --guest-port are for a VM without a manifest; in one, status.interfaces[] names the "
                 "pod interface (podInterfaceName)"
             )
-        from launcher.vmi.load import load_vmi
+        from launcher.vmi.load import load_request
 
-        request = SetupRequest.from_vmi(load_vmi(options.vmi))
+        request = load_request(options.vmi, options.name)
     if options.no_isolation:
         request = replace(request, isolated=False)
     if options.open_pod_services:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dhcp.lean.json import dumps
 from launcher.streams import print_result
 from launcher.verbs.namespace import enter
+from launcher.verbs.parsers import add_manifest
 
 if TYPE_CHECKING:
     from launcher.verbs.parsers import Parsers
@@ -21,7 +22,7 @@ def add(to: Parsers) -> None:
         to.output,
         help="request the VM's lease without sending the guest a frame; exit code 1: it is not as recorded",
     )
-    probe.add_argument("--vmi", metavar="FILE", help="compare with this manifest (default: what prestart was given)")
+    add_manifest(probe, "compare with what prestart was given")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
     import dataclasses
 
     from launcher.probe import lines, probe
-    from launcher.vmi.load import load_vmi
+    from launcher.vmi.load import load_request
 
-    found = probe(options.state_dir, load_vmi(options.vmi) if options.vmi else None)
+    found = probe(options.state_dir, load_request(options.vmi, options.name) if options.vmi else None)
     if options.output == "json":
         print_result(dumps({"networks": [dataclasses.asdict(probed) for probed in found]}))
     else:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from launcher.verbs.parsers import add_manifest
+
 if TYPE_CHECKING:
     from launcher.verbs.parsers import Parsers
 
 
 def add(to: Parsers) -> None:
     verb = to.add_verb("run", run, to.pod, to.changes, help="container entrypoint: set up, boot, watch, put back")
-    verb.add_argument("--vmi", metavar="FILE", required=True, help="VirtualMachineInstance manifest")
+    add_manifest(verb, "", required=True)
     verb.add_argument(
         "--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk of the manifest"
     )
@@ -26,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
     return container.run(
         options.vmi,
+        name=options.name,
         disks=options.disk,
         backing_files=options.backing_files,
         netns=options.netns,

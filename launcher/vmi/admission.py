@@ -1,16 +1,11 @@
-"""Admission of a manifest: KubeVirt's rules and this launcher's limits, decoded manifest → checked VM.
-
-ManifestError names the first field that is invalid or not supported.
-"""
+"""Admission of a manifest: KubeVirt's rules and this launcher's limits, decoded manifest → checked VM."""
 
 from __future__ import annotations
 
 import re
-import uuid
+from typing import TYPE_CHECKING
 
-from dhcp.config import LARGEST_MTU, SMALLEST_MTU
-from dhcp.lean.frozen import replace
-from launcher.vmi import schema as source
+from launcher.manifest import schema as source
 from launcher.vmi.checks import (
     check_distinct_pci_addresses,
     check_match,
@@ -19,9 +14,7 @@ from launcher.vmi.checks import (
     check_positive,
     choose,
 )
-from launcher.vmi.dns import admit_dns
 from launcher.vmi.errors import ManifestError
-from launcher.vmi.interfaces import admit_interfaces
 from launcher.vmi.model import (
     CPU,
     GRACE_SECONDS,
@@ -37,7 +30,12 @@ from launcher.vmi.model import (
     Timer,
     VirtualMachineInstance,
 )
-from launcher.vmi.quantity import parse_quantity
+from launcher.vmi.network import admit_network, admit_topology, firmware_uuid, resource_of
+from launcher.vmi.quantity import quantity_at
+
+if TYPE_CHECKING:
+    from launcher.manifest.objects import Machine
+    from launcher.vmi.errors import Problems
 
 BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
 CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
@@ -48,132 +46,81 @@ MEMORY_MINIMUM = 1 << 20
 VCPU_MAXIMUM = 255
 """Of a machine without an interrupt remapper."""
 
-_UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
 _MACHINE = re.compile(r"(?:q35|pc|pc-q35-[\w.+-]+|pc-i440fx-[\w.+-]+)")
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
-ANNOTATIONS = "virt-launcher.io/"
-ISTIO_ANNOTATION = "sidecar.istio.io/inject"
-MIGRATION_PORTS = (49152, 49153)
-"""TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
-
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
-def admit(manifest: source.Manifest) -> VirtualMachineInstance:
-    """Check `manifest` and return the VM that it describes. Raises ManifestError."""
-    if not manifest.api_version.startswith("kubevirt.io/"):
-        raise ManifestError("apiVersion", f"must be kubevirt.io/v1, is {manifest.api_version}")
+def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> VirtualMachineInstance | None:
+    """Check `manifest`, which is that of `machine`; None when there are `problems`, to which it adds all it finds."""
     metadata, spec, domain = manifest.metadata, manifest.spec, manifest.spec.domain
-    namespace = metadata.namespace or "default"
-    check_match("metadata.name", metadata.name, _OBJECT_NAME, "must be lower-case letters, digits, `-` and `.`")
-    check_match("metadata.namespace", namespace, _LABEL, "must be a DNS label")
+    devices = domain.devices or source.Devices()
+    features = domain.features or source.Features()
+    request = admit_network(manifest, problems)
     if spec.architecture not in (None, "", "amd64"):
-        raise ManifestError("spec.architecture", f"must be amd64, is {spec.architecture}")
-    machine = (domain.machine and domain.machine.type) or "q35"
-    check_match("spec.domain.machine.type", machine, _MACHINE, "must be q35 or pc, or one of their versions")
-    for path, label in (("spec.hostname", spec.hostname), ("spec.subdomain", spec.subdomain)):
-        if label:
-            check_match(path, label, _LABEL, "must be a DNS label")
+        problems.add("spec.architecture", f"must be amd64, is {spec.architecture}")
+    chipset = (domain.machine and domain.machine.type) or "q35"
+    with problems:
+        check_match("spec.domain.machine.type", chipset, _MACHINE, "must be q35 or pc, or one of their versions")
     grace = spec.termination_grace_period_seconds
     if grace is not None and grace < 0:
-        raise ManifestError("spec.terminationGracePeriodSeconds", "must not be negative")
-
-    devices = domain.devices or source.Devices()
-    if devices.autoattach_graphics_device:
-        raise ManifestError("spec.domain.devices.autoattachGraphicsDevice", "is not supported: the console is serial")
-    cpu = _cpu(domain)
-    mtu, sidecar, kept_ports = _mtu(metadata), _has_sidecar(metadata), _migration_ports(manifest.status)
-    interfaces = tuple(
-        replace(interface, mtu=mtu, sidecar=sidecar, kept_ports=kept_ports)
-        for interface in admit_interfaces(spec, devices, cpu.count, manifest.status)
-    )
-    disks = _disks(devices.disks or [], spec.volumes or [])
-    _check_boot_orders(interfaces, disks)
+        problems.add("spec.terminationGracePeriodSeconds", "must not be negative")
+    with problems:
+        cpu = _cpu(domain)
+    with problems:
+        memory = _memory(domain)
+    with problems:
+        clock = _clock(domain.clock or source.ClockSource())
+    with problems:
+        firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata)
+    disks = _disks(devices.disks or [], spec.volumes or [], problems)
+    if request is None or problems.found:
+        return None
+    interfaces = tuple(request.interfaces.values())
+    with problems:
+        _check_boot_orders(interfaces, disks)
     listed = "spec.domain.devices"
-    check_distinct_pci_addresses(
-        [(f"{listed}.disks[{n}].{d.device}.pciAddress", d.name, d.pci_address) for n, d in enumerate(disks)]
-        + [(f"{listed}.interfaces[{n}].pciAddress", i.name, i.pci_address) for n, i in enumerate(interfaces)]
-    )
-    features = domain.features or source.Features()
-    firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata, namespace)
+    with problems:
+        check_distinct_pci_addresses(
+            [(f"{listed}.disks[{n}].{d.device}.pciAddress", d.name, d.pci_address) for n, d in enumerate(disks)]
+            + [(f"{listed}.interfaces[{n}].pciAddress", i.name, i.pci_address) for n, i in enumerate(interfaces)]
+        )
     return VirtualMachineInstance(
         name=metadata.name,
-        namespace=namespace,
+        namespace=metadata.namespace or "default",
         uid=metadata.uid,
-        memory=_memory(domain),
+        memory=memory,
         firmware=firmware,
-        machine=machine,
+        machine=chipset,
         cpu=cpu,
-        clock=_clock(domain.clock or source.ClockSource()),
+        clock=clock,
         acpi=features.acpi is None or features.acpi.enabled is not False,
         interfaces=interfaces,
         disks=disks,
         serial_console=devices.autoattach_serial_console is not False,
         rng=devices.rng is not None,
         balloon=devices.autoattach_mem_balloon is True,
-        hostname=spec.hostname or metadata.name.split(".")[0][:63].rstrip("-"),
-        subdomain=spec.subdomain or None,
+        hostname=request.hostname or "",
+        subdomain=request.subdomain,
         grace_seconds=GRACE_SECONDS if grace is None else grace,
-        isolated=_annotation(metadata, "isolation", ("on", "off")) == "on",
-        reaches_pod=_annotation(metadata, "pod-services", ("closed", "open")) == "open",
-        stable_id=firmware.uuid if _annotation(metadata, "mac", ("stable", "pod")) == "stable" else None,
-        dns=admit_dns(spec.dns_policy, spec.dns_config),
+        isolated=request.isolated,
+        reaches_pod=request.reaches_pod,
+        stable_id=request.stable_id,
+        dns=request.dns,
+        warnings=_warnings(problems, machine),
     )
 
 
-def _has_sidecar(metadata: source.Metadata) -> bool:
-    """Whether the annotation requests Istio's sidecar proxy in the pod."""
-    return (metadata.annotations or {}).get(ISTIO_ANNOTATION, "").lower() == "true"
-
-
-def _migration_ports(status: source.Status | None) -> tuple[int, ...]:
-    """The TCP ports at which a launcher receives a VM that migrates; none for migration over unix sockets."""
-    transport = status.migration_transport if status else None
-    return MIGRATION_PORTS if transport and transport.lower() != "unix" else ()
-
-
-def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -> str:
-    """The value of the annotation `virt-launcher.io/<name>`; without it, the first of `values`."""
-    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
-    return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
-
-
-def _mtu(metadata: source.Metadata) -> int:
-    """The largest MTU of the VM's interfaces (annotation `virt-launcher.io/mtu`); 0 without it."""
-    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}mtu")
-    if value is None:
-        return 0
-    if not value.isascii() or not value.isdecimal() or not SMALLEST_MTU <= int(value) <= LARGEST_MTU:
-        raise ManifestError(
-            f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {SMALLEST_MTU} to {LARGEST_MTU}"
-        )
-    return int(value)
-
-
-def _quantity(path: str, value: source.Quantity) -> int:
-    try:
-        return parse_quantity(value)
-    except ValueError as error:
-        raise ManifestError(path, str(error)) from None
-
-
-def _resource(domain: source.Domain, name: str, *kinds: str) -> tuple[str, int] | None:
-    """The first of the resource lists `kinds` that holds `name`, as path and value."""
-    resources = domain.resources or source.Resources()
-    lists = {"requests": resources.requests or {}, "limits": resources.limits or {}}
-    for kind in kinds:
-        if name in lists[kind]:
-            path = f"spec.domain.resources.{kind}.{name}"
-            return path, _quantity(path, lists[kind][name])
-    return None
+def _warnings(problems: Problems, machine: Machine) -> tuple[str, ...]:
+    """What the VM goes without, a line each."""
+    ignored = [f"{machine.locate(path)} is ignored: {without}" for path, without in problems.ignored if without]
+    return (*machine.notes, *ignored)
 
 
 def _memory(domain: source.Domain) -> int:
     path = "spec.domain.memory.guest"
     if domain.memory is not None and domain.memory.guest is not None:
-        size = _quantity(path, domain.memory.guest)
-    elif (found := _resource(domain, "memory", "requests", "limits")) is not None:
+        size = quantity_at(path, domain.memory.guest)
+    elif (found := resource_of(domain, "memory", "requests", "limits")) is not None:
         path, size = found
     else:
         raise ManifestError(path, "is required, unless spec.domain.resources requests memory")
@@ -184,16 +131,7 @@ def _memory(domain: source.Domain) -> int:
 
 def _cpu(domain: source.Domain) -> CPU:
     wanted = domain.cpu or source.Processor()
-    base = "spec.domain.cpu"
-    topology = {"sockets": wanted.sockets, "cores": wanted.cores, "threads": wanted.threads}
-    for part, value in topology.items():
-        check_positive(f"{base}.{part}", value)
-    if not any(topology.values()):
-        # Without a topology, the CPUs of the container's resources become sockets, rounded up.
-        found = _resource(domain, "cpu", "limits", "requests")
-        if found is not None:
-            base, topology["sockets"] = found
-            check_positive(base, found[1])
+    (sockets, cores, threads), counted = admit_topology(domain)
     features = []
     for index, feature in enumerate(wanted.features or []):
         path = f"spec.domain.cpu.features[{index}]"
@@ -203,39 +141,28 @@ def _cpu(domain: source.Domain) -> CPU:
     if wanted.model:
         check_match("spec.domain.cpu.model", wanted.model, _WORD, "must be the name of a CPU model")
     cpu = CPU(
-        sockets=topology["sockets"] or 1,
-        cores=topology["cores"] or 1,
-        threads=topology["threads"] or 1,
+        sockets=sockets,
+        cores=cores,
+        threads=threads,
         model=wanted.model or None,
         features=tuple(features),
     )
     if cpu.count > VCPU_MAXIMUM:
-        raise ManifestError(base, f"must not be more than {VCPU_MAXIMUM} virtual CPUs, is {cpu.count}")
+        raise ManifestError(counted, f"must not be more than {VCPU_MAXIMUM} virtual CPUs, is {cpu.count}")
     return cpu
 
 
-def _firmware(wanted: source.FirmwareSource, metadata: source.Metadata, namespace: str) -> Firmware:
+def _firmware(wanted: source.FirmwareSource, metadata: source.Metadata) -> Firmware:
     path = "spec.domain.firmware"
     bootloader = wanted.bootloader or source.Bootloader()
-    if bootloader.efi is not None:
-        raise ManifestError(f"{path}.bootloader.efi", "is not supported: the machine boots with SeaBIOS")
     if wanted.serial:
         check_match(f"{path}.serial", wanted.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
-    try:
-        identity = uuid.UUID(wanted.uuid) if wanted.uuid else _derived_uuid(metadata, namespace)
-    except ValueError:
-        raise ManifestError(f"{path}.uuid", f"must be a UUID, is `{wanted.uuid}`") from None
     return Firmware(
-        uuid=str(identity),
+        uuid=firmware_uuid(wanted, metadata),
         serial=wanted.serial or None,
         bios_serial=bool(bootloader.bios and bootloader.bios.use_serial),
         kernel_boot=_kernel_boot(wanted.kernel_boot, f"{path}.kernelBoot"),
     )
-
-
-def _derived_uuid(metadata: source.Metadata, namespace: str) -> uuid.UUID:
-    """A UUID that is the same at every start of a VM, so that a guest's licences and machine-id stay valid."""
-    return uuid.uuid5(_UUID_NAMESPACE, f"{namespace}/{metadata.name}")
 
 
 def _kernel_boot(wanted: source.KernelBootSource | None, path: str) -> KernelBoot | None:
@@ -279,20 +206,24 @@ def _clock(wanted: source.ClockSource) -> Clock:
     )
 
 
-def _disks(disks: list[source.DiskSource], volumes: list[source.Volume]) -> tuple[Disk, ...]:
+def _disks(disks: list[source.DiskSource], volumes: list[source.Volume], problems: Problems) -> tuple[Disk, ...]:
     names = [volume.name for volume in volumes]
     for index, name in enumerate(names):
-        check_name(f"spec.volumes[{index}].name", name, names[:index])
+        with problems:
+            check_name(f"spec.volumes[{index}].name", name, names[:index])
     admitted: list[Disk] = []
+    given: list[str] = []
     for index, disk in enumerate(disks):
         path = f"spec.domain.devices.disks[{index}]"
-        check_name(f"{path}.name", disk.name, [other.name for other in admitted])
-        if disk.name not in names:
-            raise ManifestError(f"{path}.name", f"no volume of spec.volumes is named `{disk.name}`")
-        admitted.append(_disk(disk, path))
+        with problems:
+            check_name(f"{path}.name", disk.name, given)
+            if disk.name not in names:
+                raise ManifestError(f"{path}.name", f"no volume of spec.volumes is named `{disk.name}`")
+        given.append(disk.name)
+        with problems:
+            admitted.append(_disk(disk, path))
     # A volume that no disk refers to is attached as well, as KubeVirt does.
-    used = {disk.name for disk in admitted}
-    admitted.extend(Disk(name) for name in names if name not in used)
+    admitted.extend(Disk(name) for name in names if name not in given)
     return tuple(admitted)
 
 

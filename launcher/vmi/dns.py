@@ -11,7 +11,7 @@ from netsetup.model.pod_interface import MOST_NAMESERVERS, MOST_SEARCHES, DNSReq
 from netsetup.resolver import canonical_nameserver
 
 if TYPE_CHECKING:
-    from launcher.vmi import schema as source
+    from launcher.manifest import schema as source
 
 POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 SEARCH_CHARACTERS = 2048

@@ -1,21 +1,89 @@
-"""The error of an invalid manifest."""
+"""What is wrong with a manifest: one error with the path of its field, or several at once."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import ClassVar
+
+MOST_PROBLEMS = 100
+"""Reported of one manifest."""
 
 
 class ManifestError(ValueError):
-    """The manifest is invalid, or uses a feature that this launcher does not support.
+    """The manifest is invalid, or asks for what this launcher does not have.
 
-    The message is one line and starts with the path of the field, as in
-    `spec.domain.cpu.cores: must be at least 1`.
+    The message has a line for each problem, which starts with the path of the field, as in
+    `spec.domain.cpu.cores: must be at least 1, is 0`. `path` and `reason` are those of the first.
     """
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str, reason: str, *others: ManifestError, meant: str = "") -> None:
         self.path = path
         self.reason = reason
+        self.meant = meant
+        """Path of the field that an unknown one was probably meant to be."""
+        self.problems: tuple[ManifestError, ...] = (self, *others)
+        self.lines = tuple(f"{problem.path}: {problem.reason}" for problem in self.problems)
+        super().__init__("\n".join(self.lines))
 
-    def __reduce__(self) -> "tuple[type[ManifestError], tuple[str, str]]":
-        return type(self), (self.path, self.reason)
+    def __reduce__(self) -> tuple[Callable[..., ManifestError], tuple[object, ...]]:
+        return ManifestError, (self.path, self.reason, *self.problems[1:])
+
+    @property
+    def remedy(self) -> tuple[str, str]:
+        """What is wrong, and what to do."""
+        what, separator, remedy = self.reason.partition(": ")
+        if separator:
+            return what, remedy
+        rule, separator, found = what.rpartition(", ")
+        if rule.startswith("must ") and found.startswith(("is ", "are ")):
+            return found, rule
+        return (what, "give it") if what == "is required" else (what, "correct it, or leave it out")
+
+
+class Problems:
+    """Collects what is wrong with one manifest: as a context manager each ManifestError of the block that it ends."""
+
+    def __init__(self) -> None:
+        self.found: list[ManifestError] = []
+        self.ignored: list[tuple[str, str]] = []
+        """Path of each field that is given, known and has no effect, and what the VM goes without; may be empty."""
+        self.is_broken = False
+        """Whether a value is missing or of another type, without which nothing more can be said."""
+
+    def __enter__(self) -> Problems:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, ManifestError):
+            return False
+        # What is missing because it could not be read has been reported already.
+        if not any(is_below(other.path, error.path) for other in self.found):
+            self.found.extend(error.problems)
+        return True
+
+    def add(self, path: str, reason: str, meant: str = "") -> None:
+        self.found.append(ManifestError(path, reason, meant=meant))
+
+    def error(self, locate: Callable[[str], str]) -> ManifestError | None:
+        """All of them as one error, at the paths that `locate` makes of theirs; None when nothing is wrong."""
+        if not self.found:
+            return None
+        found = [ManifestError(locate(p.path), p.reason, meant=p.meant) for p in self.found[:MOST_PROBLEMS]]
+        if len(self.found) > MOST_PROBLEMS:
+            found.append(ManifestError("manifest", f"has {len(self.found) - MOST_PROBLEMS} more problems"))
+        return ManifestError(found[0].path, found[0].reason, *found[1:], meant=found[0].meant)
+
+
+def is_below(path: str, parent: str) -> bool:
+    """Whether `path` is `parent` or one of its fields or elements."""
+    return path == parent or path.startswith((f"{parent}.", f"{parent}["))
+
+
+def is_one_of(path: str, parents: Iterable[str]) -> bool:
+    """Whether `path` is one of `parents`, below one, or above."""
+    return any(is_below(path, parent) or is_below(parent, path) for parent in parents)

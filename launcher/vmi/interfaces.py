@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from dhcp.config_options import parse_option
 from dhcp.lean.frozen import replace
 from dhcp.lean.text import interface_name, option_text
-from launcher.vmi import schema as source
+from launcher.manifest import schema as source
+from launcher.manifest.shapes import spelled
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, LinkState, NicModel, Port, Protocol
@@ -22,6 +23,7 @@ from netsetup.model.private_network import parse_vm_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from launcher.vmi.errors import Problems
     from netsetup.bindings.binding import Binding
 
 MODELS: tuple[NicModel, ...] = ("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139")
@@ -35,7 +37,7 @@ ACPI_INDEX_MAXIMUM = 16383
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
 PORT_RANGES_MAXIMUM = 10
-BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "slirp", "binding")
+BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "passt_binding", "slirp", "binding")
 """Fields of a manifest's interface that select its binding; `binding` gives any other binding by its name."""
 
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
@@ -43,35 +45,39 @@ _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 def admit_interfaces(
-    spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None = None
+    spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None, problems: Problems
 ) -> tuple[InterfaceSpec, ...]:
-    """The guest's interfaces in the manifest's order, without those whose state is `absent`."""
-    interfaces = _with_status(_admitted(spec, devices, vcpus), (status and status.interfaces) or [])
-    _check_distinct(interfaces)
+    """The guest's interfaces in the manifest's order, without those that are `absent` or have problems."""
+    interfaces = _admitted(spec, devices, vcpus, problems)
+    with problems:
+        interfaces = _with_status(interfaces, (status and status.interfaces) or [])
+    with problems:
+        _check_distinct(interfaces)
     return interfaces
 
 
-def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int) -> tuple[InterfaceSpec, ...]:
+def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int, problems: Problems) -> tuple[InterfaceSpec, ...]:
     interfaces, networks = devices.interfaces or [], spec.networks or []
     if not interfaces and not networks:
         return () if devices.autoattach_pod_interface is False else (DEFAULT_INTERFACE,)
-    by_name = _networks(networks)
+    by_name = _networks(networks, problems)
     names: list[str] = []
     admitted: list[InterfaceSpec] = []
     for index, interface in enumerate(interfaces):
         path = f"spec.domain.devices.interfaces[{index}]"
-        check_name(f"{path}.name", interface.name, names)
+        with problems:
+            check_name(f"{path}.name", interface.name, names)
+            attached = by_name.get(interface.name)
+            if attached is None:
+                raise ManifestError(f"{path}.name", f"no network of spec.networks is named `{interface.name}`")
+            queues = min(vcpus, QUEUES_MAXIMUM) if devices.network_interface_multiqueue else 1
+            one = _interface(interface, path, *attached, queues)
+            if interface.state != "absent":
+                admitted.append(one)
         names.append(interface.name)
-        attached = by_name.get(interface.name)
-        if attached is None:
-            raise ManifestError(f"{path}.name", f"no network of spec.networks is named `{interface.name}`")
-        queues = min(vcpus, QUEUES_MAXIMUM) if devices.network_interface_multiqueue else 1
-        one = _interface(interface, path, *attached, queues)
-        if interface.state != "absent":
-            admitted.append(one)
     for index, network in enumerate(networks):
         if network.name not in names:
-            raise ManifestError(f"spec.networks[{index}].name", f"no interface is named `{network.name}`")
+            problems.add(f"spec.networks[{index}].name", f"no interface is named `{network.name}`")
     return tuple(admitted)
 
 
@@ -96,22 +102,23 @@ def _with_one_status(interface: InterfaceSpec, path: str, status: source.Interfa
     return replace(interface, mac=mac, pod_interface=status.pod_interface_name or interface.pod_interface)
 
 
-def _networks(networks: Sequence[source.Network]) -> dict[str, tuple[source.Network, str]]:
+def _networks(networks: Sequence[source.Network], problems: Problems) -> dict[str, tuple[source.Network, str]]:
     """The networks with their paths, by name."""
     by_name: dict[str, tuple[source.Network, str]] = {}
     primary: str | None = None
     for index, network in enumerate(networks):
         path = f"spec.networks[{index}]"
-        check_name(f"{path}.name", network.name, by_name)
-        if (network.pod is None) == (network.multus is None):
-            raise ManifestError(path, "must be exactly one of pod and multus")
-        if network.multus is not None and not network.multus.network_name:
-            raise ManifestError(f"{path}.multus.networkName", "must not be empty")
-        if network.pod is not None or (network.multus is not None and network.multus.default):
-            if primary is not None:
-                raise ManifestError(path, f"the pod has one primary network, which is already `{primary}`")
-            primary = network.name
-        by_name[network.name] = network, path
+        with problems:
+            check_name(f"{path}.name", network.name, by_name)
+            by_name[network.name] = network, path
+            if (network.pod is None) == (network.multus is None):
+                raise ManifestError(path, "must be exactly one of pod and multus")
+            if network.multus is not None and not network.multus.network_name:
+                raise ManifestError(f"{path}.multus.networkName", "must not be empty")
+            if network.pod is not None or (network.multus is not None and network.multus.default):
+                if primary is not None:
+                    raise ManifestError(path, f"the pod has one primary network, which is already `{primary}`")
+                primary = network.name
     return by_name
 
 
@@ -161,7 +168,7 @@ def _binding(interface: source.Interface, path: str) -> tuple[str, str]:
         raise ManifestError(path, f"must have exactly one binding, of these: {', '.join(binding_names())}")
     if interface.binding is not None:
         return interface.binding.name, f"{path}.binding.name"
-    return given[0], f"{path}.{given[0]}"
+    return given[0], f"{path}.{spelled(given[0])}"
 
 
 def _mac(path: str, text: str | None, binding: Binding) -> str | None:

@@ -192,6 +192,8 @@ class VirtualMachineInstance(Frozen):
     """The firmware's UUID, from which MACs are derived that outlive the pod; None for the pod's MACs."""
     dns: DNSRequest | None = None
     """What `dnsPolicy` and `dnsConfig` change of the pod's resolver configuration; None for nothing."""
+    warnings: tuple[str, ...] = ()
+    """What the manifest asks for and the VM goes without, a line each."""
 
     @property
     def domain_name(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from decimal import ROUND_CEILING, Decimal
 
+from launcher.vmi.errors import ManifestError
+
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?:[eE](?P<exponent>[-+]?\d{1,2})|(?P<suffix>\w*))")
 
 _SUFFIXES = {
@@ -37,3 +39,11 @@ def parse_quantity(text: str | int | float) -> int:
         raise ValueError(f"`{text}` is not a quantity such as 128Mi, 1G or 1500m")
     scale = Decimal(10) ** int(match["exponent"]) if match["exponent"] else _SUFFIXES[match["suffix"] or ""]
     return int((Decimal(match["number"]) * scale).to_integral_value(ROUND_CEILING))
+
+
+def quantity_at(path: str, value: str | int | float) -> int:
+    """The quantity of the field at `path`. Raises ManifestError."""
+    try:
+        return parse_quantity(value)
+    except ValueError as error:
+        raise ManifestError(path, str(error)) from None

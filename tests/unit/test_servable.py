@@ -18,12 +18,12 @@ from dhcp.v6.router_advertisement import RDNSS
 from dhcp.wire.addresses import is_unicast, parse_ipv4
 from dhcp.wire.ndp import ADVERTISEMENT
 from launcher.dhcpconfig.client import warnings_of
+from launcher.manifest.objects import choose
 from launcher.request import SetupRequest
 from launcher.serve import require_servable
-from launcher.vmi.admission import admit
 from launcher.vmi.errors import ManifestError
+from launcher.vmi.load import check_vmi
 from launcher.vmi.model import DHCPOptions, InterfaceSpec
-from launcher.vmi.reader import decode_manifest
 from netsetup.errors import InvalidRequest
 from netsetup.model.kernel import AF_INET, AF_INET6, SCOPE_LINK, Address, Neighbour, Route
 from netsetup.model.pod_interface import DNSRequest, PodInterface, Resolver
@@ -208,9 +208,7 @@ def manifest(dhcp_options: object = None, **spec: object) -> Any:
 
 
 def admitted(document: object) -> Any:
-    import json
-
-    return admit(decode_manifest(json.dumps(document)))
+    return check_vmi(choose([document], "manifest", None))
 
 
 @pytest.mark.parametrize(

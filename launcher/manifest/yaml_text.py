@@ -1,21 +1,13 @@
-"""Reads a manifest, YAML or JSON, into the objects of `launcher.vmi.schema`."""
+"""YAML texts as the Kubernetes tools read them."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
 import yaml
 
-from launcher.vmi.errors import ManifestError
-from launcher.vmi.limits import MOST_KEYS, MOST_OCTETS, check_document, require_elements
-from launcher.vmi.schema import Manifest
-
-if TYPE_CHECKING:
-    from os import PathLike
+from launcher.manifest.limits import MOST_KEYS
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
@@ -65,52 +57,13 @@ for _loader in (_Loader, _FastLoader):
     _loader.add_implicit_resolver("tag:yaml.org,2002:int", _DECIMAL, list("-+0123456789"))
     _loader.add_implicit_resolver("tag:yaml.org,2002:float", _FRACTION, list("-+.0123456789"))
 
-_LOCATION = re.compile(r"(?P<reason>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$")
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$")
 
-
-def read_manifest(path: str | PathLike[str]) -> Manifest:
-    """Read the manifest at `path`. Raises ManifestError; its `path` is the file's if that is not valid YAML."""
-    file = str(path)
+def parse_yaml(text: str) -> list[object]:
+    """The documents of a YAML text that are not empty. Raises ValueError, and RecursionError."""
     try:
-        with Path(path).open("rb") as source:
-            data = source.read(MOST_OCTETS + 1)
-        text = data.decode()
-    except OSError as error:
-        raise ManifestError(file, error.strerror or str(error)) from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(file, f"is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    if len(data) > MOST_OCTETS:
-        raise ManifestError(file, f"is larger than {MOST_OCTETS} bytes")
-    return decode_manifest(text, file)
-
-
-def decode_manifest(text: str, file: str = "manifest") -> Manifest:
-    """Decode the manifest in `text`; `file` is its name in errors. Raises ManifestError."""
-    try:
-        require_elements(text)
-        documents = _documents(text)
+        return _documents(text)
     except yaml.YAMLError as error:
-        raise ManifestError(file, _yaml_reason(error)) from None
-    except RecursionError:
-        raise ManifestError(file, "is nested too deeply") from None
-    except ValueError as error:
-        raise ManifestError(file, str(error)) from None
-    if len(documents) != 1:
-        raise ManifestError(file, f"must hold one object, holds {len(documents)}")
-    document = documents[0]
-    check_document(document, file)
-    if not isinstance(document, dict):
-        raise ManifestError(file, f"must be an object, is a {type(document).__name__}")
-    # Checked first: otherwise the error would name the first field that another kind has and this one has not.
-    kind = document.get("kind")
-    if kind != "VirtualMachineInstance":
-        raise ManifestError("kind", f"must be VirtualMachineInstance, is {kind}")
-    try:
-        return msgspec.convert(document, Manifest)
-    except msgspec.ValidationError as error:
-        raise _located(str(error)) from None
+        raise ValueError(_yaml_reason(error)) from None
 
 
 def _documents(text: str) -> list[object]:
@@ -136,20 +89,3 @@ def _yaml_reason(error: yaml.YAMLError) -> str:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
     return " ".join(str(error).split())
-
-
-def _located(message: str) -> ManifestError:
-    """msgspec's message as a ManifestError, which has the path in front."""
-    match = _LOCATION.match(message)
-    assert match is not None
-    path = (match["path"] or "").removeprefix(".")
-    reason = match["reason"]
-    if unknown := _UNKNOWN.match(reason):
-        return ManifestError(_join(path, unknown["name"]), "is unknown, or not supported by this launcher")
-    if missing := _MISSING.match(reason):
-        return ManifestError(_join(path, missing["name"]), "is required")
-    return ManifestError(path or "manifest", reason[:1].lower() + reason[1:].replace("`", ""))
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

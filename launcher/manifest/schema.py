@@ -1,27 +1,19 @@
-"""The part of KubeVirt's VirtualMachineInstance schema that the launcher supports.
+"""The fields of manifests that have an effect, by their types. Pure.
 
-Only types are checked here; values are checked by `launcher.vmi.admission`. A field that is not declared is refused by
-name. Fields that concern the cluster and not this host are declared as `object` and ignored.
+Values are checked by `launcher.vmi.admission`. A field that is not declared here is one of `launcher.manifest.fields`,
+or unknown. `launcher.manifest.decode` reads by the annotations.
 """
 
-from __future__ import annotations
-
-import msgspec
-
-Quantity = str | int | float
-"""A Kubernetes quantity before it is parsed, e.g. `128Mi`."""
+from launcher.manifest.shapes import OpenObject, Quantity, StrictObject
 
 
-class StrictObject(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """Base of the objects that refuse undeclared fields."""
-
-
-class Metadata(msgspec.Struct, kw_only=True):
-    """The object's metadata; all other fields (labels, owners …) are the cluster's and ignored."""
+class Metadata(OpenObject):
+    """The object's metadata."""
 
     name: str
     namespace: str | None = None
     uid: str | None = None
+    labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 
 
@@ -45,7 +37,6 @@ class Memory(StrictObject):
 class Resources(StrictObject):
     requests: dict[str, Quantity] | None = None
     limits: dict[str, Quantity] | None = None
-    overcommit_guest_overhead: object = None
 
 
 class Machine(StrictObject):
@@ -58,7 +49,6 @@ class BIOS(StrictObject):
 
 class Bootloader(StrictObject):
     bios: BIOS | None = None
-    efi: object = None
 
 
 class KernelContainer(StrictObject):
@@ -66,9 +56,6 @@ class KernelContainer(StrictObject):
 
     kernel_path: str | None = None
     initrd_path: str | None = None
-    image: object = None
-    image_pull_policy: object = None
-    image_pull_secret: object = None
 
 
 class KernelBootSource(StrictObject):
@@ -167,6 +154,7 @@ class Interface(StrictObject):
     sriov: object = None
     macvtap: object = None
     passt: object = None
+    passt_binding: object = None
     slirp: object = None
     binding: PluginBinding | None = None
     mac_address: str | None = None
@@ -203,8 +191,8 @@ class Domain(StrictObject):
 
 
 class PodNetwork(StrictObject):
-    vm_network_cidr: str | None = msgspec.field(name="vmNetworkCIDR", default=None)
-    vm_network_cidr6: str | None = msgspec.field(name="vmIPv6NetworkCIDR", default=None)
+    vm_network_cidr: str | None = None
+    vm_network_cidr6: str | None = None
 
 
 class MultusNetwork(StrictObject):
@@ -218,7 +206,7 @@ class Network(StrictObject):
     multus: MultusNetwork | None = None
 
 
-class Volume(msgspec.Struct, kw_only=True):
+class Volume(OpenObject):
     """A volume by its name; its source is ignored, because its image is given on the command line."""
 
     name: str
@@ -245,19 +233,9 @@ class Spec(StrictObject):
     termination_grace_period_seconds: int | None = None
     dns_config: DNSConfig | None = None
     dns_policy: str | None = None
-    # Scheduling and probes of the pod: the cluster's.
-    affinity: object = None
-    eviction_strategy: object = None
-    liveness_probe: object = None
-    node_selector: object = None
-    priority_class_name: object = None
-    readiness_probe: object = None
-    scheduler_name: object = None
-    tolerations: object = None
-    topology_spread_constraints: object = None
 
 
-class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
+class InterfaceStatus(OpenObject):
     """What the cluster reports of one interface."""
 
     name: str | None = None
@@ -265,7 +243,7 @@ class InterfaceStatus(msgspec.Struct, rename="camel", kw_only=True):
     pod_interface_name: str | None = None
 
 
-class Status(msgspec.Struct, rename="camel", kw_only=True):
+class Status(OpenObject):
     """What the launcher uses of the cluster's status: interfaces, and how VMs migrate."""
 
     interfaces: list[InterfaceStatus] | None = None
@@ -273,8 +251,78 @@ class Status(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class Manifest(StrictObject):
+    """A VirtualMachineInstance."""
+
     api_version: str
     kind: str
     metadata: Metadata
     spec: Spec
     status: Status | None = None
+
+
+class TemplateMetadata(OpenObject):
+    """The metadata of a template, which has no name of its own."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Template(StrictObject):
+    """Of a VirtualMachineInstance."""
+
+    metadata: TemplateMetadata | None = None
+    spec: object = None
+
+
+class Matcher(StrictObject):
+    """The instance type or the preference of a VirtualMachine: by name, or with its `spec` in place."""
+
+    name: str | None = None
+    kind: str | None = None
+    spec: object = None
+    infer_from_volume: str | None = None
+    infer_from_volume_failure_policy: str | None = None
+    revision_name: object = None
+
+
+class MachineSpec(StrictObject):
+    """Of a VirtualMachine: its template, and when the cluster runs it."""
+
+    template: Template
+    run_strategy: str | None = None
+    running: bool | None = None
+    instancetype: Matcher | None = None
+    preference: Matcher | None = None
+    data_volume_templates: object = None
+    live_update_features: object = None
+    update_volumes_strategy: object = None
+
+
+class ReplicaSetSpec(StrictObject):
+    """Of a VirtualMachineInstanceReplicaSet."""
+
+    template: Template
+    paused: object = None
+    replicas: object = None
+    selector: object = None
+
+
+class MachineTemplate(StrictObject):
+    """Of a VirtualMachine."""
+
+    spec: MachineSpec
+    metadata: TemplateMetadata | None = None
+
+
+class PoolSpec(StrictObject):
+    """Of a VirtualMachinePool."""
+
+    virtual_machine_template: MachineTemplate
+    autohealing: object = None
+    max_unavailable: object = None
+    name_generation: object = None
+    paused: object = None
+    replicas: object = None
+    scale_in_strategy: object = None
+    selector: object = None
+    update_strategy: object = None

@@ -1,0 +1,117 @@
+"""What becomes of the fields of KubeVirt's API that `launcher.manifest.schema` does not have. Pure.
+
+With the schema this is the whole list: the decoder, `validate --schema` and the table of docs/manifests.md are made of
+both. A path stands for everything below it. A field that gets an effect moves from here to the schema.
+"""
+
+from __future__ import annotations
+
+from launcher.vmi.errors import is_one_of
+
+CLUSTERS = (
+    "spec.affinity",
+    "spec.domain.cpu.maxSockets",
+    "spec.domain.devices.disableHotplug",
+    "spec.domain.devices.disks[].changedBlockTracking",
+    "spec.domain.devices.logSerialConsole",
+    "spec.domain.features.apic",
+    "spec.domain.firmware.kernelBoot.container.image",
+    "spec.domain.firmware.kernelBoot.container.imagePullPolicy",
+    "spec.domain.firmware.kernelBoot.container.imagePullSecret",
+    "spec.domain.memory.maxGuest",
+    "spec.domain.resources.overcommitGuestOverhead",
+    "spec.evictionStrategy",
+    "spec.livenessProbe",
+    "spec.nodeSelector",
+    "spec.priorityClassName",
+    "spec.readinessProbe",
+    "spec.resourceClaims",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.tolerations",
+    "spec.topologySpreadConstraints",
+    "spec.utilityVolumes",
+)
+"""Fields that say nothing about running the VM in this pod: scheduling, probes, limits of what may be added later."""
+
+WITHOUT = {
+    "spec.domain.chassis": "the guest sees no chassis data",
+    "spec.domain.devices.autoattachGraphicsDevice": "the VM has no graphics: its console is serial",
+    "spec.domain.devices.autoattachInputDevice": "the VM has no graphics, and no input device",
+    "spec.domain.devices.blockMultiQueue": "each disk has one queue",
+    "spec.domain.devices.clientPassthrough": "no client's USB device can be redirected to the VM",
+    "spec.domain.devices.disks[].cdrom.tray": "the tray is closed",
+    "spec.domain.devices.disks[].dedicatedIOThread": "disks share QEMU's main thread",
+    "spec.domain.devices.disks[].tag": "no metadata tells the guest of it",
+    "spec.domain.devices.downwardMetrics": "the guest sees no metrics of its host",
+    "spec.domain.devices.inputs": "the VM has no graphics, and no input device",
+    "spec.domain.devices.interfaces[].tag": "no metadata tells the guest of it",
+    "spec.domain.devices.panicDevices": "the panic device is isa",
+    "spec.domain.devices.sound": "the VM has no sound device",
+    "spec.domain.devices.video": "the VM has no graphics: its console is serial",
+    "spec.domain.features.pvspinlock": "spinlocks are as the machine type has them",
+    "spec.domain.ioThreads": "disks share QEMU's main thread",
+    "spec.domain.ioThreadsPolicy": "disks share QEMU's main thread",
+}
+"""Fields that are ignored with a warning: what the VM goes without."""
+
+REFUSED = {
+    "spec.accessCredentials": "put keys and passwords into the user data of cloud-init",
+    "spec.domain.cpu.dedicatedCpuPlacement": "leave it out, and give the container CPUs of its own",
+    "spec.domain.cpu.isolateEmulatorThread": "leave it out, and give the container CPUs of its own",
+    "spec.domain.cpu.numa": "leave it out: the VM has one NUMA node",
+    "spec.domain.cpu.realtime": "leave it out: the VM's CPUs are scheduled as other processes are",
+    "spec.domain.devices.autoattachVSOCK": "leave it out, and reach the guest over its network",
+    "spec.domain.devices.disks[].blockSize": "leave it out: blocks are of 512 bytes",
+    "spec.domain.devices.disks[].errorPolicy": "leave it out: the VM is paused or told of the error, as QEMU decides",
+    "spec.domain.devices.disks[].lun.reservation": "leave it out, and use no persistent reservations",
+    "spec.domain.devices.disks[].shareable": "give each VM a disk of its own",
+    "spec.domain.devices.filesystems": "leave it out, and share files over the network",
+    "spec.domain.devices.gpus": "leave it out: no device of the node can be given to the VM",
+    "spec.domain.devices.hostDevices": "leave it out: no device of the node can be given to the VM",
+    "spec.domain.devices.tpm": "leave it out: the VM has no TPM",
+    "spec.domain.devices.useVirtioTransitional": "leave it out: virtio devices are of version 1.0",
+    "spec.domain.devices.watchdog": "leave it out: the VM has no watchdog",
+    "spec.domain.features.hyperv": "leave it out: the VM has no Hyper-V features",
+    "spec.domain.features.hypervPassthrough": "leave it out: the VM has no Hyper-V features",
+    "spec.domain.features.kvm": "leave it out: the guest sees its hypervisor",
+    "spec.domain.features.smm": "leave it out: the machine boots with SeaBIOS",
+    "spec.domain.firmware.acpi": "leave it out: the guest gets no ACPI table of its own",
+    "spec.domain.firmware.bootloader.efi": "leave it out: the machine boots with SeaBIOS",
+    "spec.domain.launchSecurity": "leave it out: the VM's memory is not encrypted",
+    "spec.domain.memory.hugepages": "leave it out: the VM has ordinary pages",
+    "spec.domain.rebootPolicy": "leave it out: a VM that reboots goes on",
+    "spec.networks[].resourceClaim": "use pod or multus",
+    "spec.startStrategy": "leave it out: the VM starts at once",
+}
+"""Fields that are refused: what to do. Without them another VM would run than the one that is asked for."""
+
+MEANINGLESS = {"spec.domain.rebootPolicy": "Reboot", "spec.domain.devices.disks[].errorPolicy": "stop"}
+"""Values of refused fields that ask for what is so anyway."""
+
+NETWORK = (
+    "apiVersion",
+    "kind",
+    "metadata",
+    "spec.dnsConfig",
+    "spec.dnsPolicy",
+    "spec.domain.cpu.cores",
+    "spec.domain.cpu.sockets",
+    "spec.domain.cpu.threads",
+    "spec.domain.devices.autoattachPodInterface",
+    "spec.domain.devices.interfaces",
+    "spec.domain.devices.networkInterfaceMultiqueue",
+    "spec.domain.firmware.uuid",
+    "spec.domain.resources.limits.cpu",
+    "spec.domain.resources.requests.cpu",
+    "spec.hostname",
+    "spec.networks",
+    "spec.subdomain",
+    "status",
+)
+"""The fields that the pre-start hook reads: MACs are derived of the UUID, and queues are as many as CPUs."""
+
+
+def is_networks(path: str) -> bool:
+    """Whether a problem at `path` keeps the hook from setting the network up."""
+    return is_one_of(path, NETWORK)

@@ -1,0 +1,136 @@
+"""Admission of what a manifest asks of the pod's network: all that the pre-start hook reads of it."""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+from dhcp.config import LARGEST_MTU, SMALLEST_MTU
+from dhcp.lean.frozen import replace
+from launcher.manifest import schema as source
+from launcher.request import SetupRequest
+from launcher.vmi.checks import check_match, check_positive, choose
+from launcher.vmi.dns import admit_dns
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.interfaces import admit_interfaces
+from launcher.vmi.quantity import quantity_at
+
+if TYPE_CHECKING:
+    from launcher.vmi.errors import Problems
+
+_UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
+ANNOTATIONS = "virt-launcher.io/"
+ISTIO_ANNOTATION = "sidecar.istio.io/inject"
+MIGRATION_PORTS = (49152, 49153)
+"""TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
+
+
+def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest | None:
+    """Check the network's part of `manifest`; None when there are `problems`, to which it adds all it finds."""
+    metadata, spec = manifest.metadata, manifest.spec
+    if not manifest.api_version.startswith("kubevirt.io/"):
+        problems.add("apiVersion", f"must be kubevirt.io/v1, is {manifest.api_version}")
+    for path, name, pattern, rule in (
+        ("metadata.name", metadata.name, _OBJECT_NAME, "must be lower-case letters, digits, `-` and `.`"),
+        ("metadata.namespace", metadata.namespace or "default", _LABEL, "must be a DNS label"),
+        ("spec.hostname", spec.hostname or "default", _LABEL, "must be a DNS label"),
+        ("spec.subdomain", spec.subdomain or "default", _LABEL, "must be a DNS label"),
+    ):
+        with problems:
+            check_match(path, name, pattern, rule)
+    with problems:
+        mtu = _mtu(metadata)
+    with problems:
+        isolated = _annotation(metadata, "isolation", ("on", "off")) == "on"
+    with problems:
+        reaches_pod = _annotation(metadata, "pod-services", ("closed", "open")) == "open"
+    with problems:
+        has_stable_mac = _annotation(metadata, "mac", ("stable", "pod")) == "stable"
+    with problems:
+        identity = firmware_uuid(spec.domain.firmware or source.FirmwareSource(), metadata)
+    with problems:
+        dns = admit_dns(spec.dns_policy, spec.dns_config)
+    vcpus = 1
+    with problems:
+        vcpus = math.prod(admit_topology(spec.domain)[0])
+    interfaces = admit_interfaces(spec, spec.domain.devices or source.Devices(), vcpus, manifest.status, problems)
+    if problems.found:
+        return None
+    sidecar, kept_ports = _has_sidecar(metadata), _migration_ports(manifest.status)
+    return SetupRequest(
+        interfaces={i.name: replace(i, mtu=mtu, sidecar=sidecar, kept_ports=kept_ports) for i in interfaces},
+        hostname=spec.hostname or metadata.name.split(".")[0][:63].rstrip("-"),
+        subdomain=spec.subdomain or None,
+        isolated=isolated,
+        reaches_pod=reaches_pod,
+        stable_id=identity if has_stable_mac else None,
+        dns=dns,
+    )
+
+
+def firmware_uuid(wanted: source.FirmwareSource, metadata: source.Metadata) -> str:
+    """The VM's UUID; without one in the manifest the same at every start, as licences and machine-ids require."""
+    try:
+        name = f"{metadata.namespace or 'default'}/{metadata.name}"
+        return str(uuid.UUID(wanted.uuid) if wanted.uuid else uuid.uuid5(_UUID_NAMESPACE, name))
+    except ValueError:
+        raise ManifestError("spec.domain.firmware.uuid", f"must be a UUID, is `{wanted.uuid}`") from None
+
+
+def admit_topology(domain: source.Domain) -> tuple[tuple[int, int, int], str]:
+    """Sockets, cores and threads, and the path of the field that says how many."""
+    cpu, path = domain.cpu or source.Processor(), "spec.domain.cpu"
+    topology = {"sockets": cpu.sockets, "cores": cpu.cores, "threads": cpu.threads}
+    for part, value in topology.items():
+        check_positive(f"{path}.{part}", value)
+    if not any(topology.values()):
+        # Without a topology, the CPUs of the container's resources become sockets, rounded up.
+        found = resource_of(domain, "cpu", "limits", "requests")
+        if found is not None:
+            path, topology["sockets"] = found
+            check_positive(path, found[1])
+    return (topology["sockets"] or 1, topology["cores"] or 1, topology["threads"] or 1), path
+
+
+def resource_of(domain: source.Domain, name: str, *kinds: str) -> tuple[str, int] | None:
+    """The first of the resource lists `kinds` that holds `name`, as path and value."""
+    resources = domain.resources or source.Resources()
+    lists = {"requests": resources.requests or {}, "limits": resources.limits or {}}
+    for kind in kinds:
+        if name in lists[kind]:
+            path = f"spec.domain.resources.{kind}.{name}"
+            return path, quantity_at(path, lists[kind][name])
+    return None
+
+
+def _has_sidecar(metadata: source.Metadata) -> bool:
+    """Whether the annotation requests Istio's sidecar proxy in the pod."""
+    return (metadata.annotations or {}).get(ISTIO_ANNOTATION, "").lower() == "true"
+
+
+def _migration_ports(status: source.Status | None) -> tuple[int, ...]:
+    """The TCP ports at which a launcher receives a VM that migrates; none for migration over unix sockets."""
+    transport = status.migration_transport if status else None
+    return MIGRATION_PORTS if transport and transport.lower() != "unix" else ()
+
+
+def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -> str:
+    """The value of the annotation `virt-launcher.io/<name>`; without it, the first of `values`."""
+    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
+    return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
+
+
+def _mtu(metadata: source.Metadata) -> int:
+    """The largest MTU of the VM's interfaces (annotation `virt-launcher.io/mtu`); 0 without it."""
+    value = (metadata.annotations or {}).get(f"{ANNOTATIONS}mtu")
+    if value is None:
+        return 0
+    if not value.isascii() or not value.isdecimal() or not SMALLEST_MTU <= int(value) <= LARGEST_MTU:
+        raise ManifestError(
+            f"metadata.annotations.{ANNOTATIONS}mtu", f"must be a number from {SMALLEST_MTU} to {LARGEST_MTU}"
+        )
+    return int(value)
