@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from dhcp.lean.frozen import Frozen
 from launcher.manifest.decode import decode
 from launcher.manifest.schema import MachineSpec, PoolSpec, ReplicaSetSpec, Template
-from launcher.vmi.errors import ManifestError, Problems
+from launcher.vmi.errors import ManifestError, Problems, is_below
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+Object = dict[str, Any]
 
 VMI = "VirtualMachineInstance"
 MACHINES = ("VirtualMachine", VMI, f"{VMI}ReplicaSet", "VirtualMachinePool")
@@ -30,7 +33,7 @@ class Machine(Frozen):
     """One virtual machine of a file, and where its fields are."""
 
     kind: str
-    document: dict[str, Any]
+    document: Object
     """As a VirtualMachineInstance."""
     prefix: str = ""
     """Path of the template that its spec is of, with a dot at the end."""
@@ -40,8 +43,10 @@ class Machine(Frozen):
     """Whether there is no template because of that."""
     notes: tuple[str, ...] = ()
     """What the cluster would do otherwise than `run`, a line each."""
-    beside: tuple[dict[str, Any], ...] = ()
+    beside: tuple[Object, ...] = ()
     """The file's objects that have no virtual machine."""
+    applied: dict[str, str] = {}  # noqa: RUF012
+    """Paths that instance type and preference have set, and where they say so."""
 
     @property
     def name(self) -> str:
@@ -51,8 +56,16 @@ class Machine(Frozen):
     def namespace(self) -> str:
         return str(_field(self.document, "metadata", "namespace") or "default")
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What it may be called."""
+        return self.name, f"{self.namespace}/{self.name}"
+
     def locate(self, path: str) -> str:
-        """The path in the file of a path of the VirtualMachineInstance."""
+        """Where the file says what is at a path of the VirtualMachineInstance."""
+        for target, source in self.applied.items():
+            if is_below(path, target):
+                return source + path.removeprefix(target)
         return self.prefix + path if path.startswith(("spec", "metadata.annotations", "metadata.labels")) else path
 
     def content_of(self, kind: str, name: str) -> dict[str, bytes] | None:
@@ -60,11 +73,8 @@ class Machine(Frozen):
 
         Raises ManifestError, without its content.
         """
-        for item in self.beside:
-            here = _field(item, "metadata", "namespace") in (None, self.namespace)
-            if here and item.get("kind") == kind and _field(item, "metadata", "name") == name:
-                return _content(item, f"{kind} {name}")
-        return None
+        item = _find(self.beside, _field(self.document, "metadata", "namespace"), (kind,), name)
+        return None if item is None else _content(item, f"{kind}/{name}")
 
 
 def machines(documents: Sequence[object], file: str) -> list[Machine]:
@@ -92,7 +102,7 @@ def choose(documents: Sequence[object], file: str, name: str | None) -> Machine:
     short = [machine.name for machine in found]
     names = ", ".join(m.name if short.count(m.name) == 1 else f"{m.namespace}/{m.name}" for m in found)
     if name is not None:
-        found = [machine for machine in found if name in (machine.name, f"{machine.namespace}/{machine.name}")]
+        found = [machine for machine in found if name in machine.names]
         if not found:
             raise ManifestError(file, f"holds no virtual machine named `{name}`: give one of {names}")
     if len(found) > 1:
@@ -100,9 +110,9 @@ def choose(documents: Sequence[object], file: str, name: str | None) -> Machine:
     return found[0]
 
 
-def _objects(documents: Sequence[object], file: str) -> list[dict[str, Any]]:
+def _objects(documents: Sequence[object], file: str) -> list[Object]:
     """The objects of all documents; a List, as `kubectl get` prints it, is its items."""
-    objects: list[dict[str, Any]] = []
+    objects: list[Object] = []
     for document in documents:
         if not isinstance(document, dict):
             raise ManifestError(file, f"must be an object, is a {type(document).__name__}")
@@ -114,7 +124,7 @@ def _objects(documents: Sequence[object], file: str) -> list[dict[str, Any]]:
     return objects
 
 
-def _field(document: dict[str, Any], *names: str) -> Any:
+def _field(document: Object, *names: str) -> Any:
     """The field of a field …; None where one of them is missing."""
     value: Any = document
     for name in names:
@@ -122,7 +132,7 @@ def _field(document: dict[str, Any], *names: str) -> Any:
     return value
 
 
-def _machine(document: dict[str, Any], beside: tuple[dict[str, Any], ...]) -> Machine:
+def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
     kind = str(document["kind"])
     if kind == VMI:
         return Machine(kind, document, beside=beside)
@@ -130,21 +140,35 @@ def _machine(document: dict[str, Any], beside: tuple[dict[str, Any], ...]) -> Ma
     version = str(document.get("apiVersion"))
     if API_GROUP not in version:
         problems.add("apiVersion", f"must be kubevirt.io/v1, is {version}")
-    for name in document.keys() - _TOP:
-        problems.add(str(name), "is unknown: leave it out")
+    for name in sorted(map(str, document.keys() - _TOP)):
+        problems.add(name, "is unknown: leave it out")
     machine, prefix = _spec(kind, document.get("spec"), problems)
     template = Template() if machine is None or problems.is_broken else machine.template
     metadata = {name: _field(document, "metadata", name) for name in ("name", "namespace")}
     if template.metadata is not None:
         metadata |= {"labels": template.metadata.labels, "annotations": template.metadata.annotations}
-    vmi = {"apiVersion": "kubevirt.io/v1", "kind": VMI, "metadata": metadata, "spec": template.spec}
+    spec: object = template.spec
+    applied: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     if isinstance(machine, MachineSpec):
-        notes = tuple(_notes(machine))
-        for name, matcher in (("instancetype", machine.instancetype), ("preference", machine.preference)):
-            if matcher is not None:
-                problems.add(prefix + name, "is not supported: write what it says into the template")
-    return Machine(kind, vmi, f"{prefix}template.", problems.error(str), problems.is_broken, notes, beside)
+        notes = tuple(_notes(machine, prefix))
+        if isinstance(spec, dict) and (machine.instancetype or machine.preference):
+            from launcher.manifest.instancetype import expand
+
+            find = functools.partial(_find, beside, metadata["namespace"])
+            spec, applied = expand(machine, spec, find, problems, prefix)
+    vmi = {"apiVersion": "kubevirt.io/v1", "kind": VMI, "metadata": metadata, "spec": spec}
+    error, is_broken = problems.error(str), problems.is_broken
+    return Machine(kind, vmi, f"{prefix}template.", error, is_broken, notes, beside, applied)
+
+
+def _find(beside: Sequence[Object], namespace: object, kinds: Collection[str], name: str) -> Object | None:
+    """The object of this name and one of these kinds, if it is in this namespace or does not say in which."""
+    for item in beside:
+        is_near = namespace is None or _field(item, "metadata", "namespace") in (None, namespace)
+        if is_near and item.get("kind") in kinds and _field(item, "metadata", "name") == name:
+            return item
+    return None
 
 
 def _spec(kind: str, spec: object, problems: Problems) -> tuple[MachineSpec | ReplicaSetSpec | None, str]:
@@ -158,20 +182,22 @@ def _spec(kind: str, spec: object, problems: Problems) -> tuple[MachineSpec | Re
     return template.spec if template is not None else None, "spec.virtualMachineTemplate.spec."
 
 
-def _notes(machine: MachineSpec) -> list[str]:
+def _notes(machine: MachineSpec, path: str) -> list[str]:
     """What the cluster would do otherwise than `run`."""
     strategy = machine.run_strategy or ("Halted" if machine.running is False else "Always")
     if strategy in ("Halted", "Manual", "WaitAsReceiver"):
-        return [f"the cluster would not start it: its run strategy is {strategy}"]
+        field = "runStrategy" if machine.run_strategy else "running"
+        return [f"{path}{field}: means {strategy}: the cluster would not start this VM by itself"]
     return []
 
 
-def _content(item: dict[str, Any], called: str) -> dict[str, bytes]:
+def _content(item: Object, called: str) -> dict[str, bytes]:
     import base64
 
     files: dict[str, bytes] = {}
     for field, is_encoded in ((ENCODED[item["kind"]], True), (PLAIN[item["kind"]], False)):
-        for key, value in (item.get(field) or {}).items():
+        values = item.get(field)
+        for key, value in (values if isinstance(values, dict) else {}).items():
             try:
                 files[str(key)] = base64.b64decode(value, validate=False) if is_encoded else value.encode()
             except (ValueError, TypeError, AttributeError):

@@ -78,18 +78,27 @@ class Features(StrictObject):
     acpi: Switch | None = None
 
 
-class TimerSource(StrictObject):
+class PlainTimer(StrictObject):
+    present: bool | None = None
+
+
+class TickingTimer(StrictObject):
+    present: bool | None = None
+    tick_policy: str | None = None
+
+
+class RTCTimer(StrictObject):
     present: bool | None = None
     tick_policy: str | None = None
     track: str | None = None
 
 
 class Timers(StrictObject):
-    hpet: TimerSource | None = None
-    kvm: TimerSource | None = None
-    pit: TimerSource | None = None
-    rtc: TimerSource | None = None
-    hyperv: TimerSource | None = None
+    hpet: TickingTimer | None = None
+    kvm: PlainTimer | None = None
+    pit: TickingTimer | None = None
+    rtc: RTCTimer | None = None
+    hyperv: PlainTimer | None = None
 
 
 class UTC(StrictObject):
@@ -175,7 +184,6 @@ class Devices(StrictObject):
     autoattach_pod_interface: bool | None = None
     autoattach_serial_console: bool | None = None
     autoattach_mem_balloon: bool | None = None
-    autoattach_graphics_device: bool | None = None
     network_interface_multiqueue: bool | None = None
 
 

@@ -112,7 +112,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
 
 def _warnings(problems: Problems, machine: Machine) -> tuple[str, ...]:
     """What the VM goes without, a line each."""
-    ignored = [f"{machine.locate(path)} is ignored: {without}" for path, without in problems.ignored if without]
+    ignored = [f"{machine.locate(path)}: is ignored: {without}" for path, without in problems.ignored if without]
     return (*machine.notes, *ignored)
 
 
@@ -193,7 +193,8 @@ def _clock(wanted: source.ClockSource) -> Clock:
         if timer is None:
             continue
         here = f"{path}.timer.{name}"
-        policy, track = timer.tick_policy or None, timer.track or None
+        policy = getattr(timer, "tick_policy", None) or None
+        track = getattr(timer, "track", None) or None
         if policy is not None:
             choose(f"{here}.tickPolicy", policy, TICK_POLICIES)
         if track is not None:

@@ -42,7 +42,7 @@ class ManifestError(ValueError):
         rule, separator, found = what.rpartition(", ")
         if rule.startswith("must ") and found.startswith(("is ", "are ")):
             return found, rule
-        return (what, "give it") if what == "is required" else (what, "correct it, or leave it out")
+        return what, "give it" if what.startswith("is required") else "correct it, or leave it out"
 
 
 class Problems:

@@ -129,7 +129,7 @@ def _interface(
     try:
         binding = binding_of(name)
     except UnknownBinding:
-        raise ManifestError(binding_path, f"is not supported; the bindings are: {', '.join(binding_names())}") from None
+        raise ManifestError(binding_path, f"is not supported: use one of {', '.join(binding_names())}") from None
     except InvalidRequest as error:
         raise ManifestError(binding_path, str(error)) from None
     if binding.is_private and network.pod is None:

@@ -223,6 +223,16 @@ def options_of_ip(pod: Pod) -> None:
     assert pod.pod.ip_json("link")
 
 
+def validate(_pod: Pod) -> None:
+    """Of a manifest that is fine; tests/unit/test_validate.py has others."""
+    manifest = ROOT / "tests/manifests/through_a_cluster.yaml"
+    with tempfile.TemporaryDirectory(prefix="vltest-") as folder:
+        Path(folder, "vmi.yaml").write_text(manifest.read_text())
+        words = [BIN / "virt-launcher", "validate", "vmi.yaml"]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("vmi.yaml: VirtualMachineInstance web/shop: runs with 2 CPUs")
+
+
 CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make test": make_test,
@@ -253,6 +263,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
     "virt-launcher probe": probe,
+    "virt-launcher validate vmi.yaml": validate,
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "python -m dhcp": dhcp_alone,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,

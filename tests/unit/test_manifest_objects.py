@@ -151,7 +151,7 @@ def test_objects_beside_it_are_found_by_name() -> None:
 @pytest.mark.parametrize("data", [{"a": "AAA"}, {"a": 7}, {"a": None}])
 def test_a_secret_that_is_not_encoded_is_not_shown(data: dict[str, Any]) -> None:
     (machine,) = machines([vmi(), {**SECRET, "data": data}], "file")
-    with pytest.raises(ManifestError, match=r"^Secret keys\.data\.a: must be base64$"):
+    with pytest.raises(ManifestError, match=r"^Secret/keys\.data\.a: must be base64$"):
         machine.content_of("Secret", "keys")
 
 
@@ -304,7 +304,7 @@ def test_a_manifest_that_has_been_through_a_cluster() -> None:
 def test_what_the_vm_goes_without_is_a_warning() -> None:
     spec = {**SPEC, "domain": {**SPEC["domain"], "ioThreadsPolicy": "auto"}}
     assert loaded(vm(spec=spec)).warnings == (
-        "spec.template.spec.domain.ioThreadsPolicy is ignored: disks share QEMU's main thread",
+        "spec.template.spec.domain.ioThreadsPolicy: is ignored: disks share QEMU's main thread",
     )
 
 
@@ -340,4 +340,111 @@ def test_a_hook_with_json_imports_no_yaml(tmp_path: Path) -> None:
     program = "import sys; from launcher.vmi.load import load_request; load_request(sys.argv[1]); print(*sys.modules)"
     words = [sys.executable, "-c", program, tmp_path / "vm.json"]
     modules = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    assert not {"yaml", "msgspec", "difflib", "libvirt", "launcher.vmi.admission"} & set(modules)
+    assert not {
+        "yaml",
+        "msgspec",
+        "difflib",
+        "copy",
+        "launcher.manifest.instancetype",
+        "libvirt",
+        "launcher.vmi.admission",
+    } & set(modules)
+
+
+# --- instance types and preferences -----------------------------------------------------------------------------------
+
+
+def sized(kind: str, name: str, **spec: object) -> dict[str, Any]:
+    return {"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+BARE: dict[str, Any] = {"domain": {"devices": {"disks": [{"name": "a", "disk": {}}]}}, "volumes": [{"name": "a"}]}
+SMALL = sized("VirtualMachineInstancetype", "small", cpu={"guest": 4, "model": "Nehalem"}, memory={"guest": "2Gi"})
+BUSES = {"preferredDiskBus": "virtio", "preferredInterfaceModel": "e1000e", "preferredRng": {}}
+LINUX = sized(
+    "VirtualMachineClusterPreference",
+    "linux",
+    cpu={"preferredCPUTopology": "spread"},
+    devices=BUSES,
+    machine={"preferredMachineType": "pc-q35-7.2"},
+    clock={"preferredClockOffset": {"utc": {}}, "preferredTimer": {"hpet": {"present": False}}},
+)
+REFERENCES: dict[str, Any] = {"instancetype": {"name": "small"}, "preference": {"name": "linux"}}
+
+
+def test_an_instance_type_and_a_preference_of_the_same_file() -> None:
+    found = loaded(SMALL, vm(spec=BARE, **REFERENCES), LINUX)
+    assert (found.memory, found.cpu.model) == (2 << 30, "Nehalem")
+    assert (found.cpu.sockets, found.cpu.cores, found.cpu.threads) == (2, 2, 1)
+    assert (found.machine, found.rng, found.disks[0].bus) == ("pc-q35-7.2", True, "virtio")
+    assert [timer.present for timer in found.clock.timers] == [False]
+
+
+def test_they_may_be_written_in_place() -> None:
+    spec = {**BARE, "domain": {"devices": {"disks": [{"name": "a", "disk": {"bus": "scsi"}}], "rng": None}}}
+    found = loaded(vm(spec=spec, instancetype={"spec": SMALL["spec"]}, preference={"spec": LINUX["spec"]}))
+    assert (found.memory, found.disks[0].bus, found.rng) == (2 << 30, "scsi", True)
+
+
+def test_a_preference_holds_for_interfaces_and_volumes_without_a_disk() -> None:
+    spec = {**SPEC, "volumes": [{"name": "a"}]}
+    found = loaded(vm(spec=spec, preference={"name": "linux", "kind": "virtualmachineclusterpreference"}), LINUX)
+    assert (found.interfaces[0].model, found.disks[0].bus) == ("e1000e", "virtio")
+
+
+@pytest.mark.parametrize(
+    ("preferred", "count", "topology"),
+    [
+        (None, 4, (4, 1, 1)),
+        ("preferCores", 4, (1, 4, 1)),
+        ("threads", 2, (1, 1, 2)),
+        ("any", 3, (3, 1, 1)),
+        ("preferSpread", 3, (3, 1, 1)),
+        ("spread", 8, (4, 2, 1)),
+    ],
+)
+def test_topology(preferred: str | None, count: int, topology: tuple[int, int, int]) -> None:
+    size = {"cpu": {"guest": count}, "memory": {"guest": "1Gi"}}
+    preference = {"spec": {"cpu": {"preferredCPUTopology": preferred}}}
+    cpu = loaded(vm(spec=BARE, instancetype={"spec": size}, preference=preference)).cpu
+    assert (cpu.sockets, cpu.cores, cpu.threads) == topology
+
+
+@pytest.mark.parametrize(
+    ("across", "ratio", "topology"),
+    [("SocketsCoresThreads", None, (2, 2, 2)), ("CoresThreads", None, (1, 4, 2)), ("SocketsCores", 4, (2, 4, 1))],
+)
+def test_spread(across: str, ratio: int | None, topology: tuple[int, int, int]) -> None:
+    options = {"across": across, "ratio": ratio}
+    preference = {"spec": {"cpu": {"preferredCPUTopology": "spread", "spreadOptions": options}}}
+    size = {"spec": {"cpu": {"guest": 8}, "memory": {"guest": "1Gi"}}}
+    cpu = loaded(vm(spec=BARE, instancetype=size, preference=preference)).cpu
+    assert (cpu.sockets, cpu.cores, cpu.threads) == topology
+
+
+def test_what_is_wrong_with_references() -> None:
+    spec = {**SPEC, "domain": {**SPEC["domain"], "cpu": {"cores": 2}}}
+    assert refused(SMALL, vm(spec=spec, instancetype={"name": "small"}))[:2] == [
+        "spec.template.spec.domain.cpu.cores: is for the instance type to say: leave it out, or "
+        "VirtualMachineInstancetype/small",
+        "spec.template.spec.domain.memory.guest: is for the instance type to say: leave it out, or "
+        "VirtualMachineInstancetype/small",
+    ]
+    remedy = "add the VirtualMachineClusterInstancetype, or write what it says into the template"
+    references = {"instancetype": {"name": "u1.small"}, "preference": {"name": "linux", "kind": "Other"}}
+    assert refused(vm(spec=SPEC, **references)) == [
+        f"spec.instancetype.name: `u1.small` is not in the file: {remedy}",
+        "spec.preference.kind: must be one of VirtualMachineClusterPreference, VirtualMachinePreference, is Other",
+    ]
+    assert refused(vm(instancetype={"inferFromVolume": "root"}))[0].startswith("spec.instancetype.name: is required")
+
+
+def test_what_an_instance_type_says_is_named_by_its_own_path() -> None:
+    size = sized("VirtualMachineInstancetype", "gpu", cpu={"guest": 0}, memory={"guest": "1Gi"}, gpus=[{"name": "g"}])
+    preference = {"spec": {"devices": {"preferredTPM": {}}, "features": {"preferredSmm": {"enabled": False}}}}
+    lines = refused(size, vm(spec=BARE, instancetype={"name": "gpu"}, preference=preference))
+    assert [line.partition(": ")[0] for line in lines] == [
+        "VirtualMachineInstancetype/gpu.spec.gpus",
+        "spec.preference.spec.devices.preferredTPM",
+        "VirtualMachineInstancetype/gpu.spec.cpu.guest",
+    ]

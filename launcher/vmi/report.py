@@ -1,0 +1,81 @@
+"""What `run` would do with each virtual machine of a manifest file, as data and as lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from launcher.manifest.objects import choose, machines
+from launcher.manifest.reader import read_documents
+from launcher.vmi.errors import ManifestError
+from launcher.vmi.load import check_vmi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from launcher.manifest.objects import Machine
+    from launcher.vmi.model import VirtualMachineInstance
+
+Report = dict[str, Any]
+
+
+def report_file(file: str, name: str | None = None) -> list[Report]:
+    """A report for each virtual machine of the file, or for those named `name`; one without a kind if there is none."""
+    try:
+        documents = read_documents(file)
+        found = machines(documents, file) if name is None else [choose(documents, file, name)]
+    except ManifestError as error:
+        return [{"file": file, "kind": None, "name": None, "namespace": None, **_refusal(error)}]
+    return [_report(file, machine) for machine in found]
+
+
+def _report(file: str, machine: Machine) -> Report:
+    head = {"file": file, "kind": machine.kind, "name": machine.name, "namespace": machine.namespace}
+    try:
+        vmi = check_vmi(machine)
+    except ManifestError as error:
+        return head | _refusal(error)
+    return head | {"runs": _summary(vmi), "problems": [], "warnings": list(vmi.warnings)}
+
+
+def _refusal(error: ManifestError) -> Report:
+    problems = []
+    for problem in error.problems:
+        what, remedy = problem.remedy
+        problems.append({"path": problem.path, "what": what, "remedy": remedy})
+    return {"runs": None, "problems": problems, "warnings": []}
+
+
+def _summary(vmi: VirtualMachineInstance) -> Report:
+    boot = vmi.firmware.kernel_boot
+    return {
+        "hostname": vmi.hostname,
+        "cpus": vmi.cpu.count,
+        "memory": vmi.memory,
+        "machine": vmi.machine,
+        "kernel": boot.kernel if boot is not None else None,
+        "disks": [{"name": disk.name, "device": disk.device, "bus": disk.bus} for disk in vmi.disks],
+        "interfaces": [{"name": i.name, "binding": i.binding, "model": i.model} for i in vmi.interfaces],
+    }
+
+
+def is_refused(reports: list[Report]) -> bool:
+    return any(report["problems"] for report in reports)
+
+
+def lines(reports: list[Report]) -> Iterator[str]:
+    """A line for each virtual machine, and one for each problem and warning: `path: what: what to do`."""
+    for report in reports:
+        if report["kind"] is not None:
+            named = f"{report['file']}: {report['kind']} {report['namespace']}/{report['name']}"
+            yield f"{named}: {_words(report['runs'])}" if report["runs"] else f"{named}: is refused"
+        for problem in report["problems"]:
+            yield f"{problem['path']}: {problem['what']}: {problem['remedy']}"
+        yield from report["warnings"]
+
+
+def _words(runs: Mapping[str, Any]) -> str:
+    disks = ", ".join(f"{disk['name']} ({disk['bus']} {disk['device']})" for disk in runs["disks"]) or "none"
+    interfaces = ", ".join(f"{i['name']} ({i['binding']}, {i['model']})" for i in runs["interfaces"]) or "none"
+    size = f"{runs['cpus']} CPU{'s' if runs['cpus'] > 1 else ''}, {-(-runs['memory'] // (1 << 20))} MiB"
+    kernel = f"; kernel {runs['kernel']}" if runs["kernel"] else ""
+    return f"runs with {size}, {runs['machine']}; disks: {disks}; interfaces: {interfaces}{kernel}"
