@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from launcher.manifest.fields import CLUSTERS, MEANINGLESS, REFUSED, WITHOUT
 from launcher.manifest.schema import Manifest
 from launcher.manifest.shapes import OpenObject, StrictObject, paths_of, shape_of
+from launcher.vmi.errors import MOST_PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,9 @@ class _Decoder:
         """Refuse an unknown field, with what it was probably meant to be: a name like it, or one of another place."""
         import difflib
 
+        if len(self._problems.found) > MOST_PROBLEMS:
+            self._problems.add(path, "is unknown: leave it out")
+            return
         parent, _, name = path.rpartition(".")
         prefix = f"{parent}." if parent else ""
         elsewhere = known_paths() if self._is_vmi else []

@@ -134,6 +134,7 @@ def _field(document: Object, *names: str) -> Any:
 
 def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
     kind = str(document["kind"])
+    document = _named(document)
     if kind == VMI:
         return Machine(kind, document, beside=beside)
     problems = Problems()
@@ -160,6 +161,14 @@ def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
     vmi = {"apiVersion": "kubevirt.io/v1", "kind": VMI, "metadata": metadata, "spec": spec}
     error, is_broken = problems.error(str), problems.is_broken
     return Machine(kind, vmi, f"{prefix}template.", error, is_broken, notes, beside, applied)
+
+
+def _named(document: Object) -> Object:
+    """The object, by what its name would begin with if the cluster is to choose it."""
+    prefix = _field(document, "metadata", "generateName")
+    if not isinstance(prefix, str) or _field(document, "metadata", "name"):
+        return document
+    return {**document, "metadata": {**document["metadata"], "name": prefix.rstrip("-.")}}
 
 
 def _find(beside: Sequence[Object], namespace: object, kinds: Collection[str], name: str) -> Object | None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 100
 """Reported of one manifest."""
+MOST_COLLECTED = 1000
+"""Of more it is only said how many there are."""
 
 
 class ManifestError(ValueError):
@@ -52,6 +54,8 @@ class Problems:
         self.found: list[ManifestError] = []
         self.ignored: list[tuple[str, str]] = []
         """Path of each field that is given, known and has no effect, and what the VM goes without; may be empty."""
+        self.dropped = 0
+        """How many more there are than `found` has."""
         self.is_broken = False
         """Whether a value is missing or of another type, without which nothing more can be said."""
 
@@ -63,19 +67,25 @@ class Problems:
             return False
         # What is missing because it could not be read has been reported already.
         if not any(is_below(other.path, error.path) for other in self.found):
-            self.found.extend(error.problems)
+            self._keep(error)
         return True
 
     def add(self, path: str, reason: str, meant: str = "") -> None:
-        self.found.append(ManifestError(path, reason, meant=meant))
+        self._keep(ManifestError(path, reason, meant=meant))
+
+    def _keep(self, error: ManifestError) -> None:
+        if len(self.found) < MOST_COLLECTED:
+            self.found.append(error)
+        else:
+            self.dropped += 1
 
     def error(self, locate: Callable[[str], str]) -> ManifestError | None:
         """All of them as one error, at the paths that `locate` makes of theirs; None when nothing is wrong."""
         if not self.found:
             return None
         found = [ManifestError(locate(p.path), p.reason, meant=p.meant) for p in self.found[:MOST_PROBLEMS]]
-        if len(self.found) > MOST_PROBLEMS:
-            found.append(ManifestError("manifest", f"has {len(self.found) - MOST_PROBLEMS} more problems"))
+        if (more := len(self.found) + self.dropped - MOST_PROBLEMS) > 0:
+            found.append(ManifestError("manifest", f"has {more} more problems: correct these first"))
         return ManifestError(found[0].path, found[0].reason, *found[1:], meant=found[0].meant)
 
 

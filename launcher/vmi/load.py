@@ -53,7 +53,8 @@ def load_request(path: str | PathLike[str], name: str | None = None) -> SetupReq
         _raise(machine.error)
     problems = Problems()
     manifest = decode(machine.document, Manifest, problems, is_vmi=True)
-    problems.found = [p for p in problems.found if is_networks(p.path) or (p.meant and is_networks(p.meant))]
+    if not problems.dropped:  # so many that nothing can be said for certain
+        problems.found = [p for p in problems.found if is_networks(p.path) or (p.meant and is_networks(p.meant))]
     request = admit_network(manifest, problems) if manifest is not None and not problems.found else None
     _raise(problems.error(machine.locate))
     assert request is not None

@@ -15,7 +15,6 @@ from launcher.vmi.checks import check_match, check_positive, choose
 from launcher.vmi.dns import admit_dns
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
-from launcher.vmi.quantity import quantity_at
 
 if TYPE_CHECKING:
     from launcher.vmi.errors import Problems
@@ -102,6 +101,8 @@ def resource_of(domain: source.Domain, name: str, *kinds: str) -> tuple[str, int
     lists = {"requests": resources.requests or {}, "limits": resources.limits or {}}
     for kind in kinds:
         if name in lists[kind]:
+            from launcher.vmi.quantity import quantity_at
+
             path = f"spec.domain.resources.{kind}.{name}"
             return path, quantity_at(path, lists[kind][name])
     return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from dhcp.lean.text import printable
 from launcher.manifest.limits import MOST_OCTETS
 from launcher.manifest.reader import parse_documents
 from launcher.vmi.errors import ManifestError
+from launcher.vmi.load import load_request, load_vmi
 
 
 def bomb(first: str, form: str) -> str:
@@ -37,7 +40,7 @@ TOO_MUCH = {
     "keys": ("".join(f"a{n}: &x{n} 1\n" for n in range(19_000)), "more than 1000 keys"),
     "open lists": ("[" * 900_000, "is nested too deeply"),
     "open objects": ("{" * 900_000, "is nested too deeply"),
-    "levels": ("".join(" " * n + "a:\n" for n in range(900)), "is nested too deeply"),
+    "levels": ("".join(" " * n + "a:\n" for n in range(500)), "is nested too deeply"),
     "digits": ("a: " + "9" * 900_000 + "\n", "digits"),
 }
 NO_TEXT = {
@@ -64,6 +67,20 @@ def test_what_is_no_text_is_refused_by_its_path(text: str) -> None:
         parse_documents(text, "vmi.yaml")
     assert NO_TEXT[text] in str(refusal.value)
     assert str(refusal.value).isprintable()
+
+
+def test_many_unknown_fields_are_refused_soon(tmp_path: Path) -> None:
+    disks = [{"name": f"d{n}", "nam": 1, "bootOrder": 0, **{f"name{m}": 1 for m in range(10)}} for n in range(500)]
+    spec = {"domain": {"devices": {"disks": disks}}, "volumes": [{"name": f"d{n}"} for n in range(500)]}
+    document = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "vm"}}
+    (tmp_path / "vm.json").write_text(json.dumps({**document, "spec": spec}))
+    for load in (load_vmi, load_request):
+        before = time.process_time()
+        with pytest.raises(ManifestError) as refusal:
+            load(tmp_path / "vm.json")
+        assert len(refusal.value.lines) == 101
+        assert refusal.value.lines[-1].endswith("more problems: correct these first")
+        assert time.process_time() - before < 5
 
 
 def test_text_of_several_lines_is_text() -> None:

@@ -104,6 +104,12 @@ def test_a_virtual_machine_is_named_by_itself_and_annotated_by_its_template() ->
     assert found.firmware.uuid == loaded(vmi("web", namespace="shop")).firmware.uuid
 
 
+def test_a_name_that_the_cluster_would_choose() -> None:
+    for document in (vmi(), vm()):
+        document["metadata"] = {"generateName": "shop-"}
+        assert loaded(document).name == "shop"
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
