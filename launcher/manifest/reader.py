@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def read_documents(path: str | PathLike[str]) -> list[object]:
     """The documents of the file at `path`, `-` for standard input. Raises ManifestError; its `path` is the file's."""
-    file = str(path)
+    file = called(path)
     try:
-        with _opened(file) as source:
+        with _opened(str(path)) as source:
             data = source.read(MOST_OCTETS + 1)
         text = data.decode()
     except OSError as error:
@@ -26,6 +26,11 @@ def read_documents(path: str | PathLike[str]) -> list[object]:
     if len(data) > MOST_OCTETS:
         raise ManifestError(file, f"is larger than {MOST_OCTETS} bytes")
     return parse_documents(text, file)
+
+
+def called(path: str | PathLike[str]) -> str:
+    """The file's name in messages."""
+    return "standard input" if str(path) == "-" else str(path)
 
 
 def _opened(file: str) -> BinaryIO:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from launcher.manifest.decode import decode
 from launcher.manifest.fields import is_networks
 from launcher.manifest.objects import Machine, choose
-from launcher.manifest.reader import read_documents
+from launcher.manifest.reader import called, read_documents
 from launcher.manifest.schema import Manifest
 from launcher.vmi.errors import ManifestError, Problems
 
@@ -24,7 +24,7 @@ def load_vmi(path: str | PathLike[str], name: str | None = None) -> VirtualMachi
     `name` chooses among several. Raises ManifestError with all that is wrong. Needs no privilege and reads no other
     file: that kernel and disk images exist is checked when they are used.
     """
-    return check_vmi(choose(read_documents(path), str(path), name))
+    return check_vmi(choose(read_documents(path), called(path), name))
 
 
 def check_vmi(machine: Machine) -> VirtualMachineInstance:
@@ -48,7 +48,7 @@ def load_request(path: str | PathLike[str], name: str | None = None) -> SetupReq
     """
     from launcher.vmi.network import admit_network
 
-    machine = choose(read_documents(path), str(path), name)
+    machine = choose(read_documents(path), called(path), name)
     if machine.is_broken:
         _raise(machine.error)
     problems = Problems()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from launcher.manifest.objects import choose, machines
-from launcher.manifest.reader import read_documents
+from launcher.manifest.reader import called, read_documents
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import check_vmi
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 Report = dict[str, Any]
 
 
-def report_file(file: str, name: str | None = None) -> list[Report]:
+def report_file(path: str, name: str | None = None) -> list[Report]:
     """A report for each virtual machine of the file, or for those named `name`; one without a kind if there is none."""
+    file = called(path)
     try:
-        documents = read_documents(file)
+        documents = read_documents(path)
         found = machines(documents, file) if name is None else [choose(documents, file, name)]
     except ManifestError as error:
         return [{"file": file, "kind": None, "name": None, "namespace": None, **_refusal(error)}]

@@ -1,4 +1,4 @@
-"""The tables of docs/manifests.md, made of what decides about a manifest. As a program: writes them there anew."""
+"""The tables of docs/manifests.md, made of what decides about a manifest."""
 
 from __future__ import annotations
 
@@ -63,11 +63,8 @@ def _table(heading: str, rows: dict[str, str]) -> Iterator[str]:
         yield f"| `{path}` | {text} |"
 
 
-def main() -> None:
+def write() -> None:
+    """Write them there anew."""
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + BEGIN + tables() + END + rest.partition(END)[2])
-
-
-if __name__ == "__main__":
-    main()
