@@ -23,6 +23,7 @@ _UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
+OUR_ANNOTATIONS = ("isolation", "mac", "mtu", "pod-services")
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
 """TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
@@ -41,6 +42,7 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
     ):
         with problems:
             check_match(path, name, pattern, rule)
+    _check_annotations(metadata, problems)
     with problems:
         mtu = _mtu(metadata)
     with problems:
@@ -123,6 +125,13 @@ def _annotation(metadata: source.Metadata, name: str, values: tuple[str, ...]) -
     """The value of the annotation `virt-launcher.io/<name>`; without it, the first of `values`."""
     value = (metadata.annotations or {}).get(f"{ANNOTATIONS}{name}", values[0])
     return choose(f"metadata.annotations.{ANNOTATIONS}{name}", value, values)
+
+
+def _check_annotations(metadata: source.Metadata, problems: Problems) -> None:
+    for key in metadata.annotations or {}:
+        if key.startswith(ANNOTATIONS) and key.removeprefix(ANNOTATIONS) not in OUR_ANNOTATIONS:
+            known = ", ".join(f"{ANNOTATIONS}{name}" for name in OUR_ANNOTATIONS)
+            problems.add(f"metadata.annotations.{key}", f"is unknown: leave it out, or write one of {known}")
 
 
 def _mtu(metadata: source.Metadata) -> int:

@@ -169,6 +169,12 @@ def test_one_of_several_is_chosen_by_name() -> None:
     assert refused(*documents, name="c") == ["file: holds no virtual machine named `c`: give one of a, shop/b, home/b"]
 
 
+def test_an_annotation_of_ours_that_there_is_not() -> None:
+    annotations = {"virt-launcher.io/mtuu": "1400", "kubevirt.io/whatever": "yes"}
+    (line,) = refused(vmi(annotations=annotations))
+    assert line.startswith("metadata.annotations.virt-launcher.io/mtuu: is unknown: leave it out, or write one of virt")
+
+
 def test_a_list_is_its_items_and_a_running_vm_counts_once() -> None:
     status = {"interfaces": [{"name": "default", "podInterfaceName": "ovn-udn1"}]}
     listed = {"kind": "List", "items": [vm("a"), vmi("a", namespace="shop") | {"status": status}]}

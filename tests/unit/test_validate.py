@@ -1,7 +1,7 @@
 """`virt-launcher validate`, over manifests that have every field of KubeVirt's API in them.
 
-Beside each manifest of tests/manifests lies what `validate` prints of it, run in that folder; `--update-snapshots` writes
-it anew.
+Beside each manifest of tests/manifests lies what `validate` prints of it, run in that folder; `--update-snapshots`
+writes it anew.
 """
 
 from __future__ import annotations
