@@ -25,7 +25,7 @@ DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
-    strace
+    strace qemu-utils
 
 RDNSSD := .cache/rdnssd
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 
 from dhcp.lean.frozen import Frozen
 from launcher.machine.console import ConsoleLog
-from launcher.machine.disk_images import check_kernel, find_images
+from launcher.machine.disk_images import check_kernel
 from launcher.machine.domain_xml import domain_xml
 from launcher.machine.libvirt_driver import SHARED_CACHE, DriverOpening, LibvirtError, connect
 from launcher.request import SetupRequest
+from launcher.volumes.folder import DEFAULT_FOLDER
+from launcher.volumes.storage import Storage
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
     from launcher.machine.accelerator import Accelerator
+    from launcher.machine.disk_images import DiskImage
     from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
     from launcher.vmi.model import VirtualMachineInstance
 
@@ -79,6 +82,7 @@ class LibvirtDomainManager:
         *,
         state_dir: str | os.PathLike[str],
         disks: Mapping[str, str | os.PathLike[str]] | None = None,
+        volumes: str | os.PathLike[str] = DEFAULT_FOLDER,
         backing_files: bool = False,
         uri: str | None = None,
         accelerator: Accelerator | None = None,
@@ -89,8 +93,9 @@ class LibvirtDomainManager:
     ) -> None:
         """Check kernel and disk images, before anything is changed. Raises ManifestError.
 
-        `disks` gives the image of each volume by its name; with `backing_files` they may name other files, which QEMU
-        opens as well. `uri` is the libvirt to use instead of the embedded driver.
+        `disks` gives the images of volumes by their names, before those that are found in the folder `volumes`; with
+        `backing_files` they may name other files, which QEMU opens as well. `uri` is the libvirt to use instead of the
+        embedded driver.
         The machine's own network namespace is touched only where `host_network` says so.
         """
         self.vmi = vmi
@@ -98,7 +103,8 @@ class LibvirtDomainManager:
         self.console_log = self.state_dir / "console.log"
         self.console_socket = self.state_dir / "console.sock"
         check_kernel(vmi)
-        self._images = find_images(vmi, disks or {}, backing_files=backing_files)
+        self._storage = Storage(vmi, disks or {}, state_dir=self.state_dir, folder=volumes, backing_files=backing_files)
+        self._images: dict[str, DiskImage] = {}
         self._uri = uri
         self._accelerator = accelerator
         self._cache = cache
@@ -151,7 +157,7 @@ class LibvirtDomainManager:
         return self._networks
 
     def domain_xml(self) -> str:
-        """The domain XML that `start` passes to libvirt."""
+        """The domain XML that `start` passes to libvirt, once it has made the images."""
         networks = self._networks.networks.values() if self._networks is not None else ()
         return domain_xml(
             self.vmi,
@@ -163,7 +169,10 @@ class LibvirtDomainManager:
         )
 
     def start(self) -> None:
-        """Start the domain; returns when it runs. Raises LibvirtError."""
+        """Make the images that the VM needs, and start the domain; returns when it runs.
+
+        Raises LibvirtError and StorageError.
+        """
         if self._domain is not None:
             raise RuntimeError(f"the domain {self.vmi.domain_name} was started before")
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -180,6 +189,7 @@ class LibvirtDomainManager:
         self._connection.on_lifecycle(self._on_lifecycle)
         self._connection.on_close(lambda: self._events.put(_Lost()))
         self._console.start()
+        self._images = self._storage.make()
         try:
             self._domain = self._connection.create(self.domain_xml())
         except BaseException:
@@ -235,6 +245,7 @@ class LibvirtDomainManager:
             self._connection.close()
             self._connection = None
             self._console.stop()
+            self._storage.remove()
 
     def teardown(self) -> None:
         """Put the pod's networks back. Raises what `launcher.prestart` raises."""

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,10 +17,12 @@ from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import is_plain
 from launcher.container.init import supervise
 from launcher.exit_codes import exit_code_of
+from launcher.volumes.folder import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from launcher.container.described import Described
     from launcher.container.dhcp_watchdog import DHCPWatchdog
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
@@ -76,10 +78,11 @@ class _Termination:
 
 
 def run(
-    vmi: str,
+    vmi: str | Described,
     *,
     name: str | None = None,
-    disks: Sequence[str] = (),
+    disks: Mapping[str, str],
+    volumes: str = DEFAULT_FOLDER,
     backing_files: bool = False,
     netns: str | None = None,
     state_dir: str | None = None,
@@ -87,23 +90,25 @@ def run(
     log_format: str = "text",
     host_network: bool = False,
 ) -> int:
-    """Run the VM of a manifest until it ends, as the container's init process; returns the exit code.
+    """Run the VM of a manifest's path, or as it is described, until it ends, as the container's init process.
 
-    `name` chooses among several of the manifest's. `disks` are NAME=PATH, which may name other files with
-    `backing_files`; `uri` is the libvirt to use instead of the embedded driver.
+    Returns the exit code. `name` chooses among several of the manifest's. `disks` are paths of images by the disks'
+    names, which may name other files with `backing_files`; others are looked for in the folder `volumes`. `uri` is the
+    libvirt to use instead of the embedded driver.
     """
-    for option, text in (("--connect", uri), ("--state-dir", state_dir)):
+    for option, text in (("--connect", uri), ("--state-dir", state_dir), ("--volumes", volumes)):
         if text is not None and not is_plain(text):
             raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
-    options = _Options(_images(disks), backing_files, netns, state_dir, uri, log_format, host_network)
+    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, name, options)))
 
 
 class _Options(Frozen):
     """The arguments of `run`."""
 
-    images: dict[str, str]
+    images: Mapping[str, str]
     """Path of each disk's image by the disk's name."""
+    volumes: str
     backing_files: bool
     netns: str | None
     state_dir: str | None
@@ -112,24 +117,25 @@ class _Options(Frozen):
     host_network: bool
 
 
-def _images(disks: Sequence[str]) -> dict[str, str]:
-    images: dict[str, str] = {}
-    for word in disks:
+def disk_paths(words: Sequence[str]) -> dict[str, str]:
+    """The paths of disk images by the disks' names, of words NAME=PATH. Raises BadArgument."""
+    paths: dict[str, str] = {}
+    for word in words:
         name, separator, path = word.partition("=")
         if not (name and separator and path):
             raise BadArgument(f"--disk {word}: must be NAME=PATH")
-        if name in images:
+        if name in paths:
             raise BadArgument(f"--disk {word}: {name} is given twice")
-        images[name] = path
-    return images
+        paths[name] = path
+    return paths
 
 
-def _launch(path: str, name: str | None, options: _Options) -> int:
+def _launch(source: str | Described, name: str | None, options: _Options) -> int:
     from netsetup.kernel import netns as namespaces
 
     sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
     resolver_path = namespaces.resolver_path(options.netns)
-    vmi = _load_vmi(path, name, _import_what_follows)
+    vmi = _load_vmi(source, name, _import_what_follows)
     for warning in vmi.warnings:
         log.warning("%s", warning)
     if options.netns is not None:
@@ -142,7 +148,21 @@ def _launch(path: str, name: str | None, options: _Options) -> int:
         return _Machine(vmi, options, folder, resolver_path).run_vm()
 
 
-def _load_vmi(path: str, name: str | None, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
+def _load(source: str | Described, name: str | None) -> VirtualMachineInstance:
+    from launcher.vmi.errors import ManifestError
+    from launcher.vmi.load import load_document, load_vmi
+
+    if isinstance(source, str):
+        return load_vmi(source, name)
+    from launcher.container.described import flag_of, manifest_of
+
+    try:
+        return load_document(manifest_of(source))
+    except ManifestError as error:
+        raise error.relocated(flag_of) from None
+
+
+def _load_vmi(source: str | Described, name: str | None, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
     """The manifest, read and checked by a process of its own while this one does something else.
 
     It takes a fifth of the time to QEMU's start. Raises ManifestError.
@@ -157,11 +177,9 @@ def _load_vmi(path: str, name: str | None, meanwhile: Callable[[], None]) -> Vir
     child = os.fork()
     if child == 0:
         try:
-            from launcher.vmi.load import load_vmi
-
             loaded: VirtualMachineInstance | ManifestError
             try:
-                loaded = load_vmi(path, name)
+                loaded = _load(source, name)
             except ManifestError as error:
                 loaded = error
             with open(write, "wb") as pipe:
@@ -174,9 +192,7 @@ def _load_vmi(path: str, name: str | None, meanwhile: Callable[[], None]) -> Vir
         meanwhile()
         content = pipe.read()
     if os.waitpid(child, 0)[1] != 0:
-        from launcher.vmi.load import load_vmi
-
-        return load_vmi(path, name)  # so that a defect shows itself
+        return _load(source, name)  # so that a defect shows itself
     loaded = pickle.loads(content)
     if isinstance(loaded, ManifestError):
         raise loaded
@@ -207,6 +223,7 @@ class _Machine:
             vmi,
             state_dir=folder,
             disks=options.images,
+            volumes=options.volumes,
             backing_files=options.backing_files,
             uri=options.uri,
             setup=self._set_up,

@@ -1,4 +1,4 @@
-"""The images of a VM's disks, given on the command line by the names of the manifest's volumes."""
+"""Checks of disk images and of a kernel, by their paths."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from dhcp.lean.text import is_plain
 from launcher.vmi.errors import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from launcher.vmi.model import VirtualMachineInstance
 
 
@@ -38,30 +36,30 @@ _QCOW2_MAGIC = b"QFI\xfb"
 _EXTERNAL_DATA_FILE = 4
 
 
-def find_images(
-    vmi: VirtualMachineInstance, given: Mapping[str, str | os.PathLike[str]], *, backing_files: bool = False
-) -> dict[str, DiskImage]:
-    """The image of each disk of `vmi`, by the disk's name.
+def check_image(option: str, path: str | os.PathLike[str], readonly: bool, backing_files: bool = False) -> DiskImage:
+    """The image at `path`, which the option or field `option` names.
 
-    Raises ManifestError for a disk without an image, an image without a disk, a path that is not a readable (for a
-    writable disk: writable) file or block device, and unless `backing_files` for a qcow2 image that names another file.
-    For a lun only a SCSI device will do.
+    Raises ManifestError unless it is a readable (without `readonly`: writable) file or block device, and, without
+    `backing_files`, for a qcow2 image that names another file.
     """
-    names = [disk.name for disk in vmi.disks]
-    for name in given:
-        if name not in names:
-            raise ManifestError(f"--disk {name}", f"the manifest has no volume `{name}`")
-    for name in names:
-        if name not in given:
-            raise ManifestError("spec.volumes", f"`{name}` has no image: give --disk {name}=PATH")
-    images = {disk.name: _image(disk.name, given[disk.name], disk.readonly) for disk in vmi.disks}
-    for name, image in images.items():
-        if image.format == "qcow2" and not backing_files:
-            _require_self_contained(f"--disk {name}", image.path)
-    for index, disk in enumerate(vmi.disks):
-        if disk.device == "lun" and (problem := _no_lun(images[disk.name])):
-            raise ManifestError(f"spec.domain.devices.disks[{index}].lun", problem)
-    return images
+    image = _image(option, path, readonly)
+    if image.format == "qcow2" and not backing_files:
+        _require_self_contained(option, image.path)
+    return image
+
+
+def is_mounted_readonly(path: str | os.PathLike[str]) -> bool:
+    """Whether nobody in this mount namespace can write to the file, because its file system is mounted so."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not Path(path).is_block_device()
+    except OSError:
+        return False  # for check_image to say
+
+
+def check_lun(field: str, image: DiskImage) -> None:
+    """Raise ManifestError unless the guest can send SCSI commands to what is behind the disk."""
+    if problem := _no_lun(image):
+        raise ManifestError(field, problem)
 
 
 def _no_lun(image: DiskImage) -> str:
@@ -97,23 +95,28 @@ def check_kernel(vmi: VirtualMachineInstance) -> None:
             raise ManifestError(path, f"{file}: {error.strerror}") from None
 
 
-def _image(name: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage:
+def _image(option: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage:
     absolute = Path(path).absolute()
     if not is_plain(str(absolute)):
-        raise ManifestError(f"--disk {name}", f"{absolute}: libvirt takes no path that is not plain text; rename it")
+        raise ManifestError(option, f"{absolute}: libvirt takes no path that is not plain text; rename it")
     try:
         status = absolute.stat()
     except OSError as error:
-        raise ManifestError(f"--disk {name}", f"{absolute}: {error.strerror}") from None
+        raise ManifestError(option, f"{absolute}: {error.strerror}") from None
     block = stat.S_ISBLK(status.st_mode)
     if not block and not stat.S_ISREG(status.st_mode):
-        raise ManifestError(f"--disk {name}", f"{absolute} is neither a file nor a block device")
+        raise ManifestError(option, f"{absolute} is neither a file nor a block device")
     if not os.access(absolute, os.R_OK if readonly else os.R_OK | os.W_OK):
-        raise ManifestError(f"--disk {name}", f"{absolute}: not permitted")
-    # The format is never probed: a guest could write a qcow2 header, which may name a backing file of the host,
-    # into its raw disk.
-    qcow2 = absolute.suffix == ".qcow2"
+        raise ManifestError(option, f"{absolute}: not permitted")
+    # The format is not probed where a guest writes: it could write a qcow2 header, which may name a backing file of the
+    # host, into its raw disk.
+    qcow2 = absolute.suffix == ".qcow2" or (is_mounted_readonly(absolute) and _has_qcow2_header(absolute))
     return DiskImage(str(absolute), "qcow2" if qcow2 else "raw", block)
+
+
+def _has_qcow2_header(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_QCOW2_MAGIC)) == _QCOW2_MAGIC
 
 
 def _require_self_contained(option: str, path: str) -> None:

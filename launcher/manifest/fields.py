@@ -31,6 +31,17 @@ CLUSTERS = (
     "spec.tolerations",
     "spec.topologySpreadConstraints",
     "spec.utilityVolumes",
+    "spec.volumes[].containerDisk.image",
+    "spec.volumes[].containerDisk.imagePullPolicy",
+    "spec.volumes[].containerDisk.imagePullSecret",
+    "spec.volumes[].dataVolume.hotpluggable",
+    "spec.volumes[].dataVolume.name",
+    "spec.volumes[].downwardAPI.fields",
+    "spec.volumes[].ephemeral.persistentVolumeClaim.claimName",
+    "spec.volumes[].hostDisk.shared",
+    "spec.volumes[].persistentVolumeClaim.claimName",
+    "spec.volumes[].persistentVolumeClaim.hotpluggable",
+    "spec.volumes[].serviceAccount.serviceAccountName",
 )
 """Fields that say nothing about running the VM in this pod: scheduling, probes, limits of what may be added later."""
 
@@ -83,6 +94,8 @@ REFUSED = {
     "spec.domain.rebootPolicy": "leave it out: a VM that reboots goes on",
     "spec.networks[].resourceClaim": "use pod or multus",
     "spec.startStrategy": "leave it out: the VM starts at once",
+    "spec.volumes[].downwardMetrics": "remove the volume: the guest sees no metrics of its host",
+    "spec.volumes[].memoryDump": "remove the volume: the VM's memory is not dumped",
 }
 """Fields that are refused: what to do. Without them another VM would run than the one that is asked for."""
 

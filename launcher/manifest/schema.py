@@ -5,6 +5,7 @@ or unknown. `launcher.manifest.decode` reads by the annotations.
 """
 
 from launcher.manifest.shapes import OpenObject, Quantity, StrictObject
+from launcher.volumes.schema import Volume
 
 
 class Metadata(OpenObject):
@@ -212,12 +213,6 @@ class Network(StrictObject):
     name: str
     pod: PodNetwork | None = None
     multus: MultusNetwork | None = None
-
-
-class Volume(OpenObject):
-    """A volume by its name; its source is ignored, because its image is given on the command line."""
-
-    name: str
 
 
 class DNSOption(StrictObject):

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 Quantity = str | int | float
 """A Kubernetes quantity before it is parsed, e.g. `128Mi`."""
 
-SPELLINGS = {"vm_network_cidr": "vmNetworkCIDR", "vm_network_cidr6": "vmIPv6NetworkCIDR"}
+SPELLINGS = {
+    "downward_api": "downwardAPI",
+    "vm_network_cidr": "vmNetworkCIDR",
+    "vm_network_cidr6": "vmIPv6NetworkCIDR",
+}
 """Fields whose name in a manifest is not their name here in camel case."""
 
 

@@ -75,13 +75,12 @@ class Parsers:
         return verb
 
 
-def add_manifest(verb: argparse.ArgumentParser, default: str, *, required: bool = False) -> None:
+def add_manifest(verb: argparse.ArgumentParser, default: str) -> None:
     """The flags that name a manifest; `default` is what holds without."""
     without = f" (default: {default})" if default else ""
     verb.add_argument(
         "--vmi",
         metavar="FILE",
-        required=required,
         help=f"manifest of a VirtualMachine or VirtualMachineInstance, - for standard input{without}",
     )
     verb.add_argument("--name", metavar="NAME", help="which virtual machine of the manifest, if it has several")

@@ -9,37 +9,29 @@ from launcher.manifest import schema as source
 from launcher.vmi.checks import (
     check_distinct_pci_addresses,
     check_match,
-    check_name,
-    check_pci_address,
-    check_positive,
     choose,
 )
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import (
     CPU,
     GRACE_SECONDS,
-    Bus,
-    Cache,
     Clock,
     Disk,
-    DiskDevice,
     Firmware,
     InterfaceSpec,
-    IOMode,
     KernelBoot,
     Timer,
     VirtualMachineInstance,
 )
 from launcher.vmi.network import admit_network, admit_topology, firmware_uuid, resource_of
 from launcher.vmi.quantity import quantity_at
+from launcher.volumes.admission import admit_volumes
+from launcher.volumes.disks import admit_disks
 
 if TYPE_CHECKING:
     from launcher.manifest.objects import Machine
     from launcher.vmi.errors import Problems
 
-BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
-CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
-IO_MODES: tuple[IOMode, ...] = ("native", "threads")
 POLICIES = ("force", "require", "optional", "disable", "forbid")
 TICK_POLICIES = ("delay", "catchup", "merge", "discard")
 MEMORY_MINIMUM = 1 << 20
@@ -72,7 +64,8 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         clock = _clock(domain.clock or source.ClockSource())
     with problems:
         firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata)
-    disks = _disks(devices.disks or [], spec.volumes or [], problems)
+    volumes = admit_volumes(spec.volumes or [], machine.content_of, problems)
+    disks = admit_disks(devices.disks or [], spec.volumes or [], volumes, problems)
     if request is None or problems.found:
         return None
     interfaces = tuple(request.interfaces.values())
@@ -96,6 +89,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         acpi=features.acpi is None or features.acpi.enabled is not False,
         interfaces=interfaces,
         disks=disks,
+        volumes=volumes,
         serial_console=devices.autoattach_serial_console is not False,
         rng=devices.rng is not None,
         balloon=devices.autoattach_mem_balloon is True,
@@ -204,66 +198,6 @@ def _clock(wanted: source.ClockSource) -> Clock:
         timezone=wanted.timezone or None,
         offset_seconds=wanted.utc.offset_seconds if wanted.utc else None,
         timers=tuple(timers),
-    )
-
-
-def _disks(disks: list[source.DiskSource], volumes: list[source.Volume], problems: Problems) -> tuple[Disk, ...]:
-    names = [volume.name for volume in volumes]
-    for index, name in enumerate(names):
-        with problems:
-            check_name(f"spec.volumes[{index}].name", name, names[:index])
-    admitted: list[Disk] = []
-    given: list[str] = []
-    for index, disk in enumerate(disks):
-        path = f"spec.domain.devices.disks[{index}]"
-        with problems:
-            check_name(f"{path}.name", disk.name, given)
-            if disk.name not in names:
-                raise ManifestError(f"{path}.name", f"no volume of spec.volumes is named `{disk.name}`")
-        given.append(disk.name)
-        with problems:
-            admitted.append(_disk(disk, path))
-    # A volume that no disk refers to is attached as well, as KubeVirt does.
-    admitted.extend(Disk(name) for name in names if name not in given)
-    return tuple(admitted)
-
-
-def _disk(disk: source.DiskSource, path: str) -> Disk:
-    candidates: tuple[tuple[DiskDevice, source.DiskTarget | None], ...] = (
-        ("disk", disk.disk),
-        ("cdrom", disk.cdrom),
-        ("lun", disk.lun),
-    )
-    targets = [(device, target) for device, target in candidates if target is not None]
-    if len(targets) > 1:
-        raise ManifestError(path, "must be one of disk, cdrom and lun, is several")
-    device, target = targets[0] if targets else ("disk", source.DiskTarget())
-    bus = choose(f"{path}.{device}.bus", target.bus or "sata", BUSES)
-    if device == "cdrom" and bus == "virtio":
-        raise ManifestError(f"{path}.cdrom.bus", "must not be virtio: a CD-ROM is sata, scsi or usb")
-    if device == "cdrom" and target.readonly is False:
-        raise ManifestError(f"{path}.cdrom.readonly", "must not be false")
-    if device == "lun" and bus != "scsi":
-        raise ManifestError(f"{path}.lun.bus", "must be scsi")
-    if device == "lun" and disk.serial:
-        raise ManifestError(f"{path}.serial", "is not for a lun, which has the serial number of its own device")
-    if disk.io == "native" and disk.cache not in (None, "", "none"):
-        raise ManifestError(f"{path}.io", f"must not be native with cache {disk.cache}: it needs cache none")
-    if target.pci_address and bus != "virtio":
-        raise ManifestError(f"{path}.{device}.pciAddress", f"is for virtio disks, the bus is {bus}")
-    check_positive(f"{path}.bootOrder", disk.boot_order)
-    if disk.serial:
-        check_match(f"{path}.serial", disk.serial, _WORD, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
-    return Disk(
-        name=disk.name,
-        device=device,
-        bus=bus,
-        readonly=device == "cdrom" or bool(target.readonly),
-        boot_order=disk.boot_order,
-        serial=disk.serial or None,
-        cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else "none" if disk.io == "native" else None,
-        io=choose(f"{path}.io", disk.io, IO_MODES) if disk.io else None,
-        pci_address=check_pci_address(f"{path}.{device}.pciAddress", target.pci_address),
     )
 
 

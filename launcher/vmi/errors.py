@@ -35,6 +35,11 @@ class ManifestError(ValueError):
     def __reduce__(self) -> tuple[Callable[..., ManifestError], tuple[object, ...]]:
         return ManifestError, (self.path, self.reason, *self.problems[1:])
 
+    def relocated(self, locate: Callable[[str], str]) -> ManifestError:
+        """The same at the paths that `locate` makes of its own."""
+        moved = [ManifestError(locate(p.path), p.reason, meant=p.meant) for p in self.problems]
+        return ManifestError(moved[0].path, moved[0].reason, *moved[1:], meant=moved[0].meant)
+
     @property
     def remedy(self) -> tuple[str, str]:
         """What is wrong, and what to do."""

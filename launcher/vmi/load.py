@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from launcher.manifest.decode import decode
 from launcher.manifest.fields import is_networks
-from launcher.manifest.objects import Machine, choose
+from launcher.manifest.objects import Machine, choose, machines
 from launcher.manifest.reader import called, read_documents
 from launcher.manifest.schema import Manifest
 from launcher.vmi.errors import ManifestError, Problems
 
 if TYPE_CHECKING:
     from os import PathLike
+    from typing import Any
 
     from launcher.request import SetupRequest
     from launcher.vmi.model import VirtualMachineInstance
@@ -25,6 +26,12 @@ def load_vmi(path: str | PathLike[str], name: str | None = None) -> VirtualMachi
     file: that kernel and disk images exist is checked when they are used.
     """
     return check_vmi(choose(read_documents(path), called(path), name))
+
+
+def load_document(document: dict[str, Any]) -> VirtualMachineInstance:
+    """Check the manifest of one virtual machine that was not read from a file. Raises ManifestError."""
+    (machine,) = machines([document], "manifest")
+    return check_vmi(machine)
 
 
 def check_vmi(machine: Machine) -> VirtualMachineInstance:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dhcp.lean.frozen import Frozen
 
 if TYPE_CHECKING:
+    from launcher.volumes.model import Volume
     from netsetup.model.pod_interface import DNSRequest
 
 LinkState = Literal["up", "down"]
@@ -129,7 +130,7 @@ class Firmware(Frozen):
 
 
 class Disk(Frozen):
-    """One disk of the guest; its image is given on the command line by its name."""
+    """One disk of the guest; what is behind it is the volume of its name."""
 
     name: str
     device: DiskDevice = "disk"
@@ -176,6 +177,8 @@ class VirtualMachineInstance(Frozen):
     acpi: bool = True
     interfaces: tuple[InterfaceSpec, ...] = (DEFAULT_INTERFACE,)
     disks: tuple[Disk, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    """What is behind the disks, by their names; a disk without is given on the command line."""
     serial_console: bool = True
     rng: bool = False
     balloon: bool = False

@@ -210,13 +210,27 @@ def run(pod: Pod) -> None:
         devices={"disks": [{"name": "rootdisk", "disk": {"bus": "virtio"}}]},
         volumes=[{"name": "rootdisk", "hostDisk": {"path": "/unused"}}],
     )
-    (command,) = (command for command in COMMANDS if command.startswith("virt-launcher run"))
+    (command,) = (command for command in COMMANDS if command.startswith("virt-launcher run --vmi"))
     with tempfile.TemporaryDirectory(prefix="vltest-") as directory:
         image = Path(directory, "disks/root.qcow2")
         image.parent.mkdir()
         image.write_bytes(empty_qcow2(1 << 20))
         Path(directory, "vmi.yaml").write_text(yaml.safe_dump(document))
         launcher(pod, command.replace("=/disks", f"={directory}/disks"), directory=directory)
+
+
+def run_described(pod: Pod) -> None:
+    """With a disk that boots and powers off."""
+    from vm.boot_sector import bootable_disk
+
+    (command,) = (command for command in COMMANDS if command.startswith("virt-launcher run --disk"))
+    with tempfile.TemporaryDirectory(prefix="vltest-") as name:
+        directory = Path(name)
+        (directory / "raw").write_bytes(bootable_disk())
+        convert = ["qemu-img", "convert", "-O", "qcow2", directory / "raw", directory / "debian.qcow2"]
+        subprocess.run(convert, check=True)
+        (directory / "user-data.yaml").write_text("#cloud-config\n")
+        launcher(pod, command, directory=str(directory))
 
 
 def options_of_ip(pod: Pod) -> None:
@@ -267,6 +281,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "python -m dhcp": dhcp_alone,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
+    "virt-launcher run --disk root=debian.qcow2 --cloud-init user-data.yaml": run_described,
     "ip -j": options_of_ip,
     "ip -d -j": options_of_ip,
 }

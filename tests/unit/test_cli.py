@@ -61,7 +61,6 @@ def test_width_of_the_help(
     [
         ((), "the following arguments are required: VERB; see virt-launcher --help"),
         (("nonsense",), r"argument VERB: invalid choice: 'nonsense' \(.*prestart.*\); see virt-launcher --help"),
-        (("run",), "the following arguments are required: --vmi; see virt-launcher run --help"),
         (("run", "--vmi"), "argument --vmi: expected one argument; see virt-launcher run --help"),
         (("prestart", "--output", "xml"), r"argument --output: invalid choice: 'xml' \(.*\); see virt-launcher .*"),
         (("teardown", "--log-format", "xml"), r"argument --log-format: invalid choice: 'xml' .*"),

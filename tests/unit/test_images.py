@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.machine import disk_images
-from launcher.machine.disk_images import DiskImage, check_kernel, find_images
+from launcher.machine.disk_images import DiskImage, check_kernel
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import Disk, Firmware, KernelBoot, VirtualMachineInstance
+from launcher.volumes.storage import Storage
 
 UUID = "3f2a6b52-7a07-4f64-9d6c-0e5f7b1c2d3e"
 VMI = VirtualMachineInstance("testvm", "default", 128 << 20, Firmware(UUID), disks=(Disk("root"),))
+
+
+def find_images(
+    vmi: VirtualMachineInstance, given: Mapping[str, str | Path], *, backing_files: bool = False
+) -> dict[str, DiskImage]:
+    nowhere = Path("/nowhere")
+    return Storage(vmi, given, state_dir=nowhere, folder=nowhere, backing_files=backing_files).make()
 
 
 def test_format_is_told_by_the_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +60,7 @@ def test_an_image_that_names_none_is_taken(tmp_path: Path, image: bytes) -> None
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "spec.volumes: `root` has no image: give --disk root=PATH"),
+        ({}, "spec.volumes: `root` has no image: give --disk root=PATH, or mount it at /nowhere/root"),
         ({"root": "/proc/self/exe", "other": "/x"}, "--disk other: the manifest has no volume `other`"),
         ({"root": "/nowhere"}, "--disk root: /nowhere: No such file or directory"),
         ({"root": "/dev"}, "--disk root: /dev is neither a file nor a block device"),

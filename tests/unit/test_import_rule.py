@@ -21,7 +21,7 @@ LEAN = "dhcp.lean"
 THIRD_PARTY = {
     "dhcp": set(),
     "netsetup": {"pyroute2"},
-    "launcher": {"libvirt", "msgspec", "yaml"},
+    "launcher": {"libvirt", "msgspec", "pycdlib", "yaml"},
 }
 SOURCES = [path for package in ("dhcp", "netsetup", "launcher") for path in sorted((ROOT / package).rglob("*.py"))]
 

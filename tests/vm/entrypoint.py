@@ -25,7 +25,7 @@ class Entrypoint(Machine):
     Args:
         pod: where it runs; its namespace ends it.
         directory: a folder with a short path (sockets are made below it) for its files.
-        document: the VirtualMachineInstance manifest.
+        document: the VirtualMachineInstance manifest; None for a VM that options describe.
         options: more words of the command line.
         environment: variables to add.
         program: what to run instead of `virt-launcher`.
@@ -35,7 +35,7 @@ class Entrypoint(Machine):
         self,
         pod: Pod,
         directory: Path,
-        document: Mapping[str, Any],
+        document: Mapping[str, Any] | None,
         *options: str | Path,
         environment: Mapping[str, str] | None = None,
         program: tuple[str, ...] = (),
@@ -46,8 +46,10 @@ class Entrypoint(Machine):
         self._directory = directory
         self._before, self._processes = take_snapshot(pod.pod), pod.pod.processes()
         state_dir = directory / "state"
-        self.vmi.write_text(yaml.safe_dump(dict(document)))
-        command = [*(program or (Agent.program(),)), "run", "--vmi", self.vmi, "--state-dir", state_dir]
+        command = [*(program or (Agent.program(),)), "run", "--state-dir", state_dir]
+        if document is not None:
+            self.vmi.write_text(yaml.safe_dump(dict(document)))
+            command += ["--vmi", self.vmi]
         with (directory / "stdout").open("w") as output, (directory / "stderr").open("w") as errors:
             process = pod.pod.popen(
                 [*command, "--log-format", "json", *options], stdout=output, stderr=errors, env=environment

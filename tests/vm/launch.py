@@ -1,6 +1,6 @@
 """Runs one VM on existing tap devices, as the launcher does, without setting up a network.
 
-    launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--connect URI] [--bare]
+    launch.py MANIFEST STATE_DIR TAP=MAC=MTU… [--disk NAME=PATH]… [--volumes DIR] [--connect URI] [--bare]
 
 Prints how the VM ended and exits with that exit code. SIGTERM shuts it down. `--bare` runs it without the init process.
 """
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("state_dir", type=Path)
     parser.add_argument("taps", nargs="*")
     parser.add_argument("--disk", action="append", default=[])
+    parser.add_argument("--volumes", default="/nowhere")
     parser.add_argument("--connect")
     parser.add_argument("--bare", action="store_true")
     arguments = parser.parse_args()
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         load_vmi(arguments.manifest),
         state_dir=arguments.state_dir,
         disks=dict(disk.split("=", 1) for disk in arguments.disk),
+        volumes=arguments.volumes,
         uri=arguments.connect,
         setup=attach,
         teardown=lambda _state_dir: None,

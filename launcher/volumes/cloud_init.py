@@ -1,0 +1,34 @@
+"""The drives that cloud-init reads: where their files are, and what they say of the VM. Pure.
+
+NoCloud is cloud-init's own; a config drive is OpenStack's (docs.openstack.org/nova, "Config drives"). What they
+say is as KubeVirt has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dhcp.lean.json import dumps
+from launcher.volumes.model import Drive, SeedFile
+
+if TYPE_CHECKING:
+    from launcher.vmi.model import VirtualMachineInstance
+
+
+NO_CLOUD = Drive("cidata", "meta-data", "user-data", "network-config")
+CONFIG_DRIVE = Drive(
+    "config-2",
+    "openstack/latest/meta_data.json",
+    "openstack/latest/user_data",
+    "openstack/latest/network_data.json",
+)
+
+
+def metadata_file(drive: Drive, vmi: VirtualMachineInstance) -> SeedFile:
+    """What cloud-init is told of the VM; by the instance's id it configures a disk once, not at every start."""
+    if drive == NO_CLOUD:
+        told = {"instance-id": vmi.firmware.uuid, "local-hostname": vmi.hostname}
+    else:
+        instance = f"{vmi.name}.{vmi.namespace}"
+        told = {"instance_id": instance, "hostname": vmi.hostname, "uuid": vmi.firmware.uuid}
+    return SeedFile(drive.metadata, dumps(told).encode())
