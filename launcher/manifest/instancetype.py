@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from launcher.vmi.errors import is_one_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -98,6 +100,34 @@ OF_BUSES = {
 }
 OF_INTERFACES = {"devices.preferredInterfaceModel": "model"}
 OF_INPUTS = {"devices.preferredInputBus": "bus", "devices.preferredInputType": "type"}
+OTHERS = {
+    "instancetype": (
+        "annotations",
+        "memory.overcommitPercent",
+        "memory.reservedOverhead",
+        "nodeSelector",
+        "schedulerName",
+    ),
+    "preference": (
+        "annotations",
+        "cpu.preferredCPUTopology",
+        "cpu.spreadOptions.across",
+        "cpu.spreadOptions.ratio",
+        "devices.preferredInterfaceMasquerade",
+        "devices.preferredPanicDeviceModel",
+        "devices.preferredSoundModel",
+        "devices.preferredVideoType",
+        "devices.preferredVirtualGPUOptions",
+        "firmware.preferredUseBios",
+        "firmware.preferredUseEfi",
+        "firmware.preferredUseSecureBoot",
+        "preferSpreadSocketToCoreRatio",
+        "preferredArchitecture",
+        "requirements",
+        "volumes.preferredStorageClassName",
+    ),
+}
+"""Their fields that are read otherwise, or ask for nothing here."""
 BINDINGS = {"bridge", "masquerade", "sriov", "macvtap", "passt", "passtBinding", "slirp", "binding"}
 
 
@@ -129,6 +159,7 @@ def _spec_of(field: str, matcher: Matcher | None, find: Find, problems: Problems
     if matcher is None:
         return {}, ""
     if isinstance(matcher.spec, dict):
+        _check_fields(field, matcher.spec, path + field, problems)
         return matcher.spec, path + field
     if not matcher.name:
         problems.add(f"{path}{field}.name", "is required: no volume of the cluster can be asked for it")
@@ -144,7 +175,30 @@ def _spec_of(field: str, matcher: Matcher | None, find: Find, problems: Problems
         remedy = f"add the {kinds[0]}, or write what it says into the template"
         problems.add(f"{path}{field}.name", f"`{matcher.name}` is not in the file: {remedy}")
         return {}, ""
-    return found["spec"], f"{found['kind']}/{matcher.name}"
+    called = f"{found['kind']}/{matcher.name}"
+    _check_fields(field, found["spec"], called, problems)
+    return found["spec"], called
+
+
+def _check_fields(field: str, spec: Object, called: str, problems: Problems) -> None:
+    """Refuse the fields that no instance type, or no preference, has."""
+    known = {
+        "instancetype": [*DECIDED, COUNTED],
+        "preference": [*PREFERRED, *OF_DISKS, *OF_BUSES, *OF_INTERFACES, *OF_INPUTS],
+    }[field]
+    known.extend(OTHERS[field])
+
+    def check(value: object, path: str) -> None:
+        if path in known or not isinstance(value, dict):
+            return
+        for name, inner in value.items():
+            here = f"{path}.{name}" if path else str(name)
+            if is_one_of(here, known):
+                check(inner, here)
+            else:
+                problems.add(f"{called}.spec.{here}", "is unknown: leave it out")
+
+    check(spec, "")
 
 
 def conflicts(template: Object, instancetype: Object) -> Iterator[str]:

@@ -451,6 +451,16 @@ def test_what_is_wrong_with_references() -> None:
     assert refused(vm(instancetype={"inferFromVolume": "root"}))[0].startswith("spec.instancetype.name: is required")
 
 
+def test_unknown_fields_of_instance_types_and_preferences() -> None:
+    size = sized("VirtualMachineInstancetype", "small", cpu={"guest": 1, "gust": 2}, memory={"guest": "1Gi"}, gpu=[])
+    preference = {"spec": {"devices": {"preferedRng": {}}, "requirements": {"cpu": {"guest": 1}}}}
+    assert refused(size, vm(spec=BARE, instancetype={"name": "small"}, preference=preference)) == [
+        "VirtualMachineInstancetype/small.spec.cpu.gust: is unknown: leave it out",
+        "VirtualMachineInstancetype/small.spec.gpu: is unknown: leave it out",
+        "spec.preference.spec.devices.preferedRng: is unknown: leave it out",
+    ]
+
+
 def test_what_an_instance_type_says_is_named_by_its_own_path() -> None:
     size = sized("VirtualMachineInstancetype", "gpu", cpu={"guest": 0}, memory={"guest": "1Gi"}, gpus=[{"name": "g"}])
     preference = {"spec": {"devices": {"preferredTPM": {}}, "features": {"preferredSmm": {"enabled": False}}}}
