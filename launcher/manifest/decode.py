@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from launcher.vmi.errors import Problems
 
+MADE_UP: dict[Any, Any] = {str: "", int: 0}
+"""Values of required fields that are missing."""
+
 _Object = TypeVar("_Object", bound=StrictObject)
 
 NOUNS = {
@@ -35,8 +38,9 @@ def decode(
 ) -> _Object | None:
     """The object of class `shape` that `document` is; None where that cannot be said, and `problems` is broken.
 
-    A value of a wrong type is left out, as if it were not given. Of a VirtualMachineInstance (`is_vmi`) the fields that
-    no class has are those of `launcher.manifest.fields`; of other objects, unknown.
+    A value of a wrong type is left out, as if it were not given; an object or list that is required and missing leaves
+    `problems` broken. Of a VirtualMachineInstance (`is_vmi`) the fields that no class has are those of
+    `launcher.manifest.fields`; of other objects, unknown.
     """
     decoded: _Object | None = _Decoder(problems, is_vmi).value(document, shape, path)
     return decoded
@@ -78,8 +82,11 @@ class _Decoder:
             self._problems.add(path, "is required")
         else:
             self._problems.add(path or "manifest", f"must be {nouns}, is {found}")
-        self._problems.is_broken |= NoneType not in types
-        return None
+        if NoneType in types:
+            return None
+        # What is required and simple is made up, so that the rest can be checked; it has been reported.
+        self._problems.is_broken |= kind not in MADE_UP
+        return MADE_UP.get(kind)
 
     def _list(self, values: list[object], annotation: Any, path: str) -> list[Any]:
         return [self.value(value, annotation, f"{path}[{index}]") for index, value in enumerate(values)]

@@ -62,7 +62,7 @@ class Problems:
         self.dropped = 0
         """How many more there are than `found` has."""
         self.is_broken = False
-        """Whether a value is missing or of another type, without which nothing more can be said."""
+        """Whether something is missing without which nothing more can be said."""
 
     def __enter__(self) -> Problems:
         return self
@@ -70,19 +70,18 @@ class Problems:
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, ManifestError):
             return False
-        # What is missing because it could not be read has been reported already.
-        if not any(is_below(other.path, error.path) for other in self.found):
-            self._keep(error)
+        self._keep(error)
         return True
 
     def add(self, path: str, reason: str, meant: str = "") -> None:
         self._keep(ManifestError(path, reason, meant=meant))
 
     def _keep(self, error: ManifestError) -> None:
-        if len(self.found) < MOST_COLLECTED:
-            self.found.append(error)
-        else:
+        if len(self.found) >= MOST_COLLECTED:
             self.dropped += 1
+        elif not any(is_below(other.path, error.path) for other in self.found):
+            # else it is missing because it could not be read, which has been reported
+            self.found.append(error)
 
     def error(self, locate: Callable[[str], str]) -> ManifestError | None:
         """All of them as one error, at the paths that `locate` makes of theirs; None when nothing is wrong."""
