@@ -26,8 +26,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_formatter, **settings)
 
     def _print_message(self, message: str, file: Any = None) -> None:
+        stream = file or sys.stderr
         try:
-            super()._print_message(message, file)
+            if message and stream is not None:
+                stream.write(message)  # argparse's own says nothing of an error, from Python 3.12 on
+                stream.flush()
         except OSError as error:
             if file is sys.stdout:  # of help; an error's exit code says more than that it cannot be read
                 streams.discard_output()
