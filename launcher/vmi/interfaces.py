@@ -17,7 +17,7 @@ from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, LinkState, NicModel, Port, Protocol
 from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
 from netsetup.errors import InvalidRequest
-from netsetup.model.mac import parse_guest_mac
+from netsetup.model.mac import is_tap_mac, parse_guest_mac
 from netsetup.model.private_network import parse_vm_network
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def _with_status(
 def _with_one_status(interface: InterfaceSpec, path: str, status: source.InterfaceStatus) -> InterfaceSpec:
     if status.pod_interface_name:
         _checked(f"{path}.podInterfaceName", interface_name, status.pod_interface_name)
-    mac = interface.mac or _mac(f"{path}.mac", status.mac, binding_of(interface.binding))
+    # one of a tap of libvirt's is no guest's, and does not say the guest's
+    reported = None if is_tap_mac(status.mac or "") else status.mac
+    mac = interface.mac or _mac(f"{path}.mac", reported, binding_of(interface.binding))
     return replace(interface, mac=mac, pod_interface=status.pod_interface_name or interface.pod_interface)
 
 

@@ -76,7 +76,7 @@ def _guest_port(observed: Namespace, network: VMNetwork | None, request: Network
         return network.guest_port
     wanted = request.guest_port
     try:
-        adopt(observed, wanted, "", request.name)
+        adopt(observed, request)
         if wanted not in taken:
             return wanted
     except DeviceConflict:

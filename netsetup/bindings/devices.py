@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dhcp.lean.frozen import replace
-from netsetup.admission import a_device, devices_on_top, master_of, with_article
+from netsetup.admission import a_device, devices_on_top, is_ethernet, master_of, with_article
 from netsetup.bindings.binding import InterfaceElement
 from netsetup.bindings.restore import restore_steps, unfinished_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
@@ -40,6 +40,8 @@ from netsetup.steps import (
 )
 
 IFNAME_MAX: Final = 15
+NO_GUEST_PORT_KINDS: Final = ("bridge", "vrf", "bond", "team", "macvlan", "macvtap", "ipvlan", "ipvtap")
+"""Kinds of devices whose frames go elsewhere than to a port's bridge, or that the kernel takes as no port."""
 
 
 def new_network(
@@ -55,7 +57,7 @@ def new_network(
 
     Raises DeviceConflict when the guest port is in use, InvalidRequest for an MTU larger than the link's.
     """
-    adopted = adopt(observed, request.guest_port, bridge, request.name)
+    adopted = adopt(observed, request, bridge)
     prefixes = tuple(f"net/ipv{version}/conf/{request.guest_port}/" for version in (4, 6))
     return VMNetwork(
         name=request.name,
@@ -124,15 +126,18 @@ def bridge_name(pod_interface: str) -> str:
     return f"k6t-{hashlib.sha256(pod_interface.encode()).hexdigest()[:11]}"
 
 
-def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | None:
+def adopt(observed: Namespace, wanted: NetworkRequest | VMNetwork, bridge: str = "") -> Link | None:
     """The device that stands under the guest port's name, if the plan may use it; None for one of our own.
 
-    Raises DeviceConflict for one that somebody else is using: it has an address, is a port of another bridge, or has
-    another device on top.
+    Raises DeviceConflict for one that somebody else is using (it has an address, is a port of another bridge than
+    `bridge`, or has another device on top), or that could not be opened for the VM.
     """
+    name = wanted.guest_port
     link = observed.link(name)
-    if link is None or link.alias == mark_of(network):
+    if link is None or link.alias == mark_of(wanted.name):
         return None
+    if fault := _unfit_for_a_guest(link, wanted):
+        raise DeviceConflict(f"{name}: {fault}; remove it, or name another guest port (--guest-port)")
     addresses = [a for a in observed.addresses_of(link.index) if a.scope != SCOPE_LINK]
     if addresses:
         raise DeviceConflict(
@@ -151,6 +156,19 @@ def adopt(observed: Namespace, name: str, bridge: str, network: str) -> Link | N
             f"remove that (`ip link delete {upper.name}`), or name another guest port (--guest-port)"
         )
     return link
+
+
+def _unfit_for_a_guest(link: Link, wanted: NetworkRequest | VMNetwork) -> str:
+    """Why no VM could be attached to a device, as tun(4) and the kernel's bridge have it; empty when one could."""
+    if link.kind in NO_GUEST_PORT_KINDS or not is_ethernet(link):
+        return f"{a_device(link) if link.kind != TAP else 'a tun device without frames'}, no guest port"
+    if link.multi_queue is not None and link.multi_queue != (wanted.queues > 1):
+        return (
+            f"a tap device with {'several queues' if link.multi_queue else 'one queue'}, and the VM has {wanted.queues}"
+        )
+    if wanted.owner and link.tap_owner not in (None, wanted.owner.uid):
+        return f"a tap device of user {link.tap_owner}, and the VM is user {wanted.owner.uid}'s"
+    return ""
 
 
 def is_our_bridge(link: Link, mac: str) -> bool:
@@ -193,7 +211,7 @@ def guest_port_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """The guest port, made if it has to be, and set. Raises DeviceConflict when somebody else is using it."""
     steps: list[Step] = []
     port = observed.link(network.guest_port)
-    adopt(observed, network.guest_port, network.bridge, network.name)
+    adopt(observed, network, network.bridge)
     if port is None:
         steps.append(CreateTap(network.guest_port, mark_of(network.name), network.queues, network.owner))
     if port is None or port.mtu != network.mtu:

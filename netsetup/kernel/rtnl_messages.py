@@ -35,6 +35,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 Attributes = list[tuple[str, Any]]
 
 NUD_NONE, NUD_STALE = 0x00, 0x04
+IFF_TAP = 2  # linux/if_tun.h
 BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 # linux/fib_rules.h: what else a rule may hold without choosing among a VM's packets
@@ -70,6 +71,7 @@ def link_of(m: Any) -> Link:
     get = reader(m)
     info = get("IFLA_LINKINFO")
     learning = _nested(info, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
+    is_tap = _nested(info, "IFLA_INFO_DATA", "IFLA_TUN_TYPE") == IFF_TAP
     return Link(
         index=m["index"],
         name=text_of(get("IFLA_IFNAME", "")),
@@ -83,6 +85,8 @@ def link_of(m: Any) -> Link:
         learning=None if learning is None else bool(learning),
         parent=get("IFLA_LINK", 0) or _nested(info, "IFLA_INFO_DATA", "IFLA_VXLAN_LINK") or 0,
         parent_elsewhere=get("IFLA_LINK_NETNSID") is not None,
+        multi_queue=bool(_nested(info, "IFLA_INFO_DATA", "IFLA_TUN_MULTI_QUEUE")) if is_tap else None,
+        tap_owner=_nested(info, "IFLA_INFO_DATA", "IFLA_TUN_OWNER") if is_tap else None,
     )
 
 

@@ -83,6 +83,10 @@ class Link(Frozen):
     """IFLA_LINK: the lower device's index, or a veth's peer's."""
     parent_elsewhere: bool = False
     """Whether that index is one of another network namespace (IFLA_LINK_NETNSID)."""
+    multi_queue: bool | None = None
+    """Whether who opens this tap device must ask for several queues; None for what is no tap."""
+    tap_owner: int | None = None
+    """The only user who may open this tap device without CAP_NET_ADMIN; None for any."""
 
     @property
     def up(self) -> bool:

@@ -27,11 +27,16 @@ def parse_guest_mac(text: str, reserved: str = "") -> str:
         raise ValueError(f"must not be a multicast address, is {mac}")
     if mac == "00:00:00:00:00:00":
         raise ValueError("must not be all zero")
-    if mac.startswith(LIBVIRT_TAP_OCTET):
+    if is_tap_mac(mac):
         raise ValueError(f"must not begin with {LIBVIRT_TAP_OCTET}, which libvirt keeps for its own taps, is {mac}")
     if mac == reserved:
         raise ValueError(f"must not be {mac}, which is the bridge's own")
     return mac
+
+
+def is_tap_mac(text: str) -> bool:
+    """Whether this is a MAC that libvirt gives to a tap."""
+    return text.lower().startswith(LIBVIRT_TAP_OCTET)
 
 
 def is_host_mac(mac: str) -> bool:

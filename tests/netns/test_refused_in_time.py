@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,23 @@ def test_a_pod_without_ipv6_needs_no_writable_proc_sys(make_pod: MakePod, bindin
         done = agent.run("teardown", prefix=READ_ONLY)
         assert done.returncode == 0, done.stderr
     assert_restored(pod.pod, before)
+
+
+def test_a_device_that_no_vm_could_open_is_no_guest_port(make_pod: MakePod) -> None:
+    pod = make_pod("flannel", guest_port=False)
+    pod.pod.ip(
+        "tuntap add dev port0 mode tun",
+        "tuntap add dev port1 mode tap multi_queue",
+        "link add port2 type bridge",
+        "tuntap add dev port3 mode tap user 1000",
+    )
+    with Agent(pod) as agent, Monitor(pod.pod) as monitor:
+        for number, fault in enumerate(("a tun device without frames", "several queues", "a bridge device")):
+            done = agent.run("prestart", "--guest-port", f"port{number}")
+            assert done.returncode == 2
+            assert re.search(rf"^virt-launcher: error: port{number}: .*{fault}.*--guest-port", done.stderr)
+        assert monitor.events() == []
+        agent.run("prestart", "--guest-port", "port3", check=True)  # who has CAP_NET_ADMIN may open it
 
 
 @pytest.mark.parametrize("unknown", ["fwd to", "hook egress"])

@@ -34,7 +34,7 @@ from netsetup.plan import admit
 from netsetup.steps import SetSysctl
 
 DEFAULTS = {
-    Link: "parent=0 parent_elsewhere=False",
+    Link: "parent=0 parent_elsewhere=False multi_queue=None tap_owner=None",
     Address: "scope=0 flags=0 label= broadcast= peer= metric=0 proto=0"
     " valid_seconds=4294967295 preferred_seconds=4294967295 read_at=0",
     Route: "table=254 interface=0 gateway= type=1 scope=0 proto=3 metric=0 tos=0 flags=0 preferred_source= source= via="

@@ -19,6 +19,7 @@ from netsetup.errors import (
 )
 from netsetup.model.identity import ALIAS
 from netsetup.model.kernel import IFF_UP, Link, Namespace, NextHop, Route
+from netsetup.model.owner import Owner
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.private_network import PrivateNetwork
 from netsetup.model.request import NetworkRequest
@@ -152,6 +153,36 @@ REFUSED: dict[str, tuple[Namespace, dict[str, Any], type[Exception], str]] = {
         {},
         DeviceConflict,
         "tap0: in use, up0, a vlan device, is on top of it",
+    ),
+    "a guest port without frames": (
+        beside(dataclasses.replace(TAP, mac="")),
+        {},
+        DeviceConflict,
+        "tap0: a tun device without frames, no guest port; remove it",
+    ),
+    "a guest port of more queues": (
+        beside(dataclasses.replace(TAP, multi_queue=True)),
+        {},
+        DeviceConflict,
+        "tap0: a tap device with several queues, and the VM has 1",
+    ),
+    "a guest port of one queue": (
+        beside(dataclasses.replace(TAP, multi_queue=False)),
+        {"queues": 4},
+        DeviceConflict,
+        "tap0: a tap device with one queue, and the VM has 4",
+    ),
+    "a guest port of another user": (
+        beside(dataclasses.replace(TAP, multi_queue=False, tap_owner=1000)),
+        {"owner": Owner(107, 107)},
+        DeviceConflict,
+        "tap0: a tap device of user 1000, and the VM is user 107's",
+    ),
+    "a guest port that leads elsewhere": (
+        beside(dataclasses.replace(TAP, kind="macvtap", parent=88)),
+        {},
+        DeviceConflict,
+        "tap0: a macvtap device, no guest port",
     ),
     "too large an MTU": (PLAIN, {"mtu": 1451}, InvalidRequest, "eth0: MTU 1451 is larger than the interface's 1450"),
     "no MAC of a guest": (

@@ -489,6 +489,13 @@ def test_the_mac_of_a_running_vm_comes_from_the_status(tmp_path: Path) -> None:
     assert interface.mac == "02:00:00:00:00:01"
 
 
+def test_the_mac_of_a_tap_in_the_status_is_no_vms(tmp_path: Path) -> None:
+    """The VM has the one that it would have without."""
+    reported = {"name": "default", "mac": "FE:00:00:00:00:07"}
+    (interface,) = load(tmp_path, changed("status", {"interfaces": [reported]})).interfaces
+    assert interface == DEFAULT_INTERFACE
+
+
 def test_a_mac_of_the_status_that_no_guest_can_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         load(tmp_path, changed("status", {"interfaces": [{"name": "default", "mac": "01:00:00:00:00:07"}]}))
