@@ -59,9 +59,9 @@ check: venv
 unit: venv
 	$(PYTEST) tests/unit
 
-# Every system call of every verb fails; see docs/faults.md.
+# Every system call of every verb fails; see docs/faults.md. Run again, it goes on where it ended.
 faults: test-packages venv
-	$(BIN)/python tests/faults/matrix.py
+	$(BIN)/python tests/faults/matrix.py --seconds 1500 --write docs/faults.md$(if $(FAULTS), $(FAULTS))
 
 # Small changes of the pure modules that some test has to notice: docs/testing.md.
 mutants: venv

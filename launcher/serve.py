@@ -74,10 +74,7 @@ def serve(
     started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError
     and `dhcp.config.ConfigError`.
     """
-    running = connect()
-    if running is not None and spawned is not None and running.pid == spawned.pid:  # the latter is our child
-        running.release()
-        running = connect_by_fixed_name()  # one of an earlier release does not keep ours from starting
+    running = _find_other(spawned)
     if not configs:
         if running is not None:
             running.stop()
@@ -103,6 +100,19 @@ def serve(
             server.configure(configs)
     server.release()
     return server.pid
+
+
+def _find_other(spawned: ServerProcess | None) -> ServerConnection | None:
+    """The server that runs, but for the one started ahead, which is our child.
+
+    One of an earlier release, which has the fixed name, does not keep ours from starting.
+    """
+    for find in (connect, connect_by_fixed_name):
+        running = find()
+        if running is None or spawned is None or running.pid != spawned.pid:
+            return running
+        running.release()
+    return None
 
 
 def _reconfigure(running: ServerConnection, configs: list[dict[str, object]], spawned: ServerProcess | None) -> int:

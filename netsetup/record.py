@@ -160,7 +160,7 @@ def _find(folder: str, namespace_cookie: int, read_copy: Callable[[], str]) -> R
     except NewerRecord:
         raise
     except (OSError, RecordError) as error:
-        log.warning("%s cannot be used: %s", path, error)
+        log.warning("%s cannot be used: %s", path, getattr(error, "strerror", None) or error)
     kept = _decode_copy(read_copy(), namespace_cookie)
     if saved is None or kept is None or kept == saved:
         return saved or kept

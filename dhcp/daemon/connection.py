@@ -6,7 +6,7 @@ import os
 from _socket import socket
 
 from dhcp.config import interfaces_of, parse_configs
-from dhcp.daemon.control_protocol import PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
+from dhcp.daemon.control_protocol import CLOSED, PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
 from dhcp.daemon.registration import FIXED, find_registered
 from dhcp.daemon.server_exit import ServerExit, connect_within
 from dhcp.io.sockets import control_socket, open_packet_sockets
@@ -59,7 +59,7 @@ class Channel:
                 send_message(self._socket, message, descriptors)
                 received = receive_message(self._socket)
                 if received is None:
-                    self._failure = "ended without an answer; its log has the reason"
+                    self._failure = CLOSED
             except ControlError as error:
                 self._failure = str(error)
         if received is None:
@@ -207,9 +207,12 @@ def connect() -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
-    that out. Raises ServerError when its control socket is another user's.
+    that out. Raises ServerError when its control socket is another user's, and when we cannot find out.
     """
-    registered = find_registered()
+    try:
+        registered = find_registered()
+    except OSError as error:
+        raise ServerError(f"DHCP server: it cannot be looked for: {error.strerror}; try again") from None
     return (registered and _connect(registered)) or connect_by_fixed_name()
 
 
@@ -225,7 +228,7 @@ def _connect(found: tuple[bytes, int]) -> ServerConnection | None:
     try:
         sock = control_socket()
     except OSError as error:
-        raise ServerError(f"DHCP server: no control socket: {error.strerror}") from None
+        raise ServerError(f"DHCP server: no control socket: {error.strerror}; try again") from None
     failure = ""
     pid = uid = 0
     try:
@@ -238,7 +241,7 @@ def _connect(found: tuple[bytes, int]) -> ServerConnection | None:
         failure = "accepts no connection"
     except OSError as error:
         sock.close()
-        raise ServerError(f"DHCP server: control socket: {error.strerror}") from None
+        raise ServerError(f"DHCP server: control socket: {error.strerror}; try again") from None
     if uid in (0, os.geteuid()):
         return ServerConnection(sock, pid, found, failure)
     sock.close()

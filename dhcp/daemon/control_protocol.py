@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Raised with every change of the messages, or of what a server makes of a configuration: a launcher replaces a server
 # of another version. 1 is that of the servers that do not answer `{"op": "version"}`.
 PROTOCOL_VERSION = 4
+CLOSED = "has closed the connection without an answer; its log has the reason"
 LARGEST_MESSAGE = 128 * 1024
 # One configuration and its sockets; the kernel's own limit is 253 (SCM_MAX_FD).
 MOST_DESCRIPTORS = 64
@@ -42,6 +43,8 @@ def send_message(sock: socket, message: dict[str, object], descriptors: Sequence
         sock.sendmsg([dumps(message).encode()], ancillary)
     except TimeoutError:
         raise ControlError("it does not read") from None
+    except BrokenPipeError:
+        raise ControlError(CLOSED) from None
     except OSError as error:
         raise ControlError(error.strerror or str(error)) from None
 
@@ -58,6 +61,8 @@ def receive_message(sock: socket) -> tuple[dict[str, object], list[int]] | None:
         raise
     except TimeoutError:
         raise ControlError("no answer in time") from None
+    except ConnectionResetError:  # closed, with what we sent last unread
+        return None
     except OSError as error:
         raise ControlError(error.strerror or str(error)) from None
     descriptors = [

@@ -43,17 +43,24 @@ class ControlConnections:
             fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
         except OSError:
             return  # gone again
-        connection = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
-        if peer(connection)[1] in self._allowed_users and len(self._connections) < MOST_CONNECTIONS:
-            self.adopt(connection)
+        connection = None
+        try:
+            connection = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+            if peer(connection)[1] in self._allowed_users and len(self._connections) < MOST_CONNECTIONS:
+                self.adopt(connection)
+                return
+        except OSError as error:  # of this connection alone
+            self._log.write("warning", "control", {"error": error.strerror})
+        if connection is None:
+            close(fd)
         else:
             connection.close()
 
     def adopt(self, connection: socket) -> None:
         """Answer the requests on a connection."""
         connection.setblocking(False)
-        self._connections.add(connection)
         self._loop.watch(connection, lambda: self._receive(connection))
+        self._connections.add(connection)
 
     def _receive(self, connection: socket) -> None:
         try:
@@ -65,7 +72,9 @@ class ControlConnections:
             retired: list[socket] = []
             try:
                 answer = self._perform(message, descriptors, retired)
-            except (ControlError, ConfigError, LookupError, OSError) as error:
+            except OSError as error:
+                answer = {"error": f"it cannot {message.get('op')}: {error.strerror or error}; try again"}
+            except (ControlError, ConfigError, LookupError) as error:
                 answer = {"error": str(error)}
             send_message(connection, answer)
             for sock in retired:

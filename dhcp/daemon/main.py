@@ -52,26 +52,30 @@ class Daemon:
         if self._registration.kill_socket is not None:
             arm(self._registration.kill_socket)
 
-    def serve_parent(self, parent: socket) -> None:
-        """Serve with the parent as the first connection; the server ends with it if it has not configured it."""
-        self._control_connections().adopt(parent)
-        self._serve()
+    def adopt(self, parent: socket) -> None:
+        """Have the parent as the first connection; the server ends with it if it has not configured it.
 
-    def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
-        """Serve these configurations, and print "ready" on standard output; raises OSError."""
-        self._loop.configure(configs, sockets)
-        try:
-            print("ready", *(config.interface for config in configs), flush=True)
-        except OSError as error:
-            raise OSError(error.errno, f'standard output: {error.strerror}; "ready" cannot be printed') from None
-        self._serve()
-
-    def _serve(self) -> None:
+        Raises OSError.
+        """
         self._loop.watch(self._registration.listener, self._accept)
+        self._control_connections().adopt(parent)
+
+    def serve(self) -> None:
+        """Serve until a connection, or a signal, ends it."""
         try:
             self._loop.serve()
         finally:
             self._loop.flush()
+
+    def serve_interface(self, configs: tuple[ClientConfig, ...], sockets: dict[str, socket]) -> None:
+        """Serve these configurations, and print "ready" on standard output; raises OSError."""
+        self._loop.configure(configs, sockets)
+        self._loop.watch(self._registration.listener, self._accept)
+        try:
+            print("ready", *(config.interface for config in configs), flush=True)
+        except OSError as error:
+            raise OSError(error.errno, f'standard output: {error.strerror}; "ready" cannot be printed') from None
+        self.serve()
 
     def _accept(self) -> None:
         self._control_connections().accept(self._registration.listener)
@@ -87,19 +91,39 @@ class Daemon:
 
 def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
+    parent: socket | None = None
+    daemon: Daemon | None = None
     try:
         _close_inherited_fds(control_fd, *keep_importable())
-        daemon = Daemon(Log(2, log_format, bounded))
         parent = socket(fileno=control_fd)
+        daemon = Daemon(Log(2, log_format, bounded))
         if daemon.register() and not _wait_for_end_of_other(daemon, parent):
             return 0
         drop_privileges()
         daemon.end_on_signals()
+        daemon.adopt(parent)
     except OSError as error:
-        write(2, f"the server cannot be started: {error.strerror or error}\n".encode())
-        return 1
-    daemon.serve_parent(parent)
-    return 0
+        reason = f"cannot be started: {error.strerror or error}"
+    else:
+        daemon.serve()
+        return 0
+    write(2, f"the server {reason}\n".encode())
+    if parent is not None:
+        daemon = None  # and with it the sockets by which it is found
+        _refuse(parent, reason)
+    return 1
+
+
+def _refuse(parent: socket, reason: str) -> None:
+    """Answer the parent's first request with the reason why this server ends."""
+    from dhcp.daemon.control_protocol import ControlError, close_all, receive_message, send_message
+
+    try:
+        if received := receive_message(parent):
+            close_all(received[1])
+            send_message(parent, {"error": f"{reason}; try again"})
+    except ControlError:
+        return  # the parent has gone
 
 
 def _wait_for_end_of_other(daemon: Daemon, parent: socket) -> bool:
@@ -112,7 +136,7 @@ def _wait_for_end_of_other(daemon: Daemon, parent: socket) -> bool:
 
     try:
         return refuse_until_registered(parent, daemon.register)
-    except (ControlError, OSError):
+    except (ControlError, ConnectionResetError):
         return False  # the parent has gone
 
 

@@ -12,24 +12,29 @@ from posix import urandom
 
 from dhcp.daemon.kill_socket import FIXED_PORT, open_kill_socket
 from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, control_socket
-from dhcp.lean.owned_table import OwnedTable
+from dhcp.lean.owned_table import UNSUPPORTED, OwnedTable
 
 TABLE = "virt-launcher-server"
 FIXED = (CONTROL_ADDRESS, FIXED_PORT)
+_EPERM = 1
+NO_TABLES = UNSUPPORTED | {_EPERM}
+"""The errno of a kernel that has no such tables, or does not let us look at them."""
 ANOTHER_SERVES = "another server serves this network namespace already"
 
 
 def find_registered() -> tuple[bytes, int] | None:
     """The control address and the kill socket's port of the server in the calling thread's network namespace.
 
-    None where there is none, or where we may not ask.
+    None where there is none, or where we may not ask. Raises OSError for what else keeps us from asking.
     """
     try:
         table = OwnedTable(TABLE)
         comment = table.comment()
         table.close()
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in NO_TABLES:
+            return None
+        raise
     name, _, port = (comment or "").partition(" ")
     return (b"\0" + name.encode(), int(port)) if port.isdigit() else None
 
@@ -42,7 +47,9 @@ class Registration:
         # The first descriptor to be closed when the process ends: then nobody finds a socket that is closed.
         try:
             self._table: OwnedTable | None = OwnedTable(TABLE)
-        except OSError:
+        except OSError as error:
+            if error.errno not in NO_TABLES:
+                raise
             self._table = None
         self.listener = control_socket()
         self.kill_socket: socket | None = None
@@ -59,7 +66,9 @@ class Registration:
             port = self.kill_socket.getsockname()[0] if self.kill_socket is not None else 0
             try:
                 return "" if self._table.take(f"{self._name} {port}") else ANOTHER_SERVES
-            except OSError:  # no such tables, or no capability
+            except OSError as error:
+                if error.errno not in NO_TABLES:
+                    raise
                 self._table.close()
                 self._table = None
                 self.listener.close()

@@ -42,14 +42,17 @@ class ServerLoop:
         return stop
 
     def watch(self, sock: socket, handler: Callable[[], None]) -> None:
-        """Call `handler` whenever the socket is readable."""
-        self._handlers[sock.fileno()] = handler
+        """Call `handler` whenever the socket is readable. Raises OSError."""
         self._epoll.register(sock.fileno(), EPOLLIN)
+        self._handlers[sock.fileno()] = handler
 
     def unwatch(self, sock: socket) -> None:
-        """Watch a socket no longer, which must still be open."""
-        self._epoll.unregister(sock.fileno())
+        """Watch a socket no longer, which must still be open, and is closed soon."""
         del self._handlers[sock.fileno()]
+        try:
+            self._epoll.unregister(sock.fileno())
+        except OSError:
+            return  # to close it does the same
 
     def configure(self, configs: Sequence[ClientConfig], sockets: Mapping[str, socket]) -> list[socket]:
         """Serve exactly these configurations, `sockets` being new ones by interface.

@@ -50,10 +50,11 @@ class OwnedTable:
         flags = _attribute(_NFTA_TABLE_FLAGS, pack(">I", _NFT_TABLE_F_OWNER))
         content = self._name + flags + _attribute(_NFTA_TABLE_USERDATA, userdata)
         for _ in range(_ATTEMPTS):
+            self._is_owner = True  # should the answer be lost, it may be ours
             code = self._change(_NFT_MSG_NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, content)
+            self._is_owner = code == 0
             if code not in (_EPERM, _EEXIST):
                 _raise_for(code)
-                self._is_owner = True
                 return True
             # EPERM is about another process's table, or about us; then this raises it.
             if self.comment() is not None:

@@ -22,10 +22,11 @@ from link import TAP0, Link
 
 import dhcp
 from dhcp.config import ConfigError
-from dhcp.daemon.connection import ServerConnection, ServerError, connect
+from dhcp.daemon.connection import ServerConnection, ServerError, connect, connect_by_fixed_name
 from dhcp.daemon.control_protocol import PROTOCOL_VERSION
 from dhcp.io.sockets import TransportError
 from dhcp.process import ServerProcess
+from launcher.serve import serve
 
 pytestmark = pytest.mark.root
 
@@ -40,6 +41,7 @@ OTHER_NUMBER = ("control_protocol.py", f"PROTOCOL_VERSION = {PROTOCOL_VERSION}",
 NO_VERSION = ("control_server.py", 'if operation == "version":', "if False:")
 NO_KILL = ("registration.py", "self.kill_socket = open_kill_socket(0)", "pass")
 NO_TABLE = ("registration.py", "= OwnedTable(TABLE)\n        except", "= None\n        except")  # as earlier releases
+NO_MEMORY = ("main.py", "daemon.adopt(parent)", "raise OSError(12, 'Cannot allocate memory')")
 NO_STOP = ("control_server.py", 'if operation == "stop":', "if False:")
 
 
@@ -54,6 +56,10 @@ class Release:
             assert text.count(old) == 1
             path.write_text(text.replace(old, new))
         self._folder = folder
+
+    def command(self) -> list[str]:
+        """What starts a server of this release."""
+        return [sys.executable, "-I", "-S", "-X", "utf8", str(self._folder / "dhcp/__main__.py")]
 
     def start(self, link: Link, *configs: dict[str, object]) -> int:
         """The pid of a server of this release."""
@@ -282,3 +288,28 @@ def test_without_the_right_to_kill_it_is_asked_to_end(
     assert link.ask(discover()) == [2]
     assert has_ended(pid, 0.1) == (outcome == "served")
     found(link).kill()
+
+
+def test_a_server_started_ahead_is_no_other_on_a_kernel_without_tables(
+    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the name that servers of earlier releases have."""
+    monkeypatch.setattr("dhcp.process.server_command", Release(tmp_path, NO_TABLE).command)
+    with link.pod.entered():
+        spawned = ServerProcess.spawn(None)
+        wait_until(connect_by_fixed_name)
+        assert serve([TAP0], lambda: ServerProcess.spawn(None), spawned) == spawned.pid
+    assert link.ask(discover()) == [2]
+    found(link).stop()
+
+
+def test_why_a_server_cannot_be_started_is_its_parents_to_say(
+    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dhcp.process.server_command", Release(tmp_path, NO_MEMORY).command)
+    with link.pod.entered():
+        process = ServerProcess.spawn(None)
+        with pytest.raises(ServerError, match=r"\): cannot be started: Cannot allocate memory; try again$"):
+            process.configure([TAP0])
+        process.stop()
+        assert connect() is None

@@ -83,7 +83,10 @@ def make_unit(_pod: Pod) -> None:
 
 
 def make_faults(_pod: Pod) -> None:
-    made("faults", last=".venv/bin/python tests/faults/matrix.py")
+    run = ".venv/bin/python tests/faults/matrix.py --seconds 1500 --write docs/faults.md"
+    part = "teardown --seconds 240"
+    made("faults", last=run)
+    made("faults", f"FAULTS={part}", last=f"{run} {part}")
 
 
 def make_mutants(_pod: Pod) -> None:
@@ -253,6 +256,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make venv": make_venv,
     "make test STRICT=1": make_test,
     "make faults": make_faults,
+    "make faults FAULTS='teardown --seconds 240'": make_faults,
     "make mutants": make_mutants,
     "make mutants MUTANTS='--share 100 --modules ^dhcp/v6'": make_mutants,
     "make test-debian12": make_test_debian,

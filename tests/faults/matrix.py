@@ -1,241 +1,161 @@
 """The matrix of faults: every system call of a verb fails, once or from then on, by strace's injection.
 
-    python tests/faults/matrix.py              all of it, and a table of what came of it
-    python tests/faults/matrix.py teardown     its two rows
-    python tests/faults/matrix.py --every 10   every tenth point
+    python tests/faults/matrix.py                    all of it, and a table of what came of it
+    python tests/faults/matrix.py teardown           its two rows
+    python tests/faults/matrix.py --every 10         every tenth point
+    python tests/faults/matrix.py --seconds 240      as many points as can be tried in that time
 
-A point is the n-th call of one kind that a verb makes, counted in a run without a fault. After each fault, what the
-verb said must be true (`_verdict`): its exit code, one line an error, and the next teardown exact.
+What came of each point is appended to a file (`--results`), and not tried again as long as it is there; an untrue one
+is. The points are drawn in a fixed, random order, so that a part of them is an even sample. A point is the n-th call of
+one kind that a verb makes, counted in a run without a fault. After each fault, what the verb said must be true
+(`fault_bench.py`): its exit code, one line an error, and the next teardown exact.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
+import multiprocessing
+import os
+import random
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lab.agent import Agent
-from lab.pod import Pod
-from lab.snapshot import Snapshot, take_snapshot
+from fault_bench import VERBS, Bench, Outcome
+from fault_points import Point
 
-CALLS = {
-    "socket": "ENOBUFS",
-    "bind": "ENOMEM",
-    "listen": "ENOMEM",
-    "connect": "ENOMEM",
-    "getsockopt": "ENOBUFS",
-    "setsockopt": "ENOMEM",
-    "sendto": "ENOBUFS",
-    "sendmsg": "ENOBUFS",
-    "recvfrom": "ENOBUFS",
-    "recvmsg": "ENOMEM",
-    "socketpair": "EMFILE",
-    "memfd_create": "EMFILE",
-    "clone3": "EAGAIN",
-    "vfork": "EAGAIN",
-    "pidfd_open": "EMFILE",
-    "mkdir": "ENOSPC",
-    "rename": "ENOSPC",
-    "unlink": "EROFS",
-    "rmdir": "EBUSY",
-    "openat": "EMFILE",
-    "read": "EIO",
-    "write": "ENOSPC",
-    "ioctl": "ENOMEM",
-}
-"""The kinds of calls, and the error that each fails with."""
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / ".cache" / "faults.jsonl"
+CODES: tuple[int | str, ...] = (0, 1, 2, 3, "replaced", "hung")
+SEED = 1
+_TABLE = re.compile(r"(?m)^\| verb \|.*\n(?:\|.*\n)+")
 
-BY_PATH = ("openat", "read", "write", "ioctl")
-"""Those that Python makes by the hundred for itself: only calls on the paths below are points."""
-PATHS = re.compile(r'"(/proc/(?:sys|thread-self)/[^"]+|/dev/net/tun|/etc/resolv\.conf|[^"]*/state/[^"]+)"')
-
-NEWS = ("route add 10.77.0.0/16 dev eth0", "addr add 10.244.3.9/24 dev eth0")
-"""What the CNI adds before `prestart again`."""
-
-VERBS = ("prestart", "prestart again", "teardown", "status", "doctor", "probe")
-LONGEST_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place at which a verb fails."""
-
-    verb: str
-    call: str
-    number: int
-    lasting: bool
-
-    @property
-    def injection(self) -> str:
-        """As the option -e of strace(1) has it."""
-        return f"inject={self.call}:error={CALLS[self.call]}:when={self.number}{'+' if self.lasting else ''}"
-
-    def __str__(self) -> str:
-        return f"{self.verb}, {self.call} {self.number}{' and later' if self.lasting else ''}: {CALLS[self.call]}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it: exit code (or `hung`), and what was untrue about it."""
-
-    code: int | str
-    wrong: str
-    stderr: str
-
-
-class Bench:
-    """A pod in which faults are tried one after another."""
-
-    def __init__(self, pod: Pod, agent: Agent) -> None:
-        self.pod, self.agent = pod, agent
-        self.original = take_snapshot(pod.pod)
-        self._log = Path(tempfile.gettempdir(), f"vltest-strace-{pod.pod.name}")
-        self.paths: dict[str, list[str]] = {}
-
-    def points(self, verb: str, *, lasting: bool) -> list[Point]:
-        """Every point of a verb, from a run without a fault."""
-        self.prepare(verb)
-        self._traced(verb, ["-e", "trace=openat"])
-        self.agent.run("teardown", check=True)
-        self.paths[verb] = sorted(set(PATHS.findall(self._log.read_text())))
-        counts: Counter[str] = Counter()
-        for calls, options in self._kinds(verb):
-            self.prepare(verb)
-            self._traced(verb, ["-e", f"trace={','.join(calls)}", *options])
-            self.agent.run("teardown", check=True)
-            counts.update(line.partition("(")[0] for line in self._log.read_text().splitlines() if "(" in line)
-        return [Point(verb, call, number, lasting) for call in CALLS for number in range(1, counts[call] + 1)]
-
-    def _kinds(self, verb: str) -> Iterator[tuple[list[str], list[str]]]:
-        yield [call for call in CALLS if call not in BY_PATH], []
-        yield list(BY_PATH), self._path_options(verb)
-
-    def _path_options(self, verb: str) -> list[str]:
-        return [word for path in self.paths[verb] for word in ("-P", path)]
-
-    def prepare(self, verb: str) -> None:
-        """Bring the pod to where the verb is tried from."""
-        if verb != "prestart":
-            self.agent.run("prestart", check=True)
-        if verb == "prestart again":
-            self.pod.pod.ip(*NEWS)
-
-    def try_point(self, point: Point) -> Outcome:
-        """Have the verb fail there, judge what it says, and leave the pod as it was."""
-        self.prepare(point.verb)
-        before = self._state()
-        options = ["-e", f"trace={point.call}", "-e", point.injection]
-        if point.call in BY_PATH:
-            options += self._path_options(point.verb)
-        began = time.monotonic()
-        try:
-            done = self._traced(point.verb, options)
-        except subprocess.TimeoutExpired:
-            return Outcome("hung", f"took {time.monotonic() - began:.0f} s", "")
-        wrong = self._verdict(point, done, before)
-        torn_down = self.agent.run("teardown")
-        if point.verb == "prestart again":  # what the CNI has added is its to take away
-            for news in NEWS:
-                self.pod.pod.run(["ip", *news.replace(" add ", " del ").split()], check=False)
-        difference = self._difference(self.original)
-        if torn_down.returncode or difference:
-            wrong.append(f"the next teardown: {torn_down.returncode} {torn_down.stderr}{difference}")
-        if self.pod.pod.processes():
-            wrong.append("a process is left after the next teardown")
-        return Outcome(done.returncode, "; ".join(wrong), done.stderr)
-
-    def _verdict(self, point: Point, done: subprocess.CompletedProcess[str], before: Snapshot) -> list[str]:
-        """What is untrue about a verb's exit code and messages."""
-        wrong = [f"not one line an error: {line}" for line in done.stderr.splitlines() if not _is_line(line)]
-        code = done.returncode
-        if code not in (0, 1, 2, 3) or (code and not (done.stderr or done.stdout)):
-            wrong.append(f"exit code {code} and no reason")
-        if point.verb in ("status", "doctor", "probe"):
-            if difference := self._difference(before):
-                wrong.append(f"it changed the pod:\n{difference}")
-        elif point.verb == "teardown":
-            if code == 0 and (difference := self._difference(self.original)):
-                wrong.append(f"0, and is not put back:\n{difference}")
-            if code in (0, 1) and self.pod.pod.processes():
-                wrong.append(f"{code}, and a process is left")
-            if code == 1:
-                wrong.append("1, and not everything is put back")
-        elif code in (1, 2):
-            if difference := self._difference(before):
-                wrong.append(f"{code}, and not everything is undone:\n{difference}")
-            if point.verb == "prestart" and (self.pod.pod.processes() or self.agent.state_directory.exists()):
-                wrong.append(f"{code}, and a process or a folder is left")
-        elif code == 0:
-            status = self.agent.status()
-            if not status["networks"] or status["pending"] or not status["dhcp"] or status["dhcp"]["problem"]:
-                wrong.append(f"0, and is not set up: {status['pending']} {status['dhcp']}")
-        return wrong
-
-    def _difference(self, wanted: Snapshot) -> str:
-        """The kernel completes some changes a little later."""
-        deadline = time.monotonic() + 2
-        while difference := wanted.difference(self._state()):
-            if time.monotonic() > deadline:
-                return difference
-            time.sleep(0.1)
-        return ""
-
-    def _state(self) -> Snapshot:
-        return take_snapshot(self.pod.pod)
-
-    def _traced(self, verb: str, options: list[str]) -> subprocess.CompletedProcess[str]:
-        command = ["strace", "-o", str(self._log), *options, *self.agent.command(verb.split(maxsplit=1)[0])]
-        streams = {"check": False, "capture_output": True, "text": True}
-        done = subprocess.run(self.pod.pod.command(command), timeout=LONGEST_SECONDS, **streams)
-        done.stderr = re.sub(r"(?m)^strace: .*\n", "", done.stderr)
-        return done
-
-
-def _is_line(line: str) -> bool:
-    """Whether it is a message of ours that names no class or number of Python's."""
-    return line.startswith("virt-launcher: ") and not re.search(r"Traceback|\[Errno|Error:", line)
+Row = dict[str, Any]
+"""A point's fields and its outcome's, as in a line of the results."""
 
 
 def main(words: list[str]) -> int:
-    """Try the points of these verbs; print a table, and each point that has gone wrong."""
+    """Try what is not tried yet; print a table, and each point that has gone wrong. Returns 2 when some are left."""
+    options = _parse(words)
+    options.results.parent.mkdir(exist_ok=True)
+    left = 0
+    deadline = time.monotonic() + options.seconds
+    for verb in options.verbs:
+        points = _points(verb, options.results, options.every)
+        tried = _tried(options.results)
+        waiting = [point for point in points if str(point) not in tried]
+        done = 0
+        for row in _outcomes(waiting, options.jobs, deadline):
+            with options.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            done += 1
+            if row["wrong"]:
+                print(f"{row['point']}\n  exit code {row['code']}, {row['wrong']}\n  {row['stderr']}", flush=True)
+        left += len(waiting) - done
+    everything = list(_rows(options.results).values())
+    rows = [row for row in everything if row["verb"] in options.verbs]
+    untrue = sum(1 for row in rows if row["wrong"])
+    print(f"{table(rows)}{untrue} untrue, {left} left")
+    if options.write:
+        options.write.write_text(_TABLE.sub(lambda _: table(everything), options.write.read_text()))
+    return 1 if untrue else 2 if left else 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("verbs", nargs="*", default=VERBS)
+    parser.add_argument("verbs", nargs="*", default=VERBS, metavar="verb", help=", ".join(VERBS))
     parser.add_argument("--every", type=int, default=1)
-    options = parser.parse_args(words)
-    table: dict[tuple[str, str], Counter[object]] = {}
-    failed = 0
-    with contextlib.suppress(KeyboardInterrupt):  # the table is of what was tried
-        for point, outcome in _outcomes(options.verbs, options.every):
-            table.setdefault((point.verb, "lasting" if point.lasting else "once"), Counter())[outcome.code] += 1
-            if outcome.wrong:
-                failed += 1
-                print(f"{point}\n  exit code {outcome.code}, {outcome.wrong}\n  {outcome.stderr}", flush=True)
-    print("| verb | fault | points | 0 | 1 | 2 | 3 | hung |\n|---|---|---|---|---|---|---|---|")
-    for (verb, fault), codes in table.items():
-        columns = " | ".join(str(codes[code]) for code in (0, 1, 2, 3, "hung"))
-        print(f"| `{verb}` | {fault} | {codes.total()} | {columns} |")
-    print(f"{failed} untrue")
-    return 1 if failed else 0
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--write", type=Path, help="a page in which the table takes the place of the one there")
+    return parser.parse_args(words)
 
 
-def _outcomes(verbs: Sequence[str], every: int) -> Iterator[tuple[Point, Outcome]]:
-    for verb in verbs:
-        for lasting in (False, True):
-            with Pod("ovn-kubernetes") as pod, Agent(pod) as agent:
-                bench = Bench(pod, agent)
-                for point in bench.points(verb, lasting=lasting)[::every]:
-                    yield point, bench.try_point(point)
+def table(rows: Sequence[Row]) -> str:
+    """How many points of each verb and kind had which outcome."""
+    counted: dict[tuple[str, str], Counter[object]] = {}
+    for row in rows:
+        counted.setdefault((row["verb"], "lasting" if row["lasting"] else "once"), Counter())[row["code"]] += 1
+    lines = [["verb", "fault", "points", *map(str, CODES)], ["---"] * (3 + len(CODES))]
+    for verb in VERBS:
+        for fault in ("once", "lasting"):
+            if codes := counted.get((verb, fault)):
+                lines.append([f"`{verb}`", fault, str(codes.total()), *(str(codes[code]) for code in CODES)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _points(verb: str, results: Path, every: int) -> list[Point]:
+    """Every point of a verb, in a random order that is always the same; counted once for a file of results."""
+    path = results.with_suffix(f".{verb.replace(' ', '-')}.json")
+    if not path.exists():
+        with Bench(vm=verb == "run") as bench:
+            path.write_text(json.dumps(bench.calls(verb)))
+    calls = json.loads(path.read_text())
+    points = [Point(verb, call, number, lasting) for lasting in (False, True) for call, number in calls]
+    random.Random(SEED).shuffle(points)
+    return points[::every]
+
+
+def _rows(results: Path) -> dict[str, Row]:
+    """The last outcome of each point."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return {row["point"]: row for row in map(json.loads, lines)}
+
+
+def _tried(results: Path) -> set[str]:
+    return {point for point, row in _rows(results).items() if not row["wrong"]}
+
+
+def _outcomes(points: Sequence[Point], jobs: int, deadline: float) -> Iterator[Row]:
+    """Try points in several pods at once, until the time is over."""
+    if not points or time.monotonic() >= deadline:
+        return
+    jobs = min(jobs, len(points))
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.Queue[Row | None] = context.Queue()
+    workers = [
+        context.Process(target=_work, args=(points[number::jobs], deadline, queue), daemon=True)
+        for number in range(jobs)
+    ]
+    for worker in workers:
+        worker.start()
+    running = len(workers)
+    while running:
+        row = queue.get()
+        if row is None:
+            running -= 1
+        else:
+            yield row
+    for worker in workers:
+        worker.join()
+
+
+def _work(points: Sequence[Point], deadline: float, queue: multiprocessing.Queue[Row | None]) -> None:
+    """Try points one after another in one pod, and in a new one after each that was untrue."""
+    waiting = list(reversed(points))
+    try:
+        while waiting and time.monotonic() < deadline:
+            with Bench(vm=points[0].verb == "run") as bench:
+                outcome = Outcome(0, "", "")
+                while waiting and not outcome.wrong and time.monotonic() < deadline:
+                    point = waiting.pop()
+                    try:
+                        outcome = bench.try_point(point)
+                    except Exception as error:  # of the bench, whatever it is: the pod is in no state for more
+                        outcome = Outcome("hung", f"{type(error).__name__}: {error}", "")
+                    queue.put({"point": str(point), **asdict(point), **asdict(outcome)})
+    finally:
+        queue.put(None)
 
 
 if __name__ == "__main__":
