@@ -66,6 +66,11 @@ WITHOUT = {
 }
 """Fields that are ignored with a warning: what the VM goes without."""
 
+WITHOUT_ANNOTATIONS = {
+    "hooks.kubevirt.io/hookSidecars": "no sidecar changes the domain",
+}
+"""Annotations that are ignored with a warning."""
+
 REFUSED = {
     "spec.accessCredentials": "put keys and passwords into the user data of cloud-init",
     "spec.domain.cpu.dedicatedCpuPlacement": "leave it out, and give the container CPUs of its own",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from launcher.manifest.decode import decode
-from launcher.manifest.fields import is_networks
+from launcher.manifest.fields import WITHOUT_ANNOTATIONS, is_networks
 from launcher.manifest.objects import Machine, choose, machines
 from launcher.manifest.reader import called, read_documents
 from launcher.manifest.schema import Manifest
@@ -42,7 +42,12 @@ def check_vmi(machine: Machine) -> VirtualMachineInstance:
     vmi = None
     if not machine.is_broken:
         manifest = decode(machine.document, Manifest, problems, is_vmi=True)
-        vmi = admit(manifest, problems, machine) if manifest is not None and not problems.is_broken else None
+        if manifest is not None and not problems.is_broken:
+            given = manifest.metadata.annotations or {}
+            problems.ignored += [
+                (f"metadata.annotations.{key}", WITHOUT_ANNOTATIONS[key]) for key in given if key in WITHOUT_ANNOTATIONS
+            ]
+            vmi = admit(manifest, problems, machine)
     _raise(machine.error, problems.error(machine.locate))
     assert vmi is not None
     return vmi

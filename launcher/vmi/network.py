@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import uuid
 from typing import TYPE_CHECKING
 
 from dhcp.config import LARGEST_MTU, SMALLEST_MTU
@@ -19,7 +18,7 @@ from launcher.vmi.interfaces import admit_interfaces
 if TYPE_CHECKING:
     from launcher.vmi.errors import Problems
 
-_UUID_NAMESPACE = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
+_UUID_NAMESPACE = bytes.fromhex("0f3f0f0c5f0e4f0c9a4e6f8a3b1f6a70")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
@@ -75,11 +74,25 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
 
 def firmware_uuid(wanted: source.FirmwareSource, metadata: source.Metadata) -> str:
     """The VM's UUID; without one in the manifest the same at every start, as licences and machine-ids require."""
+    if not wanted.uuid:
+        return _derived_uuid(f"{metadata.namespace or 'default'}/{metadata.name}")
+    import uuid
+
     try:
-        name = f"{metadata.namespace or 'default'}/{metadata.name}"
-        return str(uuid.UUID(wanted.uuid) if wanted.uuid else uuid.uuid5(_UUID_NAMESPACE, name))
+        return str(uuid.UUID(wanted.uuid))
     except ValueError:
         raise ManifestError("spec.domain.firmware.uuid", f"must be a UUID, is `{wanted.uuid}`") from None
+
+
+def _derived_uuid(name: str) -> str:
+    """The UUID of a name, version 5 (RFC 9562 section 5.5): importing `uuid` takes 2 ms, by `platform`."""
+    from hashlib import sha1
+
+    octets = bytearray(sha1(_UUID_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x50
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def admit_topology(domain: source.Domain) -> tuple[tuple[int, int, int], str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from launcher.manifest.fields import CLUSTERS, REFUSED, WITHOUT
+from launcher.manifest.fields import CLUSTERS, REFUSED, WITHOUT, WITHOUT_ANNOTATIONS
 from launcher.manifest.schema import Manifest
 from launcher.manifest.shapes import paths_of
 
@@ -15,6 +15,7 @@ BEGIN, END = "<!-- made by tests/docs/manifest_fields.py -->\n", "<!-- until her
 
 
 def tables() -> str:
+    annotations = {f"metadata.annotations.{name}": text for name, text in WITHOUT_ANNOTATIONS.items()}
     return "\n".join(
         [
             "### Accepted",
@@ -27,7 +28,7 @@ def tables() -> str:
             "",
             "### Ignored with a warning",
             "",
-            *_table("what the VM goes without", WITHOUT),
+            *_table("what the VM goes without", WITHOUT | annotations),
             "",
             "### Refused",
             "",

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ def test_a_virtual_machine_is_named_by_itself_and_annotated_by_its_template() ->
     found = loaded(vm("web"))
     assert (found.domain_name, found.hostname, found.interfaces[0].mtu) == ("shop_web", "web", 1300)
     assert found.firmware.uuid == loaded(vmi("web", namespace="shop")).firmware.uuid
+    namespace = uuid.UUID("0f3f0f0c-5f0e-4f0c-9a4e-6f8a3b1f6a70")
+    assert found.firmware.uuid == str(uuid.uuid5(namespace, "shop/web")), "licences and machine-ids depend on it"
 
 
 def test_a_name_that_the_cluster_would_choose() -> None:
