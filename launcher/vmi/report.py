@@ -8,12 +8,14 @@ from launcher.manifest.objects import choose, machines
 from launcher.manifest.reader import called, read_documents
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import check_vmi
+from launcher.volumes.model import EmptyDisk, Seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from launcher.manifest.objects import Machine
     from launcher.vmi.model import VirtualMachineInstance
+    from launcher.volumes.model import Volume
 
 Report = dict[str, Any]
 
@@ -54,9 +56,22 @@ def _summary(vmi: VirtualMachineInstance) -> Report:
         "memory": vmi.memory,
         "machine": vmi.machine,
         "kernel": boot.kernel if boot is not None else None,
-        "disks": [{"name": disk.name, "device": disk.device, "bus": disk.bus} for disk in vmi.disks],
+        "disks": [
+            {"name": disk.name, "device": disk.device, "bus": disk.bus, "source": _source(disk.name, vmi.volumes)}
+            for disk in vmi.disks
+        ],
         "interfaces": [{"name": i.name, "binding": i.binding, "model": i.model} for i in vmi.interfaces],
     }
+
+
+def _source(name: str, volumes: Sequence[Volume]) -> str:
+    """What is behind a disk: `image` is one that `run` is given by `--disk` or finds below `--volumes`."""
+    for volume in volumes:
+        if volume.name == name and isinstance(volume, EmptyDisk):
+            return "empty"
+        if volume.name == name and isinstance(volume, Seed):
+            return "cloud-init" if volume.drive is not None else "files"
+    return "image"
 
 
 def is_refused(reports: list[Report]) -> bool:
@@ -75,7 +90,7 @@ def lines(reports: list[Report]) -> Iterator[str]:
 
 
 def _words(runs: Mapping[str, Any]) -> str:
-    disks = ", ".join(f"{disk['name']} ({disk['bus']} {disk['device']})" for disk in runs["disks"]) or "none"
+    disks = ", ".join(f"{d['name']} ({d['bus']} {d['device']}, {d['source']})" for d in runs["disks"]) or "none"
     interfaces = ", ".join(f"{i['name']} ({i['binding']}, {i['model']})" for i in runs["interfaces"]) or "none"
     size = f"{runs['cpus']} CPU{'s' if runs['cpus'] > 1 else ''}, {-(-runs['memory'] // (1 << 20))} MiB"
     kernel = f"; kernel {runs['kernel']}" if runs["kernel"] else ""
