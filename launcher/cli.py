@@ -45,8 +45,9 @@ def command() -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; `arguments` defaults to the command line's."""
     words = sys.argv[1:] if arguments is None else arguments
+    logs.configure(logs.format_in(words))
     options = _parser(words).parse_args(words)
-    logs.configure(options.log_format, options.verbose)
+    logs.configure(options.log_format, options.verbose, with_time=getattr(options, "logs_time", False))
     return exit_code_of(lambda: int(options.verb(options)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import socket
-from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read, write
+from posix import O_CLOEXEC, O_RDONLY, chdir, close, closerange, geteuid, open, read
 
 from dhcp.config import LARGEST_CONFIGURATION, ClientConfig, ConfigError, interfaces_of, parse_configs
 from dhcp.daemon.kill_socket import arm
@@ -107,7 +107,7 @@ def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
     else:
         daemon.serve()
         return 0
-    write(2, f"the server {reason}\n".encode())
+    Log(2, log_format).fail(f"the server {reason}")
     if parent is not None:
         daemon = None  # and with it the sockets by which it is found
         _refuse(parent, reason)
@@ -142,9 +142,8 @@ def _wait_for_end_of_other(daemon: Daemon, parent: socket) -> bool:
 
 def run_alone(interface: str, path: str, log_format: str) -> int:
     """The server alone, configured by a file; returns the exit status, 2 for a bad configuration."""
-    import sys
-
     open_standard_streams()
+    log = Log(2, log_format)
     try:
         data = loads(_content(path))
         if isinstance(data, dict):
@@ -153,11 +152,11 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         if len(configs) != 1 or configs[0].interface != interface:
             raise ConfigError(f"configuration: must be for the one interface {interface!r}")
     except (OSError, ValueError) as error:
-        print(printable(f"{path}: {getattr(error, 'strerror', None) or error}"), file=sys.stderr)
+        log.fail(printable(f"{path}: {getattr(error, 'strerror', None) or error}"))
         return 2
     try:
         _close_inherited_fds(*keep_importable())
-        daemon = Daemon(Log(2, log_format))
+        daemon = Daemon(log)
         if reason := daemon.register():
             raise OSError(reason)
         sockets = open_packet_sockets(interfaces_of(configs))
@@ -165,10 +164,10 @@ def run_alone(interface: str, path: str, log_format: str) -> int:
         daemon.end_on_signals()
         daemon.serve_interface(configs, sockets)
     except TransportError as error:
-        print(error, file=sys.stderr)
+        log.fail(str(error))
         return 1
     except OSError as error:
-        print(f"the server cannot be started: {error.strerror or error}", file=sys.stderr)
+        log.fail(f"the server cannot be started: {error.strerror or error}")
         return 1
     return 0
 

@@ -26,6 +26,8 @@ class Log:
 
     `fd` is where lines go; `bounded` is for a file of the server's own, of which only the newer half
     is kept whenever it exceeds LARGEST_LOG octets.
+
+    A line of JSON has the launcher's shape: `time` (UTC, RFC 3339), `level`, `logger`, `message`, `event`, `data`.
     """
 
     def __init__(self, fd: int, log_format: str = "text", bounded: bool = False) -> None:
@@ -92,13 +94,19 @@ class Log:
             self._unreported = 0
         self._line(level, event, fields)
 
+    def fail(self, message: str) -> None:
+        """Write why the process ends; as text that alone, which may be an answer to who started it."""
+        self._write(dumps(_record("error", message)) if self._json else message)
+
     def _line(self, level: str, event: str, fields: dict[str, object]) -> None:
-        record = {"time": _timestamp(time()), "level": level, "event": event, **fields}
         if self._json:
-            line = dumps(record)
+            line = dumps({**_record(level, _sentence(event, fields)), "event": event, "data": fields})
         else:
-            values = list(record.values())[:3]
-            line = " ".join([*map(str, values), *(f"{key}={_plain(value)}" for key, value in fields.items())])
+            pairs = (f"{key}={_plain(value)}" for key, value in fields.items())
+            line = " ".join([_timestamp(time()), level, event, *pairs])
+        self._write(line)
+
+    def _write(self, line: str) -> None:
         data = f"{line}\n".encode()
         try:
             if not self._room.poll(0):
@@ -121,6 +129,17 @@ class Log:
         lseek(self._fd, 0, 0)
         write(self._fd, newer)
         self._size = len(newer)
+
+
+def _record(level: str, message: str) -> dict[str, object]:
+    return {"time": _timestamp(time()), "level": level, "logger": "dhcp", "message": message}
+
+
+def _sentence(event: str, fields: dict[str, object]) -> str:
+    """A line's message: where, what, and why, as `tap0: DISCOVER, answer OFFER: the client's only address`."""
+    what = f"{fields['message']}, answer {fields['answer']}" if "answer" in fields else event
+    parts = (fields.get("interface"), what, fields.get("reason") or fields.get("error"))
+    return ": ".join(str(part) for part in parts if part)
 
 
 def _fields(config: ClientConfig, decision: Decision, xid: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ libvirt, waiting for all children would also reap those that libvirt waits for i
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from dhcp.lean.libc import prctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger("launcher")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -72,9 +75,7 @@ def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) 
     except KeyboardInterrupt:
         status = _SIGNALLED + signal.SIGINT
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        log.critical("the launcher has ended by a defect", exc_info=True)
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

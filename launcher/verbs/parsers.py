@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dhcp.lean.text import printable
 from launcher import streams
 from launcher.exit_codes import FAILED
+
+log = logging.getLogger("launcher")
 
 HELP_WIDTH = 100
 """Of the lines of `--help` where COLUMNS does not say another."""
@@ -34,10 +36,22 @@ class Parser(argparse.ArgumentParser):
         except OSError as error:
             if file is sys.stdout:  # of help; an error's exit code says more than that it cannot be read
                 streams.discard_output()
-                self.exit(FAILED, f"virt-launcher: error: standard output: {error.strerror}\n")
+                log.error("standard output: %s", error.strerror)
+                self.exit(FAILED)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"virt-launcher: error: {printable(message)}; see {self.prog} --help\n")
+        log.error("%s; see %s --help", message, self.prog)
+        self.exit(2)
+
+
+class _Version(argparse.Action):
+    """Prints the version; reading it takes some milliseconds, so not before it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser._print_message(f"virt-launcher {version('virt-launcher')}\n", sys.stdout)
+        parser.exit()
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -68,6 +82,7 @@ class Parsers:
         self.all = Parser(
             prog="virt-launcher", description="Hands a pod's network to the virtual machine that runs in it."
         )
+        self.all.add_argument("--version", action=_Version, nargs=0, help="show the version")
         self._verbs = self.all.add_subparsers(metavar="VERB", required=True, prog="virt-launcher")
 
     def add_verb(

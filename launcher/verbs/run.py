@@ -17,6 +17,7 @@ DESCRIPTION = ("memory", "cpus", "cloud_init")
 
 def add(to: Parsers) -> None:
     verb = to.add_verb("run", run, to.pod, to.changes, help="container entrypoint: set up, boot, watch, put back")
+    verb.set_defaults(logs_time=True)
     add_manifest(verb, "what the flags below say")
     verb.add_argument("--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk")
     verb.add_argument(

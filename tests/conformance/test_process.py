@@ -280,7 +280,7 @@ def test_a_foreign_mac_is_warned_about_once_with_both(link: Link, tmp_path: Path
     link.ask(discover())
     process.stop()
     (warning,) = [json.loads(line) for line in log.read_text().splitlines() if '"warning"' in line]
-    assert {"52:54:00:ff:ff:ff", CLIENT_MAC} <= {str(value) for value in warning.values()}
+    assert {"52:54:00:ff:ff:ff", CLIENT_MAC} <= {str(value) for value in warning["data"].values()}
 
 
 def test_a_foreign_mac_is_warned_about_among_more_messages_than_lines(link: Link, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_foreign_mac_is_warned_about_among_more_messages_than_lines(link: Link
     process.stop()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert any(line["event"] == "suppressed" for line in lines)
-    assert [line["client"] for line in lines if line["event"] == "foreign-mac"] == ["52:54:00:ff:ff:ff"]
+    assert [line["data"]["client"] for line in lines if line["event"] == "foreign-mac"] == ["52:54:00:ff:ff:ff"]
 
 
 def test_status_counts_by_cause_and_lists_transactions(link: Link, process: ServerProcess) -> None:
@@ -326,7 +326,8 @@ def test_the_log_is_a_line_each_in_a_file_of_its_own(link: Link, tmp_path: Path)
     link.ask(discover())
     process.stop()
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(event["event"], event.get("answer")) for event in events] == [("configured", None), ("dhcp", "OFFER")]
+    told = [(event["event"], event["data"].get("answer")) for event in events]
+    assert told == [("configured", None), ("dhcp", "OFFER")]
 
 
 @pytest.mark.parametrize(

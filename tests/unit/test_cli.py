@@ -5,13 +5,17 @@ Only the verb that is asked for has its parser made, which nobody notices.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import threading
+from importlib.metadata import version
 
 import pytest
 
-from launcher import cli
+from launcher import cli, logs
+from launcher.exit_codes import FAILED, exit_code_of
 from launcher.verbs.parsers import HELP_WIDTH
 
 
@@ -21,6 +25,7 @@ def virt_launcher(*words: str) -> subprocess.CompletedProcess[str]:
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str, of: str = "") -> str:
     """What the program prints about `words`, or the parser that was made for another verb, `of`."""
+    logs.configure("text")
     with pytest.raises(SystemExit):
         cli._parser([of] if of else words).parse_args(words)
     output = capsys.readouterr()
@@ -75,10 +80,43 @@ def test_bad_usage_is_one_line(words: tuple[str, ...], message: str) -> None:
     assert re.fullmatch(f"virt-launcher: error: {message}\n", completed.stderr), completed.stderr
 
 
+def test_bad_usage_is_a_line_of_a_json_log() -> None:
+    for words in (("status", "--log-format", "json", "--no-such"), ("--log-format=json", "status")):
+        completed = virt_launcher(*words)
+        (line,) = completed.stderr.splitlines()
+        record = json.loads(line)
+        assert (completed.returncode, record["level"], record["logger"]) == (2, "error", "launcher")
+        assert record["message"].startswith("unrecognized arguments: --")
+
+
+def test_version() -> None:
+    completed = virt_launcher("--version")
+    assert completed.stdout == f"virt-launcher {version('virt-launcher')}\n"
+    assert (completed.returncode, completed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_defect_is_one_line(verbose: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its traceback in JSON, or as text if debug messages are wanted."""
+    for style in ("json", "text"):
+        logs.configure(style, verbose, with_time=True)
+        assert exit_code_of(lambda: 1 // 0) == FAILED
+        thread = threading.Thread(target=lambda: 1 // 0, name="worker")
+        thread.start()
+        thread.join()
+    own, ended, *text = capsys.readouterr().err.splitlines()
+    assert json.loads(own)["message"] == "ZeroDivisionError: integer division or modulo by zero"
+    assert json.loads(ended)["message"] == "thread worker has ended: integer division or modulo by zero"
+    assert "Traceback" in json.loads(own)["traceback"]
+    said = [line for line in text if re.match(r"\d{4}-\d\d-\d\dT\S+Z virt-launcher: critical: ", line)]
+    assert len(said) == 2
+    assert verbose or said == text
+
+
 def test_help_lists_the_verbs() -> None:
     completed = virt_launcher("--help")
     assert (completed.returncode, completed.stderr) == (0, "")
-    assert completed.stdout.startswith("usage: virt-launcher [-h] VERB ...\n")
+    assert completed.stdout.startswith("usage: virt-launcher [-h] [--version] VERB ...\n")
     assert re.findall(r"^    (\w+)  ", completed.stdout, re.MULTILINE) == list(cli.VERBS)
 
 

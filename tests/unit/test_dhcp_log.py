@@ -36,10 +36,20 @@ def test_text_lines_are_words_and_pairs(path: Path) -> None:
 
 
 def test_json_lines(path: Path) -> None:
-    Log(opened(path), "json").write("info", "dhcp", {"interface": "tap0", "n": 3})
-    entry = json.loads(path.read_text())
-    del entry["time"]
-    assert entry == {"level": "info", "event": "dhcp", "interface": "tap0", "n": 3}
+    log = Log(opened(path), "json")
+    log.write("warning", "flood", {"interface": "tap0", "reason": "too fast", "n": 3})
+    log.write("info", "dhcp", {"interface": "tap0", "message": "DISCOVER", "answer": "OFFER", "reason": "its own"})
+    log.fail("no socket")
+    flood, transaction, failure = map(json.loads, path.read_text().splitlines())
+    assert all(entry.pop("time").endswith("Z") and entry.pop("logger") == "dhcp" for entry in (flood, failure))
+    assert flood == {
+        "level": "warning",
+        "message": "tap0: flood: too fast",
+        "event": "flood",
+        "data": {"interface": "tap0", "reason": "too fast", "n": 3},
+    }
+    assert transaction["message"] == "tap0: DISCOVER, answer OFFER: its own"
+    assert failure == {"level": "error", "message": "no socket"}
 
 
 @pytest.mark.parametrize("text", ["a\nb", "\x1b[31m", "é", "\0"])

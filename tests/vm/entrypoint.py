@@ -68,7 +68,7 @@ class Entrypoint(Machine):
 
     def messages(self, level: str) -> list[str]:
         """What the launcher said at one level."""
-        return [record["message"] for record in self.log() if record["level"] == level and "message" in record]
+        return [record["message"] for record in self.log() if record["level"] == level and record["logger"] != "dhcp"]
 
     def event(self, name: str) -> dict[str, Any]:
         """The data of a milestone that has been reached."""
