@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dhcp.lean.frozen import Frozen
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Grant = tuple[bytes, int, int, int]
+    """Address, T1, T2 and length of a lease in seconds."""
+
 
 class Decision(Frozen):
     """The answer to one frame, or the reason why it gets none."""
@@ -25,3 +30,5 @@ class Decision(Frozen):
     """Options that did not fit into the reply."""
     warning: bool = False
     """Whether it is logged as a warning."""
+    grant: Grant | None = None
+    """The lease that the client has by this message; with times of 0 if it has given it back."""

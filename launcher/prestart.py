@@ -110,6 +110,7 @@ def setup_pod_network(
 
         from launcher.dhcpconfig.client import warnings_of
         from launcher.serve import LOCK, serve, server_configs
+        from launcher.sight.history import note_convergence, note_setup
         from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
         from netsetup.errors import NotPermitted
         from netsetup.kernel.lock import NamespaceLock
@@ -142,20 +143,25 @@ def setup_pod_network(
         configs = server_configs(prepared.record)
         pid = None if dry_run else serve(configs, spawn, spawned)
         on_failure.clear()
-    warnings = warnings_of(prepared.networks.values(), boot_seconds())
-    for line in warnings:
-        log.warning("%s", line)
-    served = time.perf_counter()
-    return PodNetwork(
-        networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
-        dhcp_pid=pid or None,
-        elapsed_ms={
+        served = time.perf_counter()
+        elapsed_ms = {
             "discover": round(prepared.discover_ms, 3),
             "plan": round(prepared.plan_ms, 3),
             "apply": round(prepared.apply_ms, 3),
             "serve": round((served - applied) * 1e3, 3),
             "total": round((served - began) * 1e3, 3),
-        },
+        }
+        if prepared.fresh and not dry_run:
+            note_setup(folder, elapsed_ms)
+        elif prepared.plan.lines() and not dry_run:
+            note_convergence(folder)
+    warnings = warnings_of(prepared.networks.values(), boot_seconds())
+    for line in warnings:
+        log.warning("%s", line)
+    return PodNetwork(
+        networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
+        dhcp_pid=pid or None,
+        elapsed_ms=elapsed_ms,
         plan=tuple(prepared.plan.lines()),
         configs=tuple(configs),
         warnings=warnings,
@@ -355,15 +361,18 @@ def _open_log(folder: str) -> int:
 
 
 def _remove_if_unused(folder: str) -> None:
-    """Remove the server's log and the state directory, unless it holds a record; a directory with other files stays.
+    """Remove the server's log, the history and the state directory, unless it holds a record.
+
+    A directory with other files stays.
 
     Raises NotRestored for what cannot be removed.
     """
+    from launcher.sight import history
     from netsetup.record import FILE, UNFINISHED
 
     if os.path.exists(f"{folder}/{FILE}"):
         return
-    for name in (DHCP_LOG, UNFINISHED):
+    for name in (DHCP_LOG, UNFINISHED, history.FILE, f"{history.FILE}.new"):
         try:
             os.unlink(f"{folder}/{name}")
         except (FileNotFoundError, NotADirectoryError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Raised with every change of the messages, or of what a server makes of a configuration: a launcher replaces a server
 # of another version. 1 is that of the servers that do not answer `{"op": "version"}`.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 CLOSED = "has closed the connection without an answer; its log has the reason"
 LARGEST_MESSAGE = 128 * 1024
 # One configuration and its sockets; the kernel's own limit is 253 (SCM_MAX_FD).

@@ -106,6 +106,7 @@ class ControlConnections:
             self._loop.flush()
             return {
                 "pid": getpid(),
+                "started": round(self._loop.started, 3),
                 "ports": [port.status() for port in self._loop.ports.values()],
                 "suppressed_lines": self._log.suppressed,
                 "transactions": self._log.transactions,

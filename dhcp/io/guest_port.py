@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import MSG_DONTWAIT, socket
-from time import CLOCK_BOOTTIME, clock_gettime, monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic, time
 
 from dhcp.config import ClientConfig
 from dhcp.decision import Decision
@@ -30,9 +30,11 @@ from dhcp.wire.dhcp4 import FOREIGN_MAC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dhcp.decision import Grant
     from dhcp.io.gateway_resolver import GatewayResolver
     from dhcp.io.ra_sender import RASender
     from dhcp.io.reply_cache import RequestKey
+    from dhcp.io.taken_leases import TakenLeases
 
 NEVER = float("inf")
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
@@ -68,6 +70,7 @@ class GuestPort:
         self.answered: dict[str, int] = {}
         self.ignored: dict[str, int] = {}
         self.send_errors = 0
+        self._leases: TakenLeases | None = None
         self._log = log
         self._frame = bytearray(_LARGEST_FRAME)
         self._prepared: dict[RequestKey, PreparedReply] = {}
@@ -320,7 +323,17 @@ class GuestPort:
             self._log.count_suppressed(lost)
         for decision, xid in self._unlogged:
             self._log.transaction(self.config, decision, xid)
+            if decision.grant:
+                self._take(decision.grant)
         self._unlogged.clear()
+
+    def _take(self, grant: Grant) -> None:
+        """Remember for `status` what the client has now."""
+        if self._leases is None:
+            from dhcp.io.taken_leases import TakenLeases
+
+            self._leases = TakenLeases()
+        self._leases.take(grant, time(), clock_gettime(CLOCK_BOOTTIME))
 
     def status(self) -> dict[str, object]:
         """The counters, in the shape of `status`."""
@@ -330,6 +343,7 @@ class GuestPort:
             "answered": dict(sorted(self.answered.items())),
             "ignored": dict(sorted(self.ignored.items())),
             **({"advertisements": self._ra_sender.sent} if self._ra_sender else {}),
+            "leases": self._leases.report(clock_gettime(CLOCK_BOOTTIME)) if self._leases else [],
             "floods": self._guard.floods,
             "send_errors": self.send_errors,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket, socketpair
 from select import EPOLLIN, epoll
-from time import monotonic
+from time import monotonic, time
 
 from dhcp.config import ClientConfig, interfaces_of
 from dhcp.io.flood_guard import STRICT_SECONDS
@@ -28,6 +28,7 @@ class ServerLoop:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self.started = time()
         self.ports: dict[str, GuestPort] = {}
         self.resolvers: dict[str, GatewayResolver] = {}
         self._epoll = epoll()

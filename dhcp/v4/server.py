@@ -7,6 +7,7 @@ state to lose in a restart, and none for a guest to exhaust.
 from __future__ import annotations
 
 from dhcp.decision import Decision
+from dhcp.lean.frozen import replace
 from dhcp.v4.lease import ServedLease
 from dhcp.wire.addresses import ANY, BROADCAST, BROADCAST_MAC, ipv4_text, is_unicast, parse_ipv4
 from dhcp.wire.dhcp4 import (
@@ -190,7 +191,8 @@ def _answer_release_or_decline(message: Message, lease: ServedLease) -> Decision
     if message.options.get(SERVER_ID, config.server_address) != config.server_address:
         return _no_answer(message, "other-server", "option 54 names another server")
     if message.kind == RELEASE:
-        return _no_answer(message, "release", "noted; the address stays the client's")
+        released = _no_answer(message, "release", "noted; the address stays the client's")
+        return replace(released, grant=(config.client_address, 0, 0, 0))
     if message.options.get(REQUESTED_ADDRESS) != config.client_address:
         return _no_answer(message, "decline-other", "option 50 is not the client's address")
     return Decision(
@@ -200,6 +202,7 @@ def _answer_release_or_decline(message: Message, lease: ServedLease) -> Decision
         client=config.client_mac,
         xid=message.xid,
         warning=True,
+        grant=(config.client_address, 0, 0, 0),
     )
 
 
@@ -217,7 +220,11 @@ def _send_lease(
         frame = _broadcast(lease, payload)
     else:  # the client has no address yet that ARP would resolve; its MAC is in chaddr
         frame = _unicast(message, lease, address, payload)
-    return _answer(message, NAMES[kind], reason, (frame,), layout)
+    answer = _answer(message, NAMES[kind], reason, (frame,), layout)
+    if kind != ACK:
+        return answer
+    config = lease.config
+    return replace(answer, grant=(address, config.t1_seconds, config.t2_seconds, config.lease_seconds))
 
 
 def _send_nak(message: Message, lease: ServedLease, reason: str) -> Decision:

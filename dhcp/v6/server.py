@@ -49,6 +49,7 @@ from dhcp.wire.search_list import encode_first_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dhcp.decision import Grant
     from dhcp.v6.lease import ServedLease6
 
 # The client need not wait for other servers' offers (RFC 8415 §18.2.1): there are none.
@@ -117,11 +118,13 @@ def _answer_lease(message: Message6, packet: Packet6, lease: ServedLease6) -> De
             options.append(_encode_address_grant(association, lease, kind in (RENEW, REBIND)))
             leased = True
     reason = f"the client's only address {ipv6_text(lease.client_address)}" if leased else "no address"
+    t1, t2, _, valid = lease.lifetimes
+    grant = (lease.client_address, t1, t2, valid) if leased else None
     if kind != SOLICIT:
-        return _answer(message, packet, lease, REPLY, reason, options)
+        return _answer(message, packet, lease, REPLY, reason, options, grant=grant)
     if message.rapid_commit and lease.rapid_commit and leased:
         options.append(encode_option6(RAPID_COMMIT, b""))
-        return _answer(message, packet, lease, REPLY, f"rapid commit: {reason}", options)
+        return _answer(message, packet, lease, REPLY, f"rapid commit: {reason}", options, grant=grant)
     return _answer(message, packet, lease, ADVERTISE, reason, [*options, _PREFERRED])
 
 
@@ -156,11 +159,13 @@ def _answer_release_or_decline(message: Message6, packet: Packet6, lease: Served
     ]
     options = [encode_status(SUCCESS, "")]
     options += [_status_in(association, NO_BINDING, "") for association in unknown]
-    declined = message.kind == DECLINE and len(unknown) < len(message.associations)
+    given_back = len(unknown) < len(message.associations)
+    declined = message.kind == DECLINE and given_back
     reason = "noted; the address stays the client's"
     if declined:
         reason = f"the client found {ipv6_text(lease.client_address)} in use by another host"
-    return _answer(message, packet, lease, REPLY, reason, options, warning=declined)
+    grant = (lease.client_address, 0, 0, 0) if given_back else None
+    return _answer(message, packet, lease, REPLY, reason, options, warning=declined, grant=grant)
 
 
 def _is_foreign(association: Association, lease: ServedLease6) -> bool:
@@ -180,6 +185,7 @@ def _answer(
     reason: str,
     options: list[bytes],
     warning: bool = False,
+    grant: Grant | None = None,
 ) -> Decision:
     """The answer: identifiers, what decided, then what was asked for as far as one packet holds it."""
     reply = bytes((kind,)) + message.xid + encode_option6(SERVER_ID, lease.duid)
@@ -199,6 +205,7 @@ def _answer(
         xid=int.from_bytes(message.xid, "big"),
         dropped=tuple(dropped),
         warning=warning,
+        grant=grant,
     )
 
 

@@ -11,7 +11,9 @@ import threading
 from dhcp.daemon.connection import TIMEOUT, ServerConnection, ServerError, connect, server_name
 from dhcp.process import ServerProcess
 from launcher.serve import LOCK, serve, server_configs
+from launcher.sight.history import note_restart
 from netsetup.kernel.lock import NamespaceLock
+from netsetup.kernel.netns import state_directory
 from netsetup.record import read_record
 
 log = logging.getLogger("launcher")
@@ -34,6 +36,7 @@ class DHCPWatchdog:
         self.pid = pid or 0
         self.restarts = 0
         self._state_dir = state_dir
+        self._folder = state_directory(state_dir)
         self._log, self._log_format = log, log_format
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._watch, name="dhcp-watchdog", daemon=True)
@@ -116,6 +119,8 @@ class DHCPWatchdog:
             with NamespaceLock(LOCK):  # not while a hook sets the pod up, or a teardown puts it back
                 record = read_record(self._state_dir)
                 pid = serve(server_configs(record), spawn) if record else None
+                if pid is not None:
+                    note_restart(self._folder)
         except Exception as error:  # whatever it is, the next try may succeed
             for server in started:
                 with contextlib.suppress(ServerError):

@@ -104,6 +104,17 @@ class NamespaceLock:
         return None
 
 
+def lock_holder(name: str) -> str:
+    """What the lock's comment says of its holder; empty where nobody has it, or it cannot be read. Takes nothing."""
+    try:
+        table = OwnedTable(f"virt-launcher-{name}")
+        comment = table.comment()
+    except OSError:
+        return ""
+    table.close()
+    return comment or ""
+
+
 def description(note: str = "") -> str:
     """How a lock's comment names this process."""
     command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:2]])

@@ -310,6 +310,7 @@ def test_status_counts_by_cause_and_lists_transactions(link: Link, process: Serv
             "interface": "tap0",
             "answered": {"NAK": 1, "OFFER": 2},
             "ignored": {"foreign-mac": 1},
+            "leases": [],
             "floods": 0,
             "send_errors": 0,
         }

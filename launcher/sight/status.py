@@ -1,18 +1,21 @@
-"""`virt-launcher status`: what is set up in this pod, which server serves it, and what was dropped and forwarded."""
+"""What is set up in this pod, who serves it, the leases that the guest took, what was dropped and forwarded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dhcp.daemon.connection import ServerError, connect
 from dhcp.lean.frozen import Frozen
+from launcher.container.vm_lock import LOCK
 from launcher.dhcpconfig.client import warnings_of
+from launcher.sight.history import History, read_history
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
-from netsetup.kernel.lock import NamespaceLock
+from netsetup.kernel.lock import NamespaceLock, lock_holder
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import Namespace
@@ -21,6 +24,24 @@ from netsetup.nft.ruleset import CONNECTIONS, Counter
 from netsetup.nft.tables import read_counters
 from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
+
+
+class LeaseStatus(Frozen):
+    """A lease as the guest took it from the server that runs now; times are seconds from now on."""
+
+    address: str
+    taken: str
+    """When it was taken or renewed for the last time, or given back (UTC, RFC 3339)."""
+    age_seconds: float
+    """How long ago that was."""
+    is_held: bool
+    """False where the guest has given it back (RELEASE), or declined it."""
+    renewal_seconds: float | None
+    """Until the guest is to renew it (T1), less than 0 where that is overdue; None where it has not to."""
+    rebinding_seconds: float | None
+    """Until it asks any server (T2)."""
+    left_seconds: float | None
+    """Until it ends; None for never."""
 
 
 class NetworkStatus(Frozen):
@@ -56,6 +77,14 @@ class NetworkStatus(Frozen):
     """What each of `dropped` counts, in words."""
     forwarded: dict[str, int]
     """Connections that were forwarded to the guest, by protocol and port."""
+    pod_mac: str
+    """The pod interface's MAC as the CNI left it."""
+    pod_addresses: tuple[str, ...]
+    """All addresses that the CNI gave the pod interface, in CIDR form."""
+    guest_connected: bool
+    """Whether something has the guest port open: a VM runs."""
+    leases: tuple[LeaseStatus, ...] = ()
+    """Those that the guest has taken since the server started, IPv4 first."""
 
 
 class Status(Frozen):
@@ -72,6 +101,10 @@ class Status(Frozen):
     `pid` is None for a server in another PID namespace."""
     warnings: tuple[str, ...] = ()
     """What the VM goes without, and why."""
+    launcher: str = ""
+    """Which `run` has its VM here: its pid in its own PID namespace, command and state directory; empty for none."""
+    history: History = History()
+    """What has happened since the pod was set up."""
 
 
 def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
@@ -100,17 +133,28 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
         refused = str(refusal)
     counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
     counts = read_counters({counter.family for used in counters.values() for counter in used})
-    found = tuple(_status_of(network, observed, counters[network.name], counts) for network in networks)
-    return Status(found, pending, refused, _server_status(), warnings_of(networks, observed.now))
+    server = _server_status()
+    leases = _leases(server or {})
+    found = tuple(
+        _status_of(network, observed, counters[network.name], counts, leases.get(network.guest_port, ()))
+        for network in networks
+    )
+    warnings = warnings_of(networks, observed.now)
+    return Status(found, pending, refused, server, warnings, lock_holder(LOCK), read_history(state_dir))
 
 
 def _status_of(
-    network: VMNetwork, observed: Namespace, counters: Iterable[Counter], counts: Mapping[tuple[str, str], int]
+    network: VMNetwork,
+    observed: Namespace,
+    counters: Iterable[Counter],
+    counts: Mapping[tuple[str, str], int],
+    leases: tuple[LeaseStatus, ...],
 ) -> NetworkStatus:
     guest = network.guest
     address6 = guest.address6 if network.serves6 else None
     handed_out = (guest.address4, address6)
     kept = () if guest.is_routed else network.pod.addresses
+    guest_port = observed.link(network.guest_port)
     values = [(counter, counts.get((counter.family, counter.name), 0)) for counter in counters]
     return NetworkStatus(
         name=network.name,
@@ -138,6 +182,10 @@ def _status_of(
         dropped={counter.label: count for counter, count in values if counter.counts != CONNECTIONS},
         causes={counter.label: counter.what for counter, _ in values if counter.counts != CONNECTIONS},
         forwarded={counter.label: count for counter, count in values if counter.counts == CONNECTIONS},
+        pod_mac=network.pod.link.mac,
+        pod_addresses=tuple(address.cidr for address in network.pod.addresses),
+        guest_connected=guest_port is not None and guest_port.carrier,
+        leases=leases,
     )
 
 
@@ -154,44 +202,30 @@ def _server_status() -> dict[str, Any] | None:
         return {"pid": pid or None, "problem": str(error)}
 
 
-def lines(status: Status) -> Iterator[str]:
-    """The status as text, a fact a line."""
-    for network in status.networks:
-        way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in network.path)
-        yield f"network {network.name}, {network.binding}: {way}"
-        yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
-        served = ", ".join(filter(None, (network.address, network.address6)))
-        yield f"  VM's address {served or 'none: the network itself has to serve one'}"
-        if network.further_addresses:
-            yield f"  not handed out: {', '.join(network.further_addresses)}"
-        for server, substitute in network.name_servers.items():
-            yield f"  the pod's own name server {server}, by {substitute}"
-        yield f"  isolation {'on' if network.isolated else 'off'}"
-        for name, count in network.dropped.items():
-            if count:
-                yield f"  dropped {count} {network.causes[name]}"
-        for name, count in network.forwarded.items():
-            yield f"  forwarded {count} connections: {name}"
-    for line in status.warnings:
-        yield f"warning: {line}"
-    for step in status.pending:
-        yield f"out of place, `prestart` would do: {step}"
-    if status.refused:
-        yield f"`prestart` would refuse: {status.refused}"
-    for network in status.networks:
-        if network.replaced:
-            yield f"the CNI has made {network.pod_interface} anew: `prestart` hands it to the VM"
-    if any(network.pod_interface in network.missing for network in status.networks):
-        yield "the CNI has taken a pod interface away: `teardown` removes what is left"
-    if status.dhcp is None:
-        yield "DHCP: no server"
-        return
-    yield f"DHCP: server {status.dhcp['pid'] or 'whose pid is unknown here'}"
-    if status.dhcp["problem"]:
-        yield f"  {status.dhcp['problem']}: `prestart` replaces it"
-    for port in status.dhcp.get("ports", ()):
-        answered = ", ".join(f"{count} {name}" for name, count in port["answered"].items()) or "nothing yet"
-        ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"
-        yield f"  {port['interface']}: answered {answered}; ignored {ignored}"
-        if port.get("advertisements"):
-            yield f"  {port['interface']}: advertised its router {port['advertisements']} times unsolicited"
+def _leases(server: Mapping[str, Any]) -> dict[str, tuple[LeaseStatus, ...]]:
+    """The leases of each guest port, of the server's report."""
+    return {port["interface"]: tuple(map(_lease, port.get("leases", ()))) for port in server.get("ports", ())}
+
+
+def _lease(taken: Mapping[str, Any]) -> LeaseStatus:
+    """Of `dhcp.io.taken_leases.TakenLeases.report`."""
+    age, seconds = taken["age"], taken["seconds"]
+    held = seconds != 0
+
+    def left(whole: float | None) -> float | None:
+        return round(whole - age, 3) if held and whole is not None else None
+
+    return LeaseStatus(
+        address=taken["address"],
+        taken=timestamp(taken["at"]),
+        age_seconds=age,
+        is_held=held,
+        renewal_seconds=left(taken["t1"]),
+        rebinding_seconds=left(taken["t2"]),
+        left_seconds=left(seconds),
+    )
+
+
+def timestamp(at: float) -> str:
+    """RFC 3339, of seconds since the epoch."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

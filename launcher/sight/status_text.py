@@ -1,0 +1,107 @@
+"""The status as text, a fact a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.sight.status import LeaseStatus, NetworkStatus, Status, timestamp
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def lines(status: Status) -> Iterator[str]:
+    """All of it: network by network, the pod, its server, its launcher."""
+    for network in status.networks:
+        yield from _network_lines(network)
+    yield from _pod_lines(status)
+    yield from _server_lines(status)
+    if status.launcher:
+        yield f"launcher: {status.launcher}"
+
+
+def _network_lines(network: NetworkStatus) -> Iterator[str]:
+    way = " ─ ".join(f"{name} (gone)" if name in network.missing else name for name in network.path)
+    yield f"network {network.name}, {network.binding}: {way}"
+    had = ", ".join(network.pod_addresses) or "no address"
+    yield f"  pod's side: {network.pod_interface}, which the CNI gave MAC {network.pod_mac}, {had}"
+    yield f"  guest's side: {network.guest_port}, {'open: a VM runs' if network.guest_connected else 'opened by no VM'}"
+    yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
+    served = ", ".join(filter(None, (network.address, network.address6)))
+    yield f"  VM's address {served or 'none: the network itself has to serve one'}"
+    for lease in network.leases:
+        yield f"  lease of {lease.address}: {lease_text(lease)}"
+    if network.further_addresses:
+        yield f"  not handed out: {', '.join(network.further_addresses)}"
+    for server, substitute in network.name_servers.items():
+        yield f"  the pod's own name server {server}, by {substitute}"
+    yield f"  isolation {'on' if network.isolated else 'off'}"
+    for name, count in network.dropped.items():
+        if count:
+            yield f"  dropped {count} {network.causes[name]}"
+    for name, count in network.forwarded.items():
+        yield f"  forwarded {count} connections: {name}"
+
+
+def _pod_lines(status: Status) -> Iterator[str]:
+    for line in status.warnings:
+        yield f"warning: {line}"
+    for step in status.pending:
+        yield f"out of place, `prestart` would do: {step}"
+    if status.refused:
+        yield f"`prestart` would refuse: {status.refused}"
+    for network in status.networks:
+        if network.replaced:
+            yield f"the CNI has made {network.pod_interface} anew: `prestart` hands it to the VM"
+    if any(network.pod_interface in network.missing for network in status.networks):
+        yield "the CNI has taken a pod interface away: `teardown` removes what is left"
+    history = status.history
+    if took := dict(history.setup_seconds).get("total"):
+        yield f"set up in {took * 1e3:.0f} ms; taken in changes since: {history.convergences}"
+
+
+def _server_lines(status: Status) -> Iterator[str]:
+    if status.dhcp is None:
+        yield "DHCP: no server"
+        return
+    yield f"DHCP: server {status.dhcp['pid'] or 'whose pid is unknown here'}"
+    if status.dhcp["problem"]:
+        yield f"  {status.dhcp['problem']}: `prestart` replaces it"
+    if started := status.dhcp.get("started"):
+        yield f"  started {timestamp(started)}; restarts since the set-up: {status.history.server_restarts}"
+    for port in status.dhcp.get("ports", ()):
+        answered = ", ".join(f"{count} {name}" for name, count in port["answered"].items()) or "nothing yet"
+        ignored = ", ".join(f"{count} {name}" for name, count in port["ignored"].items()) or "nothing"
+        yield f"  {port['interface']}: answered {answered}; ignored {ignored}"
+        if port.get("leases") == []:
+            yield f"  {port['interface']}: no lease has been taken since the server started"
+        if port.get("advertisements"):
+            yield f"  {port['interface']}: advertised its router {port['advertisements']} times unsolicited"
+
+
+def lease_text(lease: LeaseStatus) -> str:
+    """When it was taken, and what is still to come."""
+    when = f"{duration(lease.age_seconds)} ago ({lease.taken})"
+    if not lease.is_held:
+        return f"given back {when}"
+    if lease.left_seconds is None:
+        return f"taken {when}, for ever"
+    events = [("to be renewed", lease.renewal_seconds), ("ends", lease.left_seconds)]
+    if lease.left_seconds < 0:
+        return f"taken {when}, ended {duration(-lease.left_seconds)} ago"
+    to_come = [f"{what} {_from_now(seconds)}" for what, seconds in events if seconds is not None]
+    return ", ".join([f"taken {when}", *to_come])
+
+
+def _from_now(seconds: float) -> str:
+    return f"in {duration(seconds)}" if seconds >= 0 else f"since {duration(-seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units that it has: `2 d 4 h`, `12 min 5 s`, `0 s`."""
+    left = int(seconds)
+    words: list[str] = []
+    for size, unit in _UNITS:
+        count, left = divmod(left, size)
+        if count or words:
+            words.append(f"{count} {unit}" if count else "")
+    return " ".join(filter(None, words[:2])) or "0 s"
