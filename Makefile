@@ -85,7 +85,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 
 # Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
 constraints:
-	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --extra probe --extra test \
+	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --extra metrics --extra probe --extra test \
 	    --generate-hashes --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
 
 # Only missing packages are installed, so a machine that has all of them needs neither network nor time.

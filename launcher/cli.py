@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("launcher")
 
-VERBS = ("prestart", "teardown", "status", "doctor", "probe", "run", "validate", "demo")
+VERBS = ("prestart", "teardown", "status", "doctor", "probe", "metrics", "run", "validate", "demo")
 """In the order of `--help`; each is a module of launcher.verbs."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from launcher.manager import Ending
     from launcher.prestart import PodNetwork
     from launcher.request import SetupRequest
+    from launcher.sight.endpoint import Endpoint
+    from launcher.sight.metrics import Value
     from launcher.vmi.model import VirtualMachineInstance
 
 log = logging.getLogger("launcher")
@@ -89,17 +92,18 @@ def run(
     uri: str | None = None,
     log_format: str = "text",
     host_network: bool = False,
+    metrics: str | None = None,
 ) -> int:
     """Run the VM of a manifest's path, or as it is described, until it ends, as the container's init process.
 
     Returns the exit code. `name` chooses among several of the manifest's. `disks` are paths of images by the disks'
     names, which may name other files with `backing_files`; others are looked for in the folder `volumes`. `uri` is the
-    libvirt to use instead of the embedded driver.
+    libvirt to use instead of the embedded driver, `metrics` an address as of `launcher.sight.endpoint.parse_address`.
     """
     for option, text in (("--connect", uri), ("--state-dir", state_dir), ("--volumes", volumes)):
         if text is not None and not is_plain(text):
             raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
-    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network)
+    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network, metrics)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, name, options)))
 
 
@@ -115,6 +119,7 @@ class _Options(Frozen):
     uri: str | None
     log_format: str
     host_network: bool
+    metrics: str | None
 
 
 def disk_paths(words: Sequence[str]) -> dict[str, str]:
@@ -144,8 +149,14 @@ def _launch(source: str | Described, name: str | None, options: _Options) -> int
     folder = namespaces.state_directory(options.state_dir)
     from launcher.container.vm_lock import vm_lock
 
-    with vm_lock(folder, "stop that one first"):
-        return _Machine(vmi, options, folder, resolver_path).run_vm()
+    with contextlib.ExitStack() as held:
+        held.enter_context(vm_lock(folder, "stop that one first"))
+        machine = _Machine(vmi, options, folder, resolver_path)
+        if options.metrics is not None:
+            from launcher.sight.endpoint import listening
+
+            machine.endpoint = held.enter_context(listening(options.metrics))
+        return machine.run_vm()
 
 
 def _load(source: str | Described, name: str | None) -> VirtualMachineInstance:
@@ -211,12 +222,17 @@ def _import_what_follows() -> None:
 class _Machine:
     """One run of one VM in this pod."""
 
+    endpoint: Endpoint | None = None
+    """Where metrics are served."""
+
     def __init__(self, vmi: VirtualMachineInstance, options: _Options, folder: str, resolver_path: str) -> None:
         from launcher.manager import LibvirtDomainManager
 
         self._vmi = vmi
         self._options = options
+        self._folder = folder
         self._resolver_path = resolver_path
+        self._measured: list[Value] = []
         self._watchdog: DHCPWatchdog | None = None
         self._found_set_up = False
         self._manager = LibvirtDomainManager(
@@ -241,6 +257,7 @@ class _Machine:
                     manager.pre_start_hook()
                     termination.release()
                     self._start()
+                    self._serve_metrics()
                     gc.freeze()  # what was made until now stays
                     gc.enable()
                     ending = manager.wait()
@@ -266,6 +283,13 @@ class _Machine:
         manager.start()
         took = (time.perf_counter() - began) * 1e3
         _event("started", f"{self._vmi.domain_name} runs, console in {manager.console_log}", {"ms": took})
+
+    def _serve_metrics(self) -> None:
+        """Once the VM runs, so that its start does not share the interpreter with importing the library."""
+        if self.endpoint is not None:
+            from launcher.sight.exposition import PodCollector
+
+            self.endpoint.serve(PodCollector(self._folder, lambda: iter(self._measured)))
 
     def _stop(self) -> Ending | None:
         if not self._manager.started:
@@ -315,7 +339,9 @@ class _Machine:
             return
         began = time.perf_counter()
         teardown_pod_network(state_dir, host_network=self._options.host_network, under_vm=True)
-        _event("restored", "the pod's network is as it was", {"ms": (time.perf_counter() - began) * 1e3})
+        took = time.perf_counter() - began
+        self._measured.append(("teardown_duration_seconds", (), took))
+        _event("restored", "the pod's network is as it was", {"ms": took * 1e3})
 
 
 def _event(name: str, message: str, data: dict[str, object]) -> None:

@@ -48,9 +48,9 @@ class _Version(argparse.Action):
     """Prints the version; reading it takes some milliseconds, so not before it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from launcher.sight.version import program_version
 
-        parser._print_message(f"virt-launcher {version('virt-launcher')}\n", sys.stdout)
+        parser._print_message(f"virt-launcher {program_version()}\n", sys.stdout)
         parser.exit()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from launcher.verbs.metrics import ADDRESS_HELP
 from launcher.verbs.parsers import add_manifest
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def add(to: Parsers) -> None:
     verb.add_argument(
         "--backing-files", action="store_true", help="let disk images name backing and data files, which QEMU opens too"
     )
+    verb.add_argument("--metrics", metavar="ADDRESS", help=f"serve metrics for Prometheus: {ADDRESS_HELP}")
     verb.add_argument("--connect", metavar="URI", help="libvirt to use (default: one of the launcher's own)")
     described = verb.add_argument_group("without a manifest", "each --disk is a virtio disk; one of *.iso is a CD-ROM")
     described.add_argument("--memory", metavar="QUANTITY", help="the VM's memory (default: 2Gi)")
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         uri=options.connect,
         host_network=options.host_network,
         log_format=options.log_format,
+        metrics=options.metrics,
         **more,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.shape import GuestNetwork
 from lab.snapshot import assert_restored, take_snapshot
 from lab.waiting import PATIENCE, wait_until
+from prometheus_client.parser import text_string_to_metric_families
 
 from launcher.demo.guest_image import GuestImage, kernel_arguments
 
@@ -108,9 +110,30 @@ def living(guest: GuestImage) -> Iterator[Entrypoint]:
     with Pod("flannel", guest_port=False) as pod, tempfile.TemporaryDirectory(prefix="vltest-") as directory:
         image = Path(directory, "data.raw")
         image.write_bytes(b"what the guest reads".ljust(1 << 16, b"\n"))
-        machine = Entrypoint(pod, Path(directory), described, "--disk", f"data={image}")
+        scraped = f"unix:{directory}/metrics"
+        machine = Entrypoint(pod, Path(directory), described, "--disk", f"data={image}", "--metrics", scraped)
         machine.await_report("lease")
         yield machine
+
+
+def test_a_running_vm_is_measured(living: Entrypoint) -> None:
+    text = scrape(str(living.state_dir.parent / "metrics"))
+    found = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
+    for name in ("guest_up", "launcher_up", "dhcp_up", "lease_held", "status_readable"):
+        assert found[f"virt_launcher_{name}"].value == 1, name
+    assert found["virt_launcher_network_info"].labels["mac"] == living.pod.mac
+    assert found["virt_launcher_lease_renewed_timestamp_seconds"].value == pytest.approx(time.time(), abs=600)
+
+
+def scrape(path: str) -> str:
+    """What a unix socket serves, with the headers in front."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(path)
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: client.recv(1 << 16), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    return body.decode()
 
 
 def test_the_guest_has_what_the_pod_had(living: Entrypoint) -> None:
