@@ -8,10 +8,11 @@
 # hashes); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints demo-packages test-packages bench-packages libvirt-user bench faults clean
+.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints demo-packages test-packages bench-packages libvirt-user bench faults man clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
+MAN := build/virt-launcher.1
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 INSTALL := $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
@@ -25,7 +26,7 @@ DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
-    strace qemu-utils
+    strace qemu-utils zsh fish mandoc
 
 RDNSSD := .cache/rdnssd
 
@@ -67,6 +68,14 @@ faults: test-packages venv
 mutants: venv
 	$(BIN)/python tests/mutation/run.py $(MUTANTS)
 
+# The manual page, from the command line's own parser.
+man: venv
+	mkdir -p $(dir $(MAN))
+	COLUMNS=80 $(BIN)/argparse-manpage --module launcher.cli --function whole_parser --include docs/manual.inc \
+	    --prog virt-launcher --project-name virt-launcher --manual-title 'User Commands' \
+	    --description "hand a pod's network to the virtual machine in it" --output $(MAN)
+	sed -i '1s/\\-/-/g' $(MAN)
+
 bench: bench-packages venv
 	$(BIN)/python bench/run.py $(BENCH)
 
@@ -85,8 +94,9 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 
 # Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
 constraints:
-	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --extra metrics --extra probe --extra test \
-	    --generate-hashes --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
+	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
+	    --extra completion --extra metrics --extra probe --extra test \
+	    --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
 
 # Only missing packages are installed, so a machine that has all of them needs neither network nor time.
 define install

@@ -24,8 +24,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("launcher")
 
-VERBS = ("prestart", "teardown", "status", "doctor", "probe", "metrics", "run", "validate", "demo")
-"""In the order of `--help`; each is a module of launcher.verbs."""
+VERBS = (
+    "prestart",
+    "teardown",
+    "status",
+    "doctor",
+    "probe",
+    "metrics",
+    "capture",
+    "run",
+    "validate",
+    "demo",
+    "completion",
+)
+"""In the order of `--help`; each is a module of launcher.verbs, or of a folder in it."""
+_TOOLS = frozenset(("metrics", "capture", "completion"))
 
 
 def command() -> NoReturn:
@@ -55,5 +68,10 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     """What parses `words`. Where they begin with a verb it has no other: each takes a sixth of a millisecond."""
     parsers = Parsers()
     for name in words[:1] if words and words[0] in VERBS else VERBS:
-        import_module(f"launcher.verbs.{name}").add(parsers)
+        import_module(f"launcher.verbs.{'tools.' if name in _TOOLS else ''}{name}").add(parsers)
     return parsers.all
+
+
+def whole_parser() -> ArgumentParser:
+    """That of all verbs, for what is made from it: completion, the manual page."""
+    return _parser(())

@@ -58,7 +58,17 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     """A formatter of COLUMNS or HELP_WIDTH; querying the terminal would import shutil."""
     columns = os.environ.get("COLUMNS", "")
     is_number = columns.isdecimal() and len(columns) < 6
-    return argparse.HelpFormatter(prog, width=(int(columns) if is_number else 0) or HELP_WIDTH)
+    return _Formatter(prog, width=(int(columns) if is_number else 0) or HELP_WIDTH)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Has room for the longest verb beside what it does, which argparse takes for two columns shorter."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            longest = max(map(len, action.choices))
+            self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
 
 
 class Parsers:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from launcher.verbs.metrics import ADDRESS_HELP
 from launcher.verbs.parsers import add_manifest
+from launcher.verbs.tools.metrics import ADDRESS_HELP
 
 if TYPE_CHECKING:
     from launcher.container.described import Described

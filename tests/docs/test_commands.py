@@ -137,6 +137,37 @@ def probe(pod: Pod) -> None:
     )
 
 
+def metrics(pod: Pod) -> None:
+    printed = launcher(pod, "virt-launcher prestart", "virt-launcher metrics", "virt-launcher teardown")
+    assert "\nvirt_launcher_set_up 1.0\n" in printed
+
+
+def capture(pod: Pod) -> None:
+    """For a second; tests/netns/test_capture.py reads what is captured."""
+    (command,) = (command for command in COMMANDS if command.startswith("virt-launcher capture"))
+    bounded = command.replace("capture", "capture --seconds 1")
+    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+        words = [*at_home(state, state), "env", f"PATH={BIN}:{os.environ['PATH']}", "sh", "-ec"]
+        done = pod.pod.run([*words, f"virt-launcher prestart; {bounded}; virt-launcher teardown"], timeout=60)
+    assert "captured " in done.stderr
+
+
+def completion(_pod: Pod) -> None:
+    """Where the shells look for it; tests/docs/test_shells.py has them complete."""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as home:
+        for command in (command for command in COMMANDS if " completion " in command and ">" in command):
+            path = Path(home, command.partition(">~/")[2])
+            path.parent.mkdir(parents=True)
+            words = f'PATH="{BIN}:$PATH" {command.replace("~", home)}'
+            subprocess.run(["sh", "-ec", words], check=True)
+            assert "--log-format" in path.read_text()
+
+
+def make_man(_pod: Pod) -> None:
+    # tests/docs/test_shells.py makes it
+    made("man", last="sed -i '1s/\\\\-/-/g' build/virt-launcher.1")
+
+
 def fuzz(_pod: Pod) -> None:
     """For a thousand frames instead of ten minutes."""
     with tempfile.TemporaryDirectory(prefix="vltest-") as folder:
@@ -282,6 +313,13 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher doctor": doctor,
     "virt-launcher probe": probe,
     "virt-launcher validate vmi.yaml": validate,
+    "virt-launcher metrics": metrics,
+    "virt-launcher capture | tshark -r -": capture,
+    "virt-launcher completion bash": completion,
+    "virt-launcher completion bash >~/.local/share/bash-completion/completions/virt-launcher": completion,
+    "virt-launcher completion zsh >~/.zfunc/_virt-launcher": completion,
+    "virt-launcher completion fish >~/.config/fish/completions/virt-launcher.fish": completion,
+    "make man": make_man,
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "python -m dhcp": dhcp_alone,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,

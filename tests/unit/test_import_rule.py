@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROBES = {Path("dhcp/probe/dhcp4.py"), Path("dhcp/probe/dhcp6.py")}
 EXTRAS = {
     "prometheus_client": {Path("launcher/sight/exposition.py"), Path("launcher/sight/http_server.py")},
+    "shtab": {Path("launcher/verbs/tools/completion.py")},
 }
 """What an extra of setup.cfg installs, and who may import that."""
 FORBIDDEN = {

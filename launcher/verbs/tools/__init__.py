@@ -1,0 +1,1 @@
+"""Verbs that no VM needs: what is measured and captured, and how a shell completes words."""
