@@ -19,6 +19,8 @@ from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import check_vmi, load_request, load_vmi
 from launcher.vmi.model import VirtualMachineInstance
 
+PROGRAM = Path(sys.executable).with_name("virt-launcher")
+
 SPEC: dict[str, Any] = {
     "domain": {
         "memory": {"guest": "64Mi"},
@@ -236,7 +238,7 @@ def test_all_problems_at_once() -> None:
 
 def test_every_problem_is_a_line_of_the_log(tmp_path: Path) -> None:
     (tmp_path / "vm.json").write_text(json.dumps(vmi(spec={"domain": {"cpu": {"cores": 0}}, "hostname": "A"})))
-    words = [Path(sys.executable).with_name("virt-launcher"), "run", "--vmi", tmp_path / "vm.json"]
+    words = [PROGRAM, "run", "--vmi", tmp_path / "vm.json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
@@ -321,6 +323,23 @@ def test_what_the_vm_goes_without_is_a_warning() -> None:
     assert loaded(vm(spec=spec)).warnings == (
         "spec.template.spec.domain.ioThreadsPolicy: is ignored: disks share QEMU's main thread",
     )
+
+
+def test_run_logs_what_the_vm_goes_without(tmp_path: Path) -> None:
+    """Before it looks for the volume, of which there is none."""
+    spec = {
+        "domain": {**SPEC["domain"], "chassis": {"sku": "a"}},
+        "networks": SPEC["networks"],
+        "volumes": [{"name": "a"}],
+    }
+    (tmp_path / "vm.json").write_text(json.dumps(vm(spec=spec, runStrategy="Halted")))
+    words = [PROGRAM, "run", "--vmi", tmp_path / "vm.json", "--state-dir", tmp_path / "state", "--volumes", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[:2] == [
+        "virt-launcher: warning: spec.runStrategy: means Halted: the cluster would not start this VM by itself",
+        "virt-launcher: warning: spec.template.spec.domain.chassis: is ignored: the guest sees no chassis data",
+    ]
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
