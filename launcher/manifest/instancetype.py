@@ -282,7 +282,7 @@ def _fill_disks(template: Object, devices: Object, preference: Object) -> None:
     disks = devices.get("disks")
     if disks is None:
         disks = devices["disks"] = []
-    names = {disk.get("name") for disk in _objects(disks)}
+    names = [disk.get("name") for disk in _objects(disks)]
     for volume in _objects(template.get("volumes")):
         if volume.get("name") not in names and isinstance(disks, list):
             disks.append({"name": volume.get("name")})
