@@ -156,6 +156,9 @@ def _frames(sock: socket.socket, seconds: float, signals: Signals) -> Iterator[t
     while (left := deadline - time.monotonic()) > 0:
         ready = [descriptor for descriptor, _ in waiting.poll(left * 1000)]
         if signals.fileno() in ready:
+            now = time.time_ns()
+            while (received := _receive(sock)) and received[2] <= now:
+                yield received  # which came before the signal
             return
         if ready and (received := _receive(sock)):
             yield received
