@@ -57,7 +57,7 @@ def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
     ("changes", "options", "message"),
     [
         ({"cpu": {"cores": 0}}, (), r"^spec\.domain\.cpu\.cores: "),
-        ({"devices": {"gpus": []}}, (), r"^spec\.domain\.devices\.?.*gpus"),
+        ({"devices": {"gpus": [{"name": "gpu"}]}}, (), r"^spec\.domain\.devices\.?.*gpus"),
         (
             {
                 "devices": {"interfaces": [{"name": "default", "passt": {}}]},
