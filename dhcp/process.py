@@ -28,26 +28,29 @@ class ServerProcess(Channel):
     _is_gone = False
 
     @classmethod
-    def spawn(cls, log: int | None, *, log_format: str = "text") -> ServerProcess:
+    def spawn(cls, log: int | None, *, log_format: str = "text", name: str = "") -> ServerProcess:
         """Start a server in the current network namespace and return at once, while it is still starting.
 
         It has a session of its own, no standard input and output, and writes its log to the descriptor `log`
         (None: nowhere), which it keeps below 1 MiB if that is a file, except when it is our own standard
-        error. It ends by itself if we do before the first `configure`. Raises ServerError.
+        error. It ends by itself if we do before the first `configure`. Without CAP_NET_ADMIN it is found by `name`,
+        a `dhcp.daemon.registration.random_name`, alone. Raises ServerError.
         """
         try:
-            return cls(*cls._spawn(log, log_format), TIMEOUT)
+            return cls(*cls._spawn(log, log_format, name), TIMEOUT)
         except OSError as error:
             raise ServerError(f"DHCP server: {sys.executable} cannot be started: {error.strerror}") from None
 
     @staticmethod
-    def _spawn(log: int | None, log_format: str) -> tuple[socket, int]:
+    def _spawn(log: int | None, log_format: str, name: str) -> tuple[socket, int]:
         """Our end of its control connection, and its pid."""
         ours, its = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
         # Numbers above 2, for the child's standard streams come first.
         control = fcntl(its.fileno(), F_DUPFD_CLOEXEC, 3)
         its.close()
         words = [*server_command(), "--control-fd", str(control), "--log-format", log_format]
+        if name:
+            words += ["--name", name]
         streams = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
@@ -63,7 +66,9 @@ class ServerProcess(Channel):
                 actions.append((os.POSIX_SPAWN_DUP2, spare, 2))
             actions.append((os.POSIX_SPAWN_DUP2, control, control))  # onto itself: clears close-on-exec
             # Its encoding is UTF-8 by `-X utf8`; the tables of a UTF-8 locale would be 150 KB more.
-            pid = os.posix_spawn(sys.executable, words, {"LC_ALL": "C"}, file_actions=actions, setsid=True)
+            pid = os.posix_spawn(
+                sys.executable, words, {"LC_ALL": "C"}, file_actions=actions, setsid=True, setsigmask=()
+            )
         except OSError:
             ours.close()
             raise

@@ -32,6 +32,7 @@ VERBS = (
     "probe",
     "metrics",
     "capture",
+    "serve",
     "run",
     "validate",
     "demo",

@@ -1,6 +1,7 @@
 """The pre-start hook: discover → plan → apply → serve; and its teardown.
 
-The DHCP server's process is started first, because starting Python takes as long as all the rest together.
+The DHCP server's process is started first, because starting Python takes as long as all the rest together. The phase
+`network` is the hook without it: `launcher.phases.keeper` starts one, in a container with other rights.
 """
 
 from __future__ import annotations
@@ -11,68 +12,29 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-from dhcp.daemon.connection import ServerError, connect
-from dhcp.lean.frozen import Frozen, as_dict
+from dhcp.daemon.connection import ServerError
+from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import printable
 from dhcp.process import ServerProcess
-from launcher.interface_xml import interface_xml
+from launcher.phases.result import Network, PodNetwork, network_of
+from launcher.phases.server_file import find_server
+from launcher.phases.undo import Undo
 from launcher.request import SetupRequest
 from netsetup.kernel.netns import require_own_namespace, state_directory
 
 if TYPE_CHECKING:
-    from launcher.vmi.model import InterfaceSpec
-    from netsetup.model.vm_network import VMNetwork
     from netsetup.record import Record
+
+__all__ = ["Network", "PodNetwork", "setup_pod_network", "teardown_pod_network"]
 
 log = logging.getLogger("launcher")
 
 DHCP_LOG = "dhcp.log"
-
-
-class Network(Frozen):
-    """One network of the VM, ready for libvirt."""
-
-    name: str
-    binding: str
-    pod_interface: str
-    bridge: str
-    guest_port: str
-    mac: str
-    mtu: int
-    addresses: tuple[str, ...]
-    """The pod's addresses in CIDR form, both families, those of the primary family first."""
-    interface_xml: str
-
-
-class PodNetwork(Frozen):
-    """The hook's result: the networks, the DHCP server, times in milliseconds."""
-
-    networks: dict[str, Network]
-    """By name, in the order of the request."""
-    dhcp_pid: int | None
-    """The DHCP server's process; None when nothing is served, or by a process of another PID namespace."""
-    elapsed_ms: dict[str, float]
-    """Of `discover`, `plan`, `apply`, `serve` and `total`."""
-    plan: tuple[str, ...]
-    """The steps applied (in a dry run: to be applied), a line each; none on a pod that was set up already."""
-    configs: tuple[dict[str, object], ...]
-    """The DHCP server's configuration of each network that is served."""
-    warnings: tuple[str, ...] = ()
-    """What the VM goes without, and why, a line each."""
-    fresh: bool = True
-    """Whether the pod was as the CNI left it, rather than set up by an earlier run."""
-
-    def as_json(self) -> dict[str, object]:
-        """The JSON object of `prestart --output json`."""
-        return {
-            "networks": [as_dict(network) for network in self.networks.values()],
-            "dhcp": {"pid": self.dhcp_pid},
-            "elapsed_ms": self.elapsed_ms,
-            "warnings": list(self.warnings),
-        }
+BAD_INPUT = 2
+"""The exit code of an error that comes before the first change."""
 
 
 def setup_pod_network(
@@ -84,6 +46,7 @@ def setup_pod_network(
     server_log_format: str = "text",
     dry_run: bool = False,
     host_network: bool = False,
+    phase: Literal["all", "network"] = "all",
 ) -> PodNetwork:
     """Set up the VM's network in the current network namespace, and serve it DHCP.
 
@@ -92,21 +55,53 @@ def setup_pod_network(
     `server_log`, or to dhcp.log in the state directory. The machine's own namespace is touched only where
     `host_network` says so.
 
+    The phase `network` leaves the server to `virt-launcher serve`, and lets the request's `owner` read the record.
+
     Raises NetworkSetupError when pod or kernel do not allow it, and ServerError; the pod is then as it was before.
     """
-    began = time.perf_counter()
     require_own_namespace(host_network)
     request = request or SetupRequest.default()
-    folder = state_directory(state_dir)
-    with contextlib.ExitStack() as held, _Undo() as on_failure:
+    settings = _Settings(
+        state_directory(state_dir), resolver_path, server_log, server_log_format, dry_run, host_network, phase
+    )
+    try:
+        return _set_up(request, settings)
+    except Exception as failure:
+        if getattr(failure, "exit_code", None) != BAD_INPUT:
+            raise
+        from launcher.phases.requirements import naming_all
+
+        better = naming_all(failure, request, settings.folder, resolver_path, serves=phase == "all")
+        if better is failure:
+            raise
+        raise better from None
+
+
+class _Settings(Frozen):
+    """The arguments of `setup_pod_network` besides the request."""
+
+    folder: str
+    resolver_path: str
+    server_log: int | None
+    server_log_format: str
+    dry_run: bool
+    host_network: bool
+    phase: str
+
+
+def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
+    began = time.perf_counter()
+    folder, dry_run, host_network, phase = settings.folder, settings.dry_run, settings.host_network, settings.phase
+    server_log = settings.server_log
+    with contextlib.ExitStack() as held, Undo() as on_failure:
         spawned, had_server = None, False
-        spawn = functools.partial(_spawn, server_log, server_log_format, folder, on_failure)
+        spawn = functools.partial(_spawn, server_log, settings.server_log_format, folder, on_failure)
         if not dry_run:
-            had_server, is_current = _find_server()
             if not os.path.exists(folder):
                 on_failure.add(functools.partial(_remove_if_unused, folder))
-            if not is_current:
-                spawned = spawn()
+            if phase == "all":
+                had_server, is_current = _find_server(folder)
+                spawned = None if is_current else spawn()
 
         from launcher.dhcpconfig.client import warnings_of
         from launcher.serve import LOCK, serve, server_configs
@@ -126,22 +121,27 @@ def setup_pod_network(
             if spawned is not None and server_log is None and not os.path.exists(f"{folder}/{DHCP_LOG}"):
                 spawned.stop()  # a teardown, for which we waited, has removed its log
                 spawned = None
+            if phase == "network":
+                from launcher.phases.shared_folder import share
+
+                share(folder, request.owner)
         prepared = prepare_pod_network_interfaces(
             request.network_requests(_interface_names(), printable(socket.gethostname())),
-            state_dir=state_dir,
-            resolver_path=resolver_path,
+            state_dir=folder,
+            resolver_path=settings.resolver_path,
             dry_run=dry_run,
             host_network=host_network,
-            check=functools.partial(_require_servable, dry_run=dry_run),
+            check=functools.partial(_require_servable, opens_sockets=phase == "all" and not dry_run),
         )
         if prepared.fresh and not dry_run:
-            on_failure.add(functools.partial(restore_pod_network_interfaces, state_dir, host_network=host_network))
+            on_failure.add(functools.partial(restore_pod_network_interfaces, folder, host_network=host_network))
         elif not dry_run:
-            on_failure.add(functools.partial(_report_set_up, prepared.plan.lines(), had_server))
+            on_failure.add(functools.partial(_report_set_up, prepared.plan.lines(), had_server, folder))
         applied = time.perf_counter()
 
         configs = server_configs(prepared.record)
-        pid = None if dry_run else serve(configs, spawn, spawned)
+        serves = phase == "all" and not dry_run
+        pid = serve(configs, spawn, spawned, find=functools.partial(find_server, folder)) if serves else None
         on_failure.clear()
         served = time.perf_counter()
         elapsed_ms = {
@@ -159,7 +159,9 @@ def setup_pod_network(
     for line in warnings:
         log.warning("%s", line)
     return PodNetwork(
-        networks={name: _network(prepared.networks[name], interface) for name, interface in request.interfaces.items()},
+        networks={
+            name: network_of(prepared.networks[name], interface) for name, interface in request.interfaces.items()
+        },
         dhcp_pid=pid or None,
         elapsed_ms=elapsed_ms,
         plan=tuple(prepared.plan.lines()),
@@ -189,7 +191,7 @@ def teardown_pod_network(
     def stop_server() -> None:  # while its withdrawal of the router still reaches the guest
         nonlocal stopped, left
         try:
-            server = connect()
+            server = find_server(folder)
             if server is not None:
                 stopped = True
                 server.stop()
@@ -206,7 +208,14 @@ def teardown_pod_network(
 
                 held.enter_context(vm_lock(folder, "stop it first, or add --force"))
             held.enter_context(NamespaceLock(LOCK))
-        except (HookBusy, KernelRefused, NotPermitted) as error:
+        except NotPermitted as error:
+            from launcher.phases.requirements import MissingNeeds, flags_of
+
+            raise MissingNeeds(
+                f"nothing was put back: {error} ({flags_of('NET_ADMIN')}); what another container has set up goes with "
+                "the pod"
+            ) from None
+        except (HookBusy, KernelRefused) as error:
             raise NotRestored(f"nothing was put back: {error}") from None
         try:
             restored = restore_pod_network_interfaces(state_dir, host_network=host_network, before=stop_server)
@@ -225,7 +234,7 @@ def _serve_again(state_dir: str | os.PathLike[str] | None) -> None:
     from launcher.serve import serve, server_configs
     from netsetup.record import read_record
 
-    with contextlib.suppress(Exception), _Undo() as on_failure:
+    with contextlib.suppress(Exception), Undo() as on_failure:
         spawn = functools.partial(_spawn, None, "text", state_directory(state_dir), on_failure)
         record = read_record(state_dir)
         if record is not None:
@@ -233,60 +242,30 @@ def _serve_again(state_dir: str | os.PathLike[str] | None) -> None:
         on_failure.clear()
 
 
-def _require_servable(record: Record, *, dry_run: bool) -> None:
+def _require_servable(record: Record, *, opens_sockets: bool) -> None:
     """Raises what `require_servable` raises, and NotPermitted where the server could not have its packet sockets."""
     from launcher.serve import require_servable
     from netsetup.errors import NotPermitted
     from netsetup.kernel.capabilities import CAP_NET_RAW, has_capability
 
-    if require_servable(record) and not dry_run and not has_capability(CAP_NET_RAW):
+    if require_servable(record) and opens_sockets and not has_capability(CAP_NET_RAW):
         raise NotPermitted("DHCP server: open a packet socket", "CAP_NET_RAW")
 
 
-class _Undo:
-    """What undoes a set-up that fails: last first, and all of it, whatever of it fails. A context manager."""
-
-    def __init__(self) -> None:
-        self._actions: list[Callable[[], object]] = []
-
-    def add(self, action: Callable[[], object]) -> None:
-        self._actions.append(action)
-
-    def clear(self) -> None:
-        """The set-up has succeeded."""
-        self._actions.clear()
-
-    def __enter__(self) -> _Undo:
-        return self
-
-    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        """Raises NotRestored when something is not undone."""
-        left = []
-        while self._actions:
-            try:
-                self._actions.pop()()
-            except Exception as error:  # whatever it is, the rest is to be undone
-                left.append(str(error))
-        if left:
-            from netsetup.errors import NotRestored
-
-            raise NotRestored("; and ".join([str(failure or "interrupted"), *left])) from failure
-
-
-def _report_set_up(taken: Sequence[str], had_server: bool) -> None:
+def _report_set_up(taken: Sequence[str], had_server: bool, folder: str) -> None:
     """Raises NotRestored with what a set-up that failed has changed in a pod that was set up before and stays so."""
     from netsetup.errors import NotRestored
 
     changed = [f"the pod stays set up, with what had changed: {'; '.join(taken)}"] if taken else []
-    if had_server and connect() is None:
+    if had_server and find_server(folder) is None:
         changed.append("the pod stays set up, without a DHCP server: run prestart again")
     if changed:
         raise NotRestored("; ".join(changed))
 
 
-def _find_server() -> tuple[bool, bool]:
+def _find_server(folder: str) -> tuple[bool, bool]:
     """Whether a server runs, and whether it is of our version of the control protocol and answers."""
-    server = connect()
+    server = find_server(folder)
     if server is None:
         return False, False
     server.release()
@@ -302,7 +281,7 @@ def _interface_names() -> set[str]:
         raise KernelRefused.of("list the interfaces", error) from None
 
 
-def _spawn(server_log: int | None, log_format: str, folder: str, on_failure: _Undo) -> ServerProcess:
+def _spawn(server_log: int | None, log_format: str, folder: str, on_failure: Undo) -> ServerProcess:
     if server_log is not None:
         process = ServerProcess.spawn(server_log, log_format=log_format)
     else:
@@ -316,37 +295,6 @@ def _spawn(server_log: int | None, log_format: str, folder: str, on_failure: _Un
             os.close(log)
     on_failure.add(process.stop)
     return process
-
-
-def _network(network: VMNetwork, interface: InterfaceSpec) -> Network:
-    from netsetup.bindings.registry import binding_of
-
-    attached = binding_of(network.binding).interface_element(network)
-    return Network(
-        name=network.name,
-        binding=network.binding,
-        pod_interface=network.pod.name,
-        bridge=network.bridge,
-        guest_port=network.guest_port,
-        mac=network.mac,
-        mtu=network.mtu,
-        addresses=_primary_first(a.cidr for a in network.pod.addresses if a.is_global),
-        interface_xml=interface_xml(interface, attached, network.mac, network.mtu),
-    )
-
-
-def _primary_first(addresses: Iterable[str]) -> tuple[str, ...]:
-    """The pod's addresses, those of the primary family first.
-
-    That is the family of MY_POD_IP, which Kubernetes' downward API sets to the first address of the pod's status.
-    Without it, or with something else than an address in it, the order is the kernel's.
-    """
-    primary = os.environ.get("MY_POD_IP", "")
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in primary else socket.AF_INET, primary)
-    except (OSError, ValueError):
-        return tuple(addresses)
-    return tuple(sorted(addresses, key=lambda address: (":" in address) != (":" in primary)))
 
 
 def _open_log(folder: str) -> int:
@@ -367,12 +315,15 @@ def _remove_if_unused(folder: str) -> None:
 
     Raises NotRestored for what cannot be removed.
     """
+    from launcher.phases.shared_folder import DOMAIN_FOLDER, VM_LOCK
     from launcher.sight import history
     from netsetup.record import FILE, UNFINISHED
 
     if os.path.exists(f"{folder}/{FILE}"):
         return
-    for name in (DHCP_LOG, UNFINISHED, history.FILE, f"{history.FILE}.new"):
+    with contextlib.suppress(OSError):
+        os.rmdir(f"{folder}/{DOMAIN_FOLDER}")
+    for name in (DHCP_LOG, UNFINISHED, history.FILE, f"{history.FILE}.new", VM_LOCK):
         try:
             os.unlink(f"{folder}/{name}")
         except (FileNotFoundError, NotADirectoryError):

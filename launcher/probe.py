@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dhcp.daemon.connection import ServerConnection, ServerError, connect
+from dhcp.daemon.connection import ServerConnection, ServerError
 from dhcp.lean.frozen import Frozen, replace
 from launcher.dhcpconfig.client import client_config
+from launcher.phases.server_file import find_server
 from netsetup.errors import NetworkSetupError
 from netsetup.kernel.lock import NamespaceLock
+from netsetup.kernel.netns import state_directory
 from netsetup.record import read_record
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def probe(state_dir: str | os.PathLike[str] | None = None, request: SetupRequest
     if record is None:
         raise NetworkSetupError("nothing is set up in this network namespace")
     found = []
-    server, problem = _connect()
+    server, problem = _connect(state_directory(state_dir))
     for name, network in record.networks.items():
         options = network.options
         if request and name in request.interfaces:
@@ -78,9 +80,9 @@ def probe(state_dir: str | os.PathLike[str] | None = None, request: SetupRequest
     return found
 
 
-def _connect() -> tuple[ServerConnection | None, str]:
+def _connect(folder: str) -> tuple[ServerConnection | None, str]:
     try:
-        server = connect()
+        server = find_server(folder)
     except ServerError as error:
         return None, str(error)
     if server is None:

@@ -63,7 +63,11 @@ def require_servable(record: Record) -> list[dict[str, object]]:
 
 
 def serve(
-    configs: list[dict[str, object]], spawn: Callable[[], ServerProcess], spawned: ServerProcess | None = None
+    configs: list[dict[str, object]],
+    spawn: Callable[[], ServerProcess],
+    spawned: ServerProcess | None = None,
+    *,
+    find: Callable[[], ServerConnection | None] = connect,
 ) -> int | None:
     """Make the DHCP server of the current network namespace serve these; its pid, or None when none is needed.
 
@@ -71,10 +75,10 @@ def serve(
 
     A running server is reconfigured. One with another version of the control protocol is replaced without losing a
     frame of the guest; one that does not answer is killed and replaced. `spawn` starts a server; `spawned` is one
-    started ahead. Without a network to serve, servers are stopped. The caller holds the lock LOCK. Raises ServerError
-    and `dhcp.config.ConfigError`.
+    started ahead; `find` connects to one that runs. Without a network to serve, servers are stopped. The caller holds
+    the lock LOCK. Raises ServerError and `dhcp.config.ConfigError`.
     """
-    running = _find_other(spawned)
+    running = _find_other(spawned, find)
     if not configs:
         if running is not None:
             running.stop()
@@ -86,7 +90,7 @@ def serve(
             return _reconfigure(running, configs, spawned)
         except ServerError as error:
             log.warning("%s; replacing it", error)
-            running = connect()
+            running = find()
     server = spawned or spawn()
     if running is not None:
         server.take_over(running, configs)
@@ -102,13 +106,13 @@ def serve(
     return server.pid
 
 
-def _find_other(spawned: ServerProcess | None) -> ServerConnection | None:
+def _find_other(spawned: ServerProcess | None, find: Callable[[], ServerConnection | None]) -> ServerConnection | None:
     """The server that runs, but for the one started ahead, which is our child.
 
     One of an earlier release, which has the fixed name, does not keep ours from starting.
     """
-    for find in (connect, connect_by_fixed_name):
-        running = find()
+    for way in (find, connect_by_fixed_name):
+        running = way()
         if running is None or spawned is None or running.pid != spawned.pid:
             return running
         running.release()

@@ -182,7 +182,7 @@ def _converged(
     ask: bool,
 ) -> Record:
     """The record with what has changed since. A setting that it does not have yet is as it is now."""
-    _require_same(record, wanted)
+    require_same(record, wanted)
     networks = {name: converge(observed, network, wanted[name], resolver) for name, network in record.networks.items()}
     if ask and any(is_replaced(observed, network) for network in record.networks.values()):
         networks = _with_gateway_macs(netlink, networks)
@@ -330,8 +330,8 @@ def _shortened(lines: Sequence[str]) -> str:
     return "; ".join(lines[:5]) + (" …" if len(lines) > 5 else "")
 
 
-def _require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
-    """A pod is set up for one VM; another one's request is refused rather than half carried out."""
+def require_same(record: Record, wanted: Mapping[str, NetworkRequest]) -> None:
+    """A pod is set up for one VM; raises InvalidRequest for another one's request, rather than half carry it out."""
     if set(record.networks) != set(wanted):
         raise InvalidRequest(
             f"this pod is set up for networks {', '.join(record.networks)}, not {', '.join(sorted(wanted))}; "

@@ -1,5 +1,6 @@
 """Kernel → frozen data. Reads only; nothing here changes anything."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from netsetup.kernel.rtnl_messages import boot_seconds
 from netsetup.model.kernel import IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.settings import BRIDGE_NETFILTER, FORWARDING6
-from netsetup.nft.tables import reading_tables
+from netsetup.nft.tables import Tables, reading_tables
 from netsetup.resolver import read_resolver
 
 PROC_SYS = "/proc/sys"
@@ -20,12 +21,12 @@ NO_SUCH_SETTING = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EACCES, errn
 """A kernel without IPv6 has not got those of IPv6, an interface may just have gone, some are not for everybody."""
 
 
-def observe(netlink: Netlink) -> Namespace:
+def observe(netlink: Netlink, *, tables: bool = True) -> Namespace:
     """Everything the plan looks at, read in one pass: links, addresses, routes, neighbours, rules, sysctls, our table.
 
-    Raises NotPermitted, KernelRefused and RulesetRefused.
+    Without `tables` it takes no capability. Raises NotPermitted, KernelRefused and RulesetRefused.
     """
-    with reading_tables() as tables_read:
+    with reading_tables() if tables else contextlib.nullcontext(Tables) as tables_read:
         links = netlink.links()
         observed = Namespace(
             links=links,
@@ -37,8 +38,8 @@ def observe(netlink: Netlink) -> Namespace:
             sysctls=_sysctls(links),
             now=boot_seconds(),
         )
-        tables = tables_read()
-    return replace(observed, tables=tables.digests, copy=tables.copy)
+        read = tables_read()
+    return replace(observed, tables=read.digests, copy=read.copy)
 
 
 def discover_pod_network_interface(name: str = "eth0", resolver_path: str = "/etc/resolv.conf") -> PodInterface:

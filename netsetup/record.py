@@ -18,6 +18,7 @@ from dhcp.lean.json import dumps, loads
 from dhcp.lean.text import printable
 from netsetup.decode import decode
 from netsetup.errors import InvalidRequest, RecordError
+from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.kernel.state_files import LARGEST, read_file, write_file
@@ -125,11 +126,16 @@ def copy_of(record: Record) -> str:
 
 
 def read_record(state_dir: str | os.PathLike[str] | None = None) -> Record | None:
-    """The record of the current network namespace; None when nothing is set up. Raises as `find_record` does."""
+    """The record of the current network namespace; None when nothing is set up. Raises as `find_record` does.
+
+    Without CAP_NET_ADMIN there is its file alone.
+    """
     with Netlink() as netlink:
-        return find_record(
-            state_directory(state_dir), netlink.namespace_cookie, lambda: read_tables().copy, netlink.links()
-        )
+        return find_record(state_directory(state_dir), netlink.namespace_cookie, _read_copy, netlink.links())
+
+
+def _read_copy() -> str:
+    return read_tables().copy if has_capability(CAP_NET_ADMIN) else ""
 
 
 def find_record(

@@ -10,7 +10,7 @@ USAGE = """usage: python -m dhcp --interface IFACE --config FILE [--log-format t
 
 Serve one DHCP client on IFACE by the JSON in FILE. Prints a line starting with "ready" when it answers.
 """
-_WITH_VALUE = ("--interface", "--config", "--log-format", "--control-fd")
+_WITH_VALUE = ("--interface", "--config", "--log-format", "--control-fd", "--name")
 _FLAGS = ("--bounded-log",)
 
 
@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
     if "--control-fd" in values:
         if not values["--control-fd"].isdigit():
             return _bad_usage("--control-fd is the number of an open descriptor")
-        return run_child(int(values["--control-fd"]), log_format, "--bounded-log" in values)
+        return run_child(int(values["--control-fd"]), log_format, "--bounded-log" in values, values.get("--name", ""))
     if "--interface" not in values or "--config" not in values:
         return _bad_usage("--interface and --config are required")
     return run_alone(values["--interface"], values["--config"], log_format)

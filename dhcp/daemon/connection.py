@@ -7,7 +7,7 @@ from _socket import socket
 
 from dhcp.config import interfaces_of, parse_configs
 from dhcp.daemon.control_protocol import CLOSED, PROTOCOL_VERSION, ControlError, peer, receive_message, send_message
-from dhcp.daemon.registration import FIXED, find_registered
+from dhcp.daemon.registration import FIXED, find_registered, sockets_named
 from dhcp.daemon.server_exit import ServerExit, connect_within
 from dhcp.io.sockets import control_socket, open_packet_sockets
 from dhcp.lean.json import dumps
@@ -146,11 +146,13 @@ class Channel:
 class ServerConnection(Channel):
     """A connection to a server that was there already."""
 
-    def __init__(self, sock: socket, pid: int, found: tuple[bytes, int], failure: str = "") -> None:
+    def __init__(
+        self, sock: socket, pid: int, found: tuple[bytes, int], failure: str = "", *, anyones: bool = False
+    ) -> None:
         super().__init__(sock, pid, ANSWER_TIMEOUT)
         self._found = found
         self._failure = failure
-        self._may_be_a_strangers = bool(failure) and found == FIXED
+        self._may_be_a_strangers = bool(failure) and anyones
         self.problem = self._problem()
         """Why it is to be replaced: it does not answer, or not in our version of the protocol; empty for none."""
 
@@ -203,9 +205,10 @@ class ServerConnection(Channel):
         _report_stranger("a process")
 
 
-def connect() -> ServerConnection | None:
+def connect(name: str = "") -> ServerConnection | None:
     """The server of the current network namespace, or None when there is none.
 
+    `name` is what a server without CAP_NET_ADMIN was started with (`ServerProcess.spawn`), if there is one.
     It may be of another version, or not answer: see `ServerConnection.is_current`. Takes two seconds at most to find
     that out. Raises ServerError when its control socket is another user's, and when we cannot find out.
     """
@@ -213,7 +216,10 @@ def connect() -> ServerConnection | None:
         registered = find_registered()
     except OSError as error:
         raise ServerError(f"DHCP server: it cannot be looked for: {error.strerror}; try again") from None
-    return (registered and _connect(registered)) or connect_by_fixed_name()
+    server = _connect(registered, anyones=False) if registered else None
+    if server is None and name:
+        server = _connect(sockets_named(name))
+    return server or connect_by_fixed_name()
 
 
 def connect_by_fixed_name() -> ServerConnection | None:
@@ -224,7 +230,8 @@ def connect_by_fixed_name() -> ServerConnection | None:
     return _connect(FIXED)
 
 
-def _connect(found: tuple[bytes, int]) -> ServerConnection | None:
+def _connect(found: tuple[bytes, int], *, anyones: bool = True) -> ServerConnection | None:
+    """`anyones` says that any process of the pod can have the name, as soon as no server has it."""
     try:
         sock = control_socket()
     except OSError as error:
@@ -243,9 +250,9 @@ def _connect(found: tuple[bytes, int]) -> ServerConnection | None:
         sock.close()
         raise ServerError(f"DHCP server: control socket: {error.strerror}; try again") from None
     if uid in (0, os.geteuid()):
-        return ServerConnection(sock, pid, found, failure)
+        return ServerConnection(sock, pid, found, failure, anyones=anyones)
     sock.close()
-    if found == FIXED:
+    if anyones:
         _report_stranger(f"process {pid} of user {uid}")
         return None
     raise ServerError(f"process {pid} of user {uid} holds the DHCP server's control socket")
@@ -257,4 +264,4 @@ def _report_stranger(who: str) -> None:
         from logging import getLogger
 
         _reported_strangers.add(who)
-        getLogger("dhcp").warning("%s has a name that DHCP servers of earlier releases use; it is ignored", who)
+        getLogger("dhcp").warning("%s has a name that DHCP servers use; it is ignored", who)

@@ -29,12 +29,12 @@ else:
 class Daemon:
     """A server that is configured, examined and stopped through control connections."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, name: str = "") -> None:
         self._loop = ServerLoop(log)
         self._log = log
         self._allowed_users = {0, geteuid()}  # before privileges are dropped
         self._connections: ControlConnections | None = None
-        self._registration = Registration()
+        self._registration = Registration(name)
 
     def register(self) -> str:
         """Be found by others, before privileges are dropped; the reason why not, empty when it is. Raises OSError."""
@@ -62,6 +62,7 @@ class Daemon:
 
     def serve(self) -> None:
         """Serve until a connection, or a signal, ends it."""
+        self._loop.ends_with_namespace = True
         try:
             self._loop.serve()
         finally:
@@ -89,14 +90,14 @@ class Daemon:
         return self._connections
 
 
-def run_child(control_fd: int, log_format: str, bounded: bool) -> int:
+def run_child(control_fd: int, log_format: str, bounded: bool, name: str) -> int:
     """The life of a server started by `ServerProcess.spawn`; returns the exit status."""
     parent: socket | None = None
     daemon: Daemon | None = None
     try:
         _close_inherited_fds(control_fd, *keep_importable())
         parent = socket(fileno=control_fd)
-        daemon = Daemon(Log(2, log_format, bounded))
+        daemon = Daemon(Log(2, log_format, bounded), name)
         if daemon.register() and not _wait_for_end_of_other(daemon, parent):
             return 0
         drop_privileges()

@@ -2,7 +2,8 @@
 
 Only CAP_NET_ADMIN makes such a table (`dhcp.lean.owned_table`), and the control socket's name is random: so no other
 process of the pod has the name first, or passes for the server. On a kernel without such tables, and for a server
-without that capability, the sockets have fixed names, as those of earlier releases have.
+without that capability, the sockets have the name that its starter has made up and keeps, or else fixed ones, as those
+of earlier releases have.
 """
 
 from __future__ import annotations
@@ -15,11 +16,28 @@ from dhcp.io.sockets import CONTROL_ADDRESS, MOST_CONNECTIONS, control_socket
 from dhcp.lean.owned_table import UNSUPPORTED, OwnedTable
 
 TABLE = "virt-launcher-server"
+_PREFIX = "virt-launcher/dhcp/"
 FIXED = (CONTROL_ADDRESS, FIXED_PORT)
 _EPERM = 1
 NO_TABLES = UNSUPPORTED | {_EPERM}
 """The errno of a kernel that has no such tables, or does not let us look at them."""
 ANOTHER_SERVES = "another server serves this network namespace already"
+
+
+def random_name() -> str:
+    """A name for a server that nobody can have taken."""
+    return f"{_PREFIX}{urandom(16).hex()}"
+
+
+def is_random_name(text: str) -> bool:
+    """Whether it is one of `random_name`."""
+    digits = text.removeprefix(_PREFIX)
+    return text.startswith(_PREFIX) and len(digits) == 32 and set(digits) <= set("0123456789abcdef")
+
+
+def sockets_named(name: str) -> tuple[bytes, int]:
+    """The control address of a server that was started with a `random_name`, and the port of its kill socket."""
+    return b"\0" + name.encode(), int(name[-8:], 16) & 0x3FFFFFFF | 0x40000000  # far from those that the kernel gives
 
 
 def find_registered() -> tuple[bytes, int] | None:
@@ -42,8 +60,8 @@ def find_registered() -> tuple[bytes, int] | None:
 class Registration:
     """The sockets by which a server is found, and the table that says so."""
 
-    def __init__(self) -> None:
-        """Raises OSError."""
+    def __init__(self, name: str = "") -> None:
+        """`name` is a `random_name` by which the server is found without a table. Raises OSError."""
         # The first descriptor to be closed when the process ends: then nobody finds a socket that is closed.
         try:
             self._table: OwnedTable | None = OwnedTable(TABLE)
@@ -53,6 +71,7 @@ class Registration:
             self._table = None
         self.listener = control_socket()
         self.kill_socket: socket | None = None
+        self._given = name
         self._name = ""
 
     def register(self) -> str:
@@ -60,9 +79,10 @@ class Registration:
         the credentials that callers see. May be called again. Raises OSError."""
         if self._table is not None:
             if not self._name:
-                self._name = f"virt-launcher/dhcp/{urandom(16).hex()}"
-                self._listen(b"\0" + self._name.encode())
-                self.kill_socket = open_kill_socket(0)
+                self._name = self._given or random_name()
+                address, port = sockets_named(self._name)
+                self._listen(address)
+                self.kill_socket = open_kill_socket(port if self._given else 0)
             port = self.kill_socket.getsockname()[0] if self.kill_socket is not None else 0
             try:
                 return "" if self._table.take(f"{self._name} {port}") else ANOTHER_SERVES
@@ -71,17 +91,20 @@ class Registration:
                     raise
                 self._table.close()
                 self._table = None
+                if self._given:
+                    return ""
                 self.listener.close()
                 self.listener = control_socket()
+        address, port = sockets_named(self._given) if self._given else FIXED
         try:
-            self._listen(CONTROL_ADDRESS)
+            self._listen(address)
         except OSError as error:
             from errno import EADDRINUSE
 
             if error.errno == EADDRINUSE:
                 return ANOTHER_SERVES
             return f"control socket: {error.strerror}"
-        self.kill_socket = open_kill_socket(FIXED_PORT)
+        self.kill_socket = open_kill_socket(port)
         return ""
 
     def _listen(self, address: bytes) -> None:

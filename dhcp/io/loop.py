@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dhcp.io.gateway_resolver import GatewayResolver
+    from dhcp.io.namespace_end import NamespaceEnd
 
 # Logging waits for a pause of this many seconds after a message, so that it never delays an answer …
 _PAUSE = 0.02
@@ -35,6 +36,9 @@ class ServerLoop:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._stopping = False
         self._stopped: socket | None = None
+        self.ends_with_namespace = False
+        """Whether `serve` returns when the network namespace has been deleted."""
+        self._namespace_end: NamespaceEnd | None = None
 
     def stopper(self) -> socket:
         """A socket that stops the loop when another thread, or a signal, writes to it."""
@@ -42,9 +46,9 @@ class ServerLoop:
         self.watch(self._stopped, self.stop)
         return stop
 
-    def watch(self, sock: socket, handler: Callable[[], None]) -> None:
-        """Call `handler` whenever the socket is readable. Raises OSError."""
-        self._epoll.register(sock.fileno(), EPOLLIN)
+    def watch(self, sock: socket | NamespaceEnd, handler: Callable[[], None], events: int = EPOLLIN) -> None:
+        """Call `handler` whenever the socket is readable, or one of these `events` has occurred. Raises OSError."""
+        self._epoll.register(sock.fileno(), events)
         self._handlers[sock.fileno()] = handler
 
     def unwatch(self, sock: socket) -> None:
@@ -135,15 +139,39 @@ class ServerLoop:
                 if not events or now - flushed > _LONGEST_WAIT:
                     flushed = now
                     self.flush()
+                    self._look_for_end(now)
         finally:
             for port in self.ports.values():
                 port.withdraw()
             self.flush()
 
+    def _look_for_end(self, now: float) -> None:
+        """In a pause: nothing of it delays the first answer."""
+        if self._namespace_end:
+            if now >= self._namespace_end.due and self._namespace_end.has_come(self.ports):
+                self.log.write("info", "ended", {"reason": "the network namespace was deleted"})
+                self.stop()
+        elif self.ends_with_namespace and self.ports:
+            from dhcp.io.namespace_end import EVENT, NamespaceEnd
+
+            self.ends_with_namespace = False
+            try:
+                end = NamespaceEnd()
+                if end.can_come:
+                    self.watch(end, end.look_later, EVENT)
+                    self._namespace_end = end
+                else:
+                    end.close()
+            except OSError as error:
+                self.log.write("warning", "namespace", {"error": error.strerror})
+
     def _wait_limit(self) -> float | None:
         """How many seconds `serve` may wait for a frame; None is for ever."""
         ports = self.ports.values()
-        due = min((port.due for port in ports), default=NEVER) - monotonic()
+        due = min((port.due for port in ports), default=NEVER)
+        if self._namespace_end:
+            due = min(due, self._namespace_end.due)
+        due -= monotonic()
         if any(port.is_strict for port in ports):
             due = min(due, STRICT_SECONDS)
         return None if due == NEVER else max(due, 0.0)

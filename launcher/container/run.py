@@ -6,17 +6,16 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import is_plain
 from launcher.container.init import supervise
+from launcher.container.termination import Terminated, Termination
 from launcher.exit_codes import exit_code_of
 from launcher.volumes.folder import DEFAULT_FOLDER
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
     from launcher.container.described import Described
     from launcher.container.dhcp_watchdog import DHCPWatchdog
-    from launcher.manager import Ending
-    from launcher.prestart import PodNetwork
+    from launcher.manager import AttachedNetworks, Ending
     from launcher.request import SetupRequest
     from launcher.sight.endpoint import Endpoint
     from launcher.sight.metrics import Value
@@ -46,40 +44,6 @@ class BadArgument(ValueError):
     exit_code = 2
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGINT was received."""
-
-
-class _Termination:
-    """Raises _Terminated on SIGTERM or SIGINT: once, and only while the VM runs.
-
-    The hook and the teardown are not interrupted: the hook is short, and the signal requests the teardown.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._held = True
-
-    def listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def release(self) -> None:
-        """Raise from now on, also for a signal received before."""
-        self._held = False
-        if self._asked:
-            raise _Terminated
-
-    def hold(self) -> None:
-        self._held = True
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        # Once only: the shutdown that follows must not be interrupted by a second signal.
-        again, self._asked = self._asked, True
-        if not again and not self._held:
-            raise _Terminated
-
-
 def run(
     vmi: str | Described,
     *,
@@ -93,17 +57,19 @@ def run(
     log_format: str = "text",
     host_network: bool = False,
     metrics: str | None = None,
+    phase: str = "all",
 ) -> int:
     """Run the VM of a manifest's path, or as it is described, until it ends, as the container's init process.
 
     Returns the exit code. `name` chooses among several of the manifest's. `disks` are paths of images by the disks'
     names, which may name other files with `backing_files`; others are looked for in the folder `volumes`. `uri` is the
     libvirt to use instead of the embedded driver, `metrics` an address as of `launcher.sight.endpoint.parse_address`.
+    The `phase` is `all`, or `domain` in a pod that another container has set up, which stays so.
     """
     for option, text in (("--connect", uri), ("--state-dir", state_dir), ("--volumes", volumes)):
         if text is not None and not is_plain(text):
             raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
-    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network, metrics)
+    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network, metrics, phase)
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, name, options)))
 
 
@@ -120,6 +86,7 @@ class _Options(Frozen):
     log_format: str
     host_network: bool
     metrics: str | None
+    phase: str
 
 
 def disk_paths(words: Sequence[str]) -> dict[str, str]:
@@ -147,11 +114,16 @@ def _launch(source: str | Described, name: str | None, options: _Options) -> int
         namespaces.enter(options.netns)
     namespaces.require_own_namespace(options.host_network)
     folder = namespaces.state_directory(options.state_dir)
-    from launcher.container.vm_lock import vm_lock
+    from launcher.container.vm_lock import lock_pod
+    from launcher.phases.domain import domain_folder, domain_lock
 
     with contextlib.ExitStack() as held:
-        held.enter_context(vm_lock(folder, "stop that one first"))
-        machine = _Machine(vmi, options, folder, resolver_path)
+        if options.phase == "domain":
+            held.enter_context(domain_lock(folder))
+            machine = _Machine(vmi, options, domain_folder(folder), resolver_path, shared_folder=folder)
+        else:
+            held.enter_context(lock_pod(vmi, folder, resolver_path))
+            machine = _Machine(vmi, options, folder, resolver_path)
         if options.metrics is not None:
             from launcher.sight.endpoint import listening
 
@@ -225,12 +197,22 @@ class _Machine:
     endpoint: Endpoint | None = None
     """Where metrics are served."""
 
-    def __init__(self, vmi: VirtualMachineInstance, options: _Options, folder: str, resolver_path: str) -> None:
+    def __init__(
+        self,
+        vmi: VirtualMachineInstance,
+        options: _Options,
+        folder: str,
+        resolver_path: str,
+        *,
+        shared_folder: str | None = None,
+    ) -> None:
+        """`folder` is for this machine's files; a `shared_folder` has the record of a pod that is set up."""
         from launcher.manager import LibvirtDomainManager
 
+        self._shared_folder = shared_folder
         self._vmi = vmi
         self._options = options
-        self._folder = folder
+        self._folder = shared_folder or folder
         self._resolver_path = resolver_path
         self._measured: list[Value] = []
         self._watchdog: DHCPWatchdog | None = None
@@ -248,7 +230,7 @@ class _Machine:
 
     def run_vm(self) -> int:
         """Set up the network, run the VM until it ends, tear down; returns the exit code for how the VM ended."""
-        manager, termination = self._manager, _Termination()
+        manager, termination = self._manager, Termination()
         ending: Ending | None = None
         termination.listen()
         try:
@@ -261,11 +243,11 @@ class _Machine:
                     gc.freeze()  # what was made until now stays
                     gc.enable()
                     ending = manager.wait()
-                except _Terminated:
+                except Terminated:
                     ending = self._stop()
                 finally:
                     termination.hold()
-        except _Terminated:
+        except Terminated:
             log.info("received a signal to stop after the VM had ended")
         finally:
             if ending is not None:
@@ -298,7 +280,11 @@ class _Machine:
         log.info("received a signal to stop; the guest has %d s to shut down", self._vmi.grace_seconds)
         return self._manager.stop()
 
-    def _set_up(self, request: SetupRequest, state_dir: Path) -> PodNetwork:
+    def _set_up(self, request: SetupRequest, state_dir: Path) -> AttachedNetworks:
+        if self._shared_folder is not None:
+            from launcher.phases.domain import recorded_networks
+
+            return recorded_networks(self._shared_folder, request)
         from launcher.container.dhcp_watchdog import DHCPWatchdog
         from launcher.prestart import setup_pod_network
 
@@ -329,6 +315,8 @@ class _Machine:
         return pod
 
     def _put_back(self, state_dir: Path) -> None:
+        if self._shared_folder is not None:
+            return  # it is not this container's
         from launcher.prestart import teardown_pod_network
 
         if self._watchdog is not None:

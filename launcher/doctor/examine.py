@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dhcp.daemon.connection import ServerConnection, ServerError, connect
+from dhcp.daemon.connection import ServerConnection, ServerError
 from dhcp.io.sockets import TransportError
 from dhcp.wire.addresses import parse_mac
 from dhcp.wire.addresses6 import ipv6_text
@@ -21,6 +21,7 @@ from launcher.doctor.prober import Inquiry
 from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
+from launcher.phases.server_file import find_server
 from netsetup.admission import is_ethernet
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
@@ -50,9 +51,8 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     """
     with Netlink() as netlink, NamespaceLock(wait_seconds=LOCK_SECONDS):
         observed = observe(netlink)
-        record = find_record(
-            state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy, observed.links
-        )
+        folder = state_directory(state_dir)
+        record = find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
     if record is None:
         return (_nothing_set_up(observed),)
     listened = _listened_on()  # before we listen ourselves
@@ -61,7 +61,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
     _probe(observed, record, families, is_guarded=not table)
     steps, conflicts = _pending_steps(observed, record)
     # After the gateway was asked: the server receives its answer, too.
-    server = _server_report(record.networks.values())
+    server = _server_report(folder, record.networks.values())
     checks: list[Check] = []
     for name, network in record.networks.items():
         port = observed.link(network.guest_port)
@@ -184,11 +184,11 @@ def _listened_on() -> set[int]:
     return {int(row[4]) for row in rows}
 
 
-def _server_report(networks: Iterable[VMNetwork]) -> ServerReport:
+def _server_report(folder: str, networks: Iterable[VMNetwork]) -> ServerReport:
     """The DHCP server's report; takes two seconds at most when the server does not answer."""
     pid = 0
     try:
-        server = connect()
+        server = find_server(folder)
         if server is None:
             return ServerReport(problem="no DHCP server runs in this network namespace")
         pid = server.pid

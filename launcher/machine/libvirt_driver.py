@@ -236,6 +236,7 @@ def _prepare(uri: str | None, root: Path, cache: Path | None) -> str:
     log = Path(os.devnull)
     if uri is None:
         _prepare_root(root, cache)
+        _prepare_home(root)
         uri = f"qemu:///embed?root={quote(str(root))}"
         log = root / "libvirt.log"
     _load(log)
@@ -317,8 +318,17 @@ def _prepare_root(root: Path, cache: Path | None) -> None:
     with contextlib.suppress(OSError):
         # Where it cannot be shared, libvirt creates its own.
         cache.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(cache)
+        if os.access(cache, os.W_OK | os.X_OK):
+            link.unlink(missing_ok=True)
+            link.symlink_to(cache)
+
+
+def _prepare_home(root: Path) -> None:
+    """A user other than root, whose files libvirt would look for, has them below the root where it has no home."""
+    if os.geteuid() and not os.access(os.environ.get("HOME", ""), os.W_OK):
+        os.environ["HOME"] = str(root)
+        for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+            os.environ.pop(name, None)
 
 
 _event_loop_lock = threading.Lock()

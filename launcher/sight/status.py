@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dhcp.daemon.connection import ServerError, connect
+from dhcp.daemon.connection import ServerError
 from dhcp.lean.frozen import Frozen
 from launcher.container.vm_lock import LOCK
 from launcher.dhcpconfig.client import warnings_of
+from launcher.phases.server_file import find_server
 from launcher.sight.history import History, read_history
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
+from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 from netsetup.kernel.lock import NamespaceLock, lock_holder
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
@@ -24,6 +27,8 @@ from netsetup.nft.ruleset import CONNECTIONS, Counter
 from netsetup.nft.tables import read_counters
 from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
+
+NOT_SEEN = "without CAP_NET_ADMIN it is not seen what would be done, nor what was dropped or forwarded"
 
 
 class LeaseStatus(Frozen):
@@ -114,8 +119,9 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
 
     Raises NetworkSetupError when the kernel does not let us look.
     """
-    with Netlink() as netlink, NamespaceLock():
-        observed = observe(netlink)
+    sees_tables = has_capability(CAP_NET_ADMIN)
+    with Netlink() as netlink, NamespaceLock() if sees_tables else contextlib.nullcontext():
+        observed = observe(netlink, tables=sees_tables)
         record = find_record(
             state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy, observed.links
         )
@@ -123,17 +129,18 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
             return None
     networks = tuple(record.networks.values())
     pending: tuple[str, ...] = ()
-    refused = ""
+    refused = "" if sees_tables else NOT_SEEN
     try:
         # Of an interface that was made anew, `prestart` reads first what it has.
-        if not any(is_replaced(observed, network) for network in networks):
+        if sees_tables and not any(is_replaced(observed, network) for network in networks):
             now = [as_prestart_would(observed, network) for network in networks]
             pending = tuple(plan_setup(observed, now, copy_of(record)).lines())
     except InvalidRequest as refusal:
         refused = str(refusal)
     counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
-    counts = read_counters({counter.family for used in counters.values() for counter in used})
-    server = _server_status()
+    families = {counter.family for used in counters.values() for counter in used} if sees_tables else set()
+    counts = read_counters(families) if families else {}
+    server = _server_status(state_directory(state_dir))
     leases = _leases(server or {})
     found = tuple(
         _status_of(network, observed, counters[network.name], counts, leases.get(network.guest_port, ()))
@@ -189,10 +196,10 @@ def _status_of(
     )
 
 
-def _server_status() -> dict[str, Any] | None:
+def _server_status(folder: str) -> dict[str, Any] | None:
     pid = 0
     try:
-        server = connect()
+        server = find_server(folder)
         if server is None:
             return None
         pid = server.pid

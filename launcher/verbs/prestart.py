@@ -26,6 +26,12 @@ def add(to: Parsers) -> None:
         to.output,
         help="set the pod's network up; returns when DHCP is answering",
     )
+    prestart.add_argument(
+        "--phase",
+        choices=("all", "network"),
+        default="all",
+        help="network: start no DHCP server, which is left to `serve` in another container (default: all)",
+    )
     add_manifest(prestart, "one bridged NIC")
     prestart.add_argument(
         "--owner",
@@ -103,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         server_log_format=options.log_format,
         dry_run=options.dry_run,
         host_network=options.host_network,
+        phase=options.phase,
     )
     try:
         print_result(_prestart_result(pod, options))

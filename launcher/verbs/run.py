@@ -19,6 +19,12 @@ DESCRIPTION = ("memory", "cpus", "cloud_init")
 def add(to: Parsers) -> None:
     verb = to.add_verb("run", run, to.pod, to.changes, help="container entrypoint: set up, boot, watch, put back")
     verb.set_defaults(logs_time=True)
+    verb.add_argument(
+        "--phase",
+        choices=("all", "domain"),
+        default="all",
+        help="domain: boot and watch in a pod that `prestart --phase network` has set up (default: all)",
+    )
     add_manifest(verb, "what the flags below say")
     verb.add_argument("--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk")
     verb.add_argument(
@@ -56,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         host_network=options.host_network,
         log_format=options.log_format,
         metrics=options.metrics,
+        phase=options.phase,
         **more,
     )
 

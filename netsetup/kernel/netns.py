@@ -81,12 +81,31 @@ def resolver_path(namespace: str | None) -> str:
 
 
 def state_directory(state_dir: str | os.PathLike[str] | None = None) -> str:
-    """The folder for what belongs to the caller's network namespace: `state_dir` itself, where it is given."""
+    """The folder for what belongs to the caller's network namespace: `state_dir` itself, where it is given.
+
+    Else it is below STATE_ROOT. A user who may not write there, and finds nothing there either, has it below
+    XDG_RUNTIME_DIR, or in /tmp.
+    """
     if state_dir:
         return os.fspath(state_dir)
     try:
-        return f"{STATE_ROOT}/net-{os.stat(SELF).st_ino}"  # a namespace's inode is unique among those alive
+        number = os.stat(SELF).st_ino  # unique among the namespaces alive
     except OSError as error:
         from netsetup.errors import KernelRefused
 
         raise KernelRefused.of(f"read {SELF}", error) from None
+    usual = f"{STATE_ROOT}/net-{number}"
+    user = os.geteuid()
+    if user == 0 or os.path.isdir(usual) or _may_make(usual):
+        return usual
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    # Nobody else can make or replace a folder of ours there, for /tmp has the sticky bit; one of another's is refused.
+    return f"{own}/virt-launcher/net-{number}" if _may_make(f"{own}/_") else f"/tmp/virt-launcher-{user}-{number}"
+
+
+def _may_make(path: str) -> bool:
+    """Whether this process may make a folder there, and those above it that are missing."""
+    parent = os.path.dirname(path)
+    while parent and not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    return bool(parent) and os.access(parent, os.W_OK | os.X_OK, effective_ids=True)

@@ -18,7 +18,7 @@ _CAREFULLY: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def read_file(folder: str, name: str) -> bytes | None:
     """A whole file; None when there is none. Raises RecordError for one that is not to be believed, and OSError."""
     try:
-        with _opened(folder) as directory:
+        with opened(folder) as directory:
             descriptor = _open(directory, f"{folder}/{name}", os.O_RDONLY, 0)
     except FileNotFoundError:
         return None
@@ -30,14 +30,19 @@ def read_file(folder: str, name: str) -> bytes | None:
 
 
 def write_file(folder: str, name: str, data: bytes) -> None:
-    """Write a file whole or not at all, by way of `name`.new. Raises RecordError and OSError."""
+    """Write a file whole or not at all, by way of `name`.new; readable for a group that may read the folder.
+
+    Raises RecordError and OSError.
+    """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     new = f"{name}.new"
-    with _opened(folder) as directory:
+    with opened(folder) as directory:
         _unlink(directory, new)
         try:
             descriptor = _open(directory, f"{folder}/{new}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
+                if os.fstat(directory).st_mode & stat.S_IRGRP:
+                    os.fchmod(descriptor, 0o640)
                 file.write(data)
             os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
@@ -49,12 +54,19 @@ def write_file(folder: str, name: str, data: bytes) -> None:
 def open_log(folder: str, name: str) -> int:
     """A file to be appended to, made if need be. Raises RecordError and OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with _opened(folder) as directory:
+    with opened(folder) as directory:
         return _open(directory, f"{folder}/{name}", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
 
 
+def open_lock(folder: str, name: str, *, make: bool = False) -> int:
+    """A file to be locked (flock(2)). Raises RecordError, and OSError where there is none and it is not to be made."""
+    flags = os.O_RDWR | (os.O_CREAT if make else 0)
+    with opened(folder) as directory:
+        return _open(directory, f"{folder}/{name}", flags, 0o600)
+
+
 @contextlib.contextmanager
-def _opened(folder: str) -> Iterator[int]:
+def opened(folder: str) -> Iterator[int]:
     """The directory. Raises RecordError unless it belongs to this user or root, and to nobody else to write in.
 
     A group of this process's may: that of a volume that the pod's security context gives it (fsGroup).

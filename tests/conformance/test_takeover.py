@@ -39,7 +39,7 @@ START = (
 # What is changed in a copy of the package: file, old text, new text.
 OTHER_NUMBER = ("control_protocol.py", f"PROTOCOL_VERSION = {PROTOCOL_VERSION}", f"PROTOCOL_VERSION = {1000}")
 NO_VERSION = ("control_server.py", 'if operation == "version":', "if False:")
-NO_KILL = ("registration.py", "self.kill_socket = open_kill_socket(0)", "pass")
+NO_KILL = ("registration.py", "self.kill_socket = open_kill_socket(port if self._given else 0)", "pass")
 NO_TABLE = ("registration.py", "= OwnedTable(TABLE)\n        except", "= None\n        except")  # as earlier releases
 NO_MEMORY = ("main.py", "daemon.adopt(parent)", "raise OSError(12, 'Cannot allocate memory')")
 NO_STOP = ("control_server.py", 'if operation == "stop":', "if False:")

@@ -90,7 +90,7 @@ def test_a_squatter_is_named_and_in_nobodys_way(pod: Pod, agent: Agent, how: str
     done = agent.run("prestart")
     assert done.returncode == 0, done.stderr
     who = "a process" if how == "full" else f"process {squatter.pid} of user {SQUATTER}"
-    assert f"{who} has a name that DHCP servers of earlier releases use" in done.stderr
+    assert f"{who} has a name that DHCP servers use" in done.stderr
     status = agent.status()
     assert (status["pending"], status["dhcp"]["problem"]) == ([], "")
     server = status["dhcp"]["pid"]

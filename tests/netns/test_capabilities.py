@@ -83,7 +83,9 @@ def test_without_one_of_them_nothing_is_changed(
     with Monitor(pod.pod) as monitor:
         done = agent.run("prestart", prefix=prefix)
         assert monitor.events() == []
-    assert (done.returncode, done.stderr) == (2, f"virt-launcher: error: {reason}\n")
+    flag = reason.rpartition("CAP_")[2]
+    flags = f"(Docker, Podman: --cap-add {flag}; Kubernetes: capabilities.add: [{flag}])"
+    assert (done.returncode, done.stderr) == (2, f"virt-launcher: error: {reason} {flags}\n")
     assert not agent.state_directory.exists()
     assert pod.pod.processes() == []
 

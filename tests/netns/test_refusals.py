@@ -89,7 +89,12 @@ def test_as_an_ordinary_user(pod: Pod, agent: Agent) -> None:
     agent.state_directory.mkdir()
     os.chown(agent.state_directory, 65534, 65534)
     agent.state_directory.parent.chmod(0o755)
-    assert_refused(agent, 2, r"not permitted.*CAP_NET_ADMIN", prefix=ORDINARY_USER)
+    assert_refused(
+        agent,
+        2,
+        r"the container lacks \d things: CAP_NET_ADMIN \(.*CAP_NET_RAW \(",
+        prefix=ORDINARY_USER,
+    )
 
 
 def test_a_read_only_proc_sys_is_named(pod: Pod, agent: Agent) -> None:

@@ -1,0 +1,84 @@
+"""The phase `domain`: a VM in a pod that another container has set up, without any capability.
+
+It opens the tap device as its owner, reads the record, and puts nothing back.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from dhcp.lean.frozen import Frozen
+from dhcp.lean.text import printable
+from launcher.container.vm_lock import vm_file_lock
+from launcher.phases.result import Network, network_of
+from launcher.phases.shared_folder import DOMAIN_FOLDER, VM_LOCK
+from netsetup.apply import require_same
+from netsetup.bindings.device_names import with_devices
+from netsetup.errors import InvalidRequest, MissingFeature
+from netsetup.kernel.rtnetlink import Netlink
+from netsetup.model.kernel import Namespace
+from netsetup.record import read_record
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from launcher.request import SetupRequest
+    from netsetup.model.owner import Owner
+    from netsetup.model.vm_network import VMNetwork
+
+SET_UP_FIRST = "run `virt-launcher prestart --phase network --owner {}` in this pod first, with this state directory"
+
+
+class RecordedNetworks(Frozen):
+    """The VM's networks, as the phase `network` has set them up."""
+
+    networks: dict[str, Network]
+    """By name, in the order of the request."""
+
+
+def domain_lock(folder: str) -> AbstractContextManager[None]:
+    """Held while the VM runs. Raises MissingFeature where the phase `network` has not made it, and VMRuns."""
+    if not os.path.exists(f"{folder}/{VM_LOCK}"):
+        who = f"{os.geteuid()}:{os.getegid()}"
+        raise MissingFeature(f"{folder}: no pod is set up there for user {who}; {SET_UP_FIRST.format(who)}")
+    return vm_file_lock(folder, "stop that one first")
+
+
+def domain_folder(folder: str) -> str:
+    """Where this phase writes, below the state directory."""
+    return f"{folder}/{DOMAIN_FOLDER}"
+
+
+def recorded_networks(folder: str, request: SetupRequest) -> RecordedNetworks:
+    """The networks that a VM requires, from the record.
+
+    Raises MissingFeature when nothing is set up, or no more, and InvalidRequest for another VM or another user.
+    """
+    record = read_record(folder)
+    who = f"{os.geteuid()}:{os.getegid()}"
+    if record is None:
+        raise MissingFeature(f"{folder}: no pod is set up there; {SET_UP_FIRST.format(who)}")
+    with Netlink() as netlink:
+        observed = Namespace(links=netlink.links())
+    present = {link.name for link in observed.links}
+    asked = {r.name: r for r in request.network_requests(present, printable(socket.gethostname()))}
+    require_same(record, with_devices(observed, record.networks, asked))
+    for network in record.networks.values():
+        if network.guest_port not in present:
+            raise MissingFeature(f"{network.guest_port}: no such interface; {SET_UP_FIRST.format(who)}")
+        _require_opening(network)
+    return RecordedNetworks({name: network_of(record.networks[name], i) for name, i in request.interfaces.items()})
+
+
+def _require_opening(network: VMNetwork) -> None:
+    """Raises InvalidRequest where the kernel would not let this process attach to the tap (tun_not_capable)."""
+    owner: Owner | None = network.owner
+    if owner is None:
+        return  # whoever set it up: libvirt's error says when that is another user
+    if owner.uid != os.geteuid() or owner.gid not in (os.getegid(), *os.getgroups()):
+        raise InvalidRequest(
+            f"{network.guest_port}: may be opened by {owner} alone, and this is {os.geteuid()}:{os.getegid()}; "
+            "run as that user (Kubernetes: runAsUser, runAsGroup), or set the network up for this one (--owner)"
+        )
