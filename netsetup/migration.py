@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from netsetup.bindings import keeper, masquerade
-from netsetup.decode import decode
+from netsetup.model.decode import decode
 from netsetup.model.pod_interface import PodInterface
 from netsetup.model.private_network import PrivateNetwork
 

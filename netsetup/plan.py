@@ -4,7 +4,7 @@ A plan is what is logged, shown by --dry-run, tested, and carried out. What diff
 (`netsetup.bindings`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
@@ -155,6 +155,54 @@ def plan_teardown(observed: Namespace, networks: Sequence[VMNetwork], sysctls: S
     if observed.tables and not steps:
         steps.append(DeleteTable(tuple(family for family, _ in observed.tables)))
     return Plan(tuple(steps))
+
+
+def plan_release(
+    observed: Namespace,
+    networks: Sequence[VMNetwork],
+    names: Collection[str],
+    sysctls: Sequence[tuple[str, str]],
+    copy: str = "",
+) -> Plan:
+    """The way from what is there to the networks without those of these `names`, which are put back as recorded.
+
+    As for a teardown: plan and apply until the plan is empty. Only then are the tables loaded without them, by the
+    set-up of those that stay; until then what must not cross does not, and the copy of the record has them all. Their
+    frames are forwarded no more, before anything else is done.
+    """
+    gone = [network for network in networks if network.name in names]
+    kept = [network for network in networks if network.name not in names]
+    rules = {network.name: binding_of(network.binding).rules(network) for network in networks}
+    hooked = {network.guest_port for network in gone if rules[network.name].netdev}
+    rules |= {network.name: replace(rules[network.name], netdev=()) for network in gone}
+    steps = _table_steps(observed, tables_of(rules.values(), copy), (BRIDGE, INET, NETDEV)) if hooked else []
+    if steps:
+        steps = [*(SetUp(link.name, False) for link in observed.links if link.name in hooked and link.up), *steps]
+    for network in reversed(gone):
+        steps += binding_of(network.binding).release_steps(observed, network)
+    keep = settings_to_keep(observed, kept)
+    before = [*sysctls, *_arp_ignore_before(observed, kept)]
+    others = [(key, value) for key, value in before if key not in keep and observed.sysctl(key) not in (value, None)]
+    # As in a teardown: what changes every interface comes first, and the accepting of router advertisements last.
+    steps += [SetSysctl(*s) for s in sorted(others, key=lambda s: s[0] != FORWARDING6.format("all"))]
+    return Plan(tuple([step for step in steps if not _accepts_routers(step)] or steps))
+
+
+def _arp_ignore_before(observed: Namespace, networks: Iterable[VMNetwork]) -> Iterator[tuple[str, str]]:
+    """The setting of these networks' own interfaces, which is changed for addresses that any network gives."""
+    default = observed.sysctl(ARP_IGNORE.format("default"))
+    for network in networks:
+        key = ARP_IGNORE.format(network.pod.name)
+        yield from (setting for setting in network.pod.sysctls if setting[0] == key)
+        if network.bridge and default is not None:
+            yield ARP_IGNORE.format(network.bridge), default
+
+
+def settings_to_keep(observed: Namespace, networks: Sequence[VMNetwork]) -> set[str]:
+    """The keys of what these networks have changed outside their own interfaces, or on any interface of the pod."""
+    keys = {key for key, _ in other_sysctls(observed, networks)}
+    everywhere = {ARP_IGNORE.format(link.name) for link in observed.links}
+    return keys | everywhere if any(network.gives_pod_address4 for network in networks) else keys - everywhere
 
 
 def _stop_forwarding_steps(observed: Namespace, networks: Sequence[VMNetwork]) -> list[Step]:

@@ -16,12 +16,12 @@ from typing import Final
 from dhcp.lean.frozen import Frozen, as_dict, replace
 from dhcp.lean.json import dumps, loads
 from dhcp.lean.text import printable
-from netsetup.decode import decode
 from netsetup.errors import InvalidRequest, RecordError
 from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.kernel.state_files import LARGEST, read_file, write_file
+from netsetup.model.decode import decode
 from netsetup.model.identity import as_named_now
 from netsetup.model.kernel import Link
 from netsetup.model.settings import settings_now
@@ -68,6 +68,11 @@ class NewerRecord(RecordError):
 def clock() -> int:
     """The present time as records have it."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def rewritten(record: Record, changed: Record) -> Record:
+    """The changed record with the present time; the same one if nothing is."""
+    return record if changed == record else replace(changed, written=clock())
 
 
 def boot_id() -> str:

@@ -15,10 +15,10 @@ from lab.vmnetworks import bridged
 
 from dhcp.lean.frozen import as_dict, replace
 from dhcp.lean.json import dumps, loads
-from netsetup.decode import Mismatch, decode
 from netsetup.errors import InvalidRequest
 from netsetup.kernel import state_files
 from netsetup.migration import migrate
+from netsetup.model.decode import Mismatch, decode
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.vm_network import GuestOptions
 from netsetup.record import Record, require_readable

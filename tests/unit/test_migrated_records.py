@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dhcp.lean.json import dumps, loads
-from netsetup.decode import decode
 from netsetup.migration import migrate
+from netsetup.model.decode import decode
 from netsetup.model.vm_network import VMNetwork
 from netsetup.record import VERSION, Record
 

@@ -1,0 +1,140 @@
+"""A VM's networks change while it runs: `prestart` with another manifest adds and removes the difference alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from lab.agent import DIRECT, Agent, binding_field
+from lab.clients import Udhcpc
+from lab.pod import MakePod, Pod
+from lab.rawclient import ACK, RawClient
+from lab.snapshot import assert_restored, take_snapshot
+
+pytestmark = pytest.mark.root
+
+SECOND = "198.51.100.5/24"
+RENEWS_EVERY = 0.1
+
+
+def manifest(file: Path, **bindings: str) -> Path:
+    """A VM with a network of each name; the first is the pod network, the others are on net1, net2 …"""
+    names = list(bindings)
+    networks: list[dict[str, object]] = [{"name": names[0], "pod": {}}] if names else []
+    networks += [{"name": name, "multus": {"networkName": name}} for name in names[1:]]
+    interfaces = [{"name": name, **binding_field(binding)} for name, binding in bindings.items()]
+    devices = {"interfaces": interfaces, "autoattachPodInterface": bool(names)}
+    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": devices}, "networks": networks}
+    kind = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance"}
+    file.write_text(json.dumps(kind | {"metadata": {"name": "vm"}, "spec": spec}))
+    return file
+
+
+@pytest.fixture
+def two(make_pod: MakePod) -> Pod:
+    """A pod with a second interface and a guest with two NICs."""
+    pod = make_pod()
+    pod.node.ip(f"link add far1 type veth peer name net1 netns {pod.pod.name}", "link set far1 up")
+    pod.pod.ip("link set net1 up", f"addr add {SECOND} dev net1")
+    pod.plug_guest("02:00:00:00:00:71", "tap1", "eth1")
+    return pod
+
+
+class Renewals:
+    """Renews the guest's lease again and again, in a thread, in the block; `missed` are those without an ACK."""
+
+    def __init__(self, client: RawClient, address: str) -> None:
+        self.done, self.missed = 0, 0
+        self._client, self._address = client, address
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew)
+
+    def __enter__(self) -> Renewals:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(RENEWS_EVERY):
+            reply = self._client.renew(self._address)
+            self.done += 1
+            self.missed += reply is None or reply.message_type != ACK
+
+
+@pytest.mark.parametrize(("first", "second"), [("bridge", "bridge"), ("masquerade", "bridge"), ("fwd", "fwd")])
+def test_a_network_comes_and_goes_while_another_is_served(two: Pod, tmp_path: Path, first: str, second: str) -> None:
+    pod, original = two, take_snapshot(two.pod)
+    one = manifest(tmp_path / "one.json", default=first)
+    both = manifest(tmp_path / "both.json", default=first, blue=second)
+    with Agent(pod) as agent:
+        before = agent.prestart("--vmi", one)
+        network = before["networks"][0]
+        pod.guest.ip(f"link set eth0 address {network['mac']}", "link set eth0 up")
+        with RawClient(pod.guest) as client:
+            offer = client.discover()
+            assert offer is not None
+            with Renewals(client, offer.yiaddr) as renewals:
+                planned = json.loads(agent.run("prestart", "--vmi", both, "--dry-run", "--output", "json").stdout)
+                assert any("net1" in step for step in planned["plan"])
+                added = agent.prestart("--vmi", both)
+                assert added["networks"][0] == network
+                assert added["dhcp"] == before["dhcp"], "the same server"
+                blue = added["networks"][1]
+                assert (blue["pod_interface"], blue["guest_port"]) == ("net1", "tap1")
+                pod.guest.ip(f"link set eth1 address {blue['mac']}")
+                with Udhcpc(pod.guest, "eth1") as other:
+                    assert other.acquire().addresses == (SECOND,)
+                assert [n["name"] for n in agent.status()["networks"]] == ["default", "blue"]
+                removed = agent.prestart("--vmi", one)
+                assert (removed["networks"], removed["dhcp"]) == ([network], before["dhcp"])
+                assert pod.pod.ip_json("-4 addr show dev net1")[0]["addr_info"][0]["local"] == SECOND.partition("/")[0]
+                assert agent.status()["pending"] == []
+        assert (renewals.done > 5, renewals.missed) == (True, 0)
+        agent.teardown()
+    pod.guest.ip("link set eth0 down", "link set eth1 down")
+    assert_restored(pod.pod, original)
+
+
+@pytest.mark.parametrize("binding", DIRECT)
+def test_all_networks_may_go(two: Pod, tmp_path: Path, binding: str) -> None:
+    original = take_snapshot(two.pod)
+    both = manifest(tmp_path / "both.json", default=binding, blue=binding)
+    none = manifest(tmp_path / "none.json")
+    with Agent(two) as agent:
+        agent.prestart("--vmi", both)
+        gone = agent.prestart("--vmi", none)
+        assert (gone["networks"], gone["dhcp"]) == ([], {"pid": None})
+        assert agent.prestart("--vmi", both)["networks"][1]["name"] == "blue"
+        agent.prestart("--vmi", none)
+        agent.teardown()
+    assert_restored(two.pod, original)
+
+
+def test_a_network_cannot_have_the_interface_of_another(two: Pod, tmp_path: Path) -> None:
+    """A manifest that renames a network is another VM's, or a slip; nothing changes."""
+    with Agent(two) as agent:
+        agent.prestart("--vmi", manifest(tmp_path / "vmi.json", default="bridge", blue="bridge"))
+        before = take_snapshot(two.pod)
+        done = agent.run("prestart", "--vmi", manifest(tmp_path / "vmi.json", other="bridge", blue="bridge"))
+        assert done.returncode == 2
+        assert "network other: eth0 is network default's, which is set up; run teardown first" in done.stderr
+        assert_restored(two.pod, before)
+
+
+def test_a_network_whose_interface_is_not_there(two: Pod, tmp_path: Path) -> None:
+    """The others stay as they are."""
+    with Agent(two) as agent:
+        agent.prestart("--vmi", manifest(tmp_path / "vmi.json", default="bridge", blue="bridge"))
+        before, networks = take_snapshot(two.pod), agent.status()["networks"]
+        done = agent.run(
+            "prestart", "--vmi", manifest(tmp_path / "vmi.json", default="bridge", blue="bridge", red="bridge")
+        )
+        assert done.returncode == 2
+        assert "no such interface" in done.stderr
+        assert_restored(two.pod, before)
+        assert agent.status()["networks"] == networks
