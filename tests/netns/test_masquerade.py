@@ -436,8 +436,8 @@ def test_np06_what_is_built(make_world: Any) -> None:
     assert world.inside.link("eth0")["address"] == world.pod.mac
     assert world.vm.network["mac"] not in (world.pod.mac, bridge["address"])
     # The pod forwards by these interfaces alone: it has not become a router.
-    assert world.inside.read_sysctl("ipv4/ip_forward") == "0"
-    assert world.inside.read_sysctl("ipv6/conf/all/forwarding") == "0"
+    for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        assert world.inside.read_sysctl(setting) == world.pod.neighbour.read_sysctl(setting), "as in another pod"
 
 
 def test_np11_with_a_bridged_second_nic_twice(make_pod: MakePod, make_world: Any) -> None:
