@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from dhcp.lean.text import printable
 from launcher.phases.shared_folder import VM_LOCK
 from netsetup.errors import HookBusy, InvalidRequest, NotPermitted, RecordError
-from netsetup.kernel.lock import NamespaceLock, description
+from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
+from netsetup.kernel.lock import NamespaceLock, description, lock_holder
 from netsetup.kernel.state_files import open_lock
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def vm_lock(state_dir: str, way_out: str) -> Iterator[None]:
             yield
     finally:
         lock.__exit__()
+
+
+def vm_holder(state_dir: str) -> str | None:
+    """How the lock names who holds it; empty for nobody. None where it cannot be told: a file's lock is not asked for,
+    because that would take it for a moment."""
+    if holder := lock_holder(LOCK):
+        return holder
+    return "" if has_capability(CAP_NET_ADMIN) and not os.path.exists(f"{state_dir}/{VM_LOCK}") else None
 
 
 @contextlib.contextmanager

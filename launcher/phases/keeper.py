@@ -54,12 +54,18 @@ AWAITED = END | {NEWS}
 
 
 def keep_serving(
-    folder: str, *, wait_seconds: float, log_format: str, take_in: Callable[[], object] | None = None
+    folder: str,
+    *,
+    wait_seconds: float,
+    log_format: str,
+    take_in: Callable[[], object] | None = None,
+    then: Callable[[], object] | None = None,
 ) -> int:
     """Serve what is recorded in a state directory until SIGTERM or SIGINT.
 
     Returns the exit code. Waits for the record, `wait_seconds` at most. Of this process's capabilities only those stay
     that a restart of the server needs, and CAP_NET_ADMIN where `take_in` uses it, to change pod and record on SIGHUP.
+    Calls `then` when it serves.
 
     Raises NotPermitted, MissingFeature when nothing has been set up in time, InvalidRequest when another one looks
     after the pod's server, and ServerError when it does not start.
@@ -84,6 +90,8 @@ def keep_serving(
             if signal.sigtimedwait(END, NEXT_LOOK_SECONDS):
                 return 0
         keeper.start()
+        if then is not None:
+            then()
         try:
             while not (received := signal.sigtimedwait(AWAITED, NEXT_CHECK_SECONDS)) or received.si_signo == NEWS:
                 if received:

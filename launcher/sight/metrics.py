@@ -39,8 +39,10 @@ def read_values(state_dir: str | os.PathLike[str] | None) -> Iterator[Value]:
 def values(status: Status, now: float) -> Iterator[Value]:
     """Those of a pod that is set up; `now` in seconds since the epoch."""
     history, server = status.history, status.dhcp or {}
-    yield "launcher_up", (), bool(status.launcher)
-    yield "pending_steps", (), len(status.pending)
+    if status.launcher is not None:
+        yield "launcher_up", (), bool(status.launcher)
+    if not status.refused:
+        yield "pending_steps", (), len(status.pending)
     yield "warnings", (), len(status.warnings)
     yield "convergences_total", (), history.convergences
     yield "dhcp_restarts_total", (), history.server_restarts

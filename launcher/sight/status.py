@@ -10,7 +10,7 @@ from typing import Any
 
 from dhcp.daemon.connection import ServerError
 from dhcp.lean.frozen import Frozen
-from launcher.container.vm_lock import LOCK
+from launcher.container.vm_lock import vm_holder
 from launcher.dhcpconfig.client import warnings_of
 from launcher.phases.server_file import find_server
 from launcher.sight.history import History, read_history
@@ -18,7 +18,7 @@ from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import InvalidRequest
 from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
-from netsetup.kernel.lock import NamespaceLock, lock_holder
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import Namespace
@@ -77,7 +77,9 @@ class NetworkStatus(Frozen):
     """Those that only the pod itself can reach, each with the address by which the VM does."""
     isolated: bool
     dropped: dict[str, int]
-    """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the cause's name."""
+    """Frames of the guest that isolation has dropped, and packets that may not be forwarded, by the cause's name.
+
+    Empty without CAP_NET_ADMIN, as `forwarded` is."""
     causes: dict[str, str]
     """What each of `dropped` counts, in words."""
     forwarded: dict[str, int]
@@ -106,8 +108,10 @@ class Status(Frozen):
     `pid` is None for a server in another PID namespace."""
     warnings: tuple[str, ...] = ()
     """What the VM goes without, and why."""
-    launcher: str = ""
-    """Which `run` has its VM here: its pid in its own PID namespace, command and state directory; empty for none."""
+    launcher: str | None = ""
+    """Which `run` has its VM here: its pid in its own PID namespace, command and state directory; empty for none.
+
+    None where it cannot be told: the VM runs in a container of its own, or CAP_NET_ADMIN is missing."""
     history: History = History()
     """What has happened since the pod was set up."""
 
@@ -119,12 +123,10 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
 
     Raises NetworkSetupError when the kernel does not let us look.
     """
-    sees_tables = has_capability(CAP_NET_ADMIN)
+    folder, sees_tables = state_directory(state_dir), has_capability(CAP_NET_ADMIN)
     with Netlink() as netlink, NamespaceLock() if sees_tables else contextlib.nullcontext():
         observed = observe(netlink, tables=sees_tables)
-        record = find_record(
-            state_directory(state_dir), netlink.namespace_cookie, lambda: observed.copy, observed.links
-        )
+        record = find_record(folder, netlink.namespace_cookie, lambda: observed.copy, observed.links)
         if record is None:
             return None
     networks = tuple(record.networks.values())
@@ -137,17 +139,19 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
             pending = tuple(plan_setup(observed, now, copy_of(record)).lines())
     except InvalidRequest as refusal:
         refused = str(refusal)
-    counters = {network.name: binding_of(network.binding).rules(network).counters for network in networks}
-    families = {counter.family for used in counters.values() for counter in used} if sees_tables else set()
+    counters: dict[str, tuple[Counter, ...]] = {network.name: () for network in networks}
+    if sees_tables:
+        counters = {network.name: tuple(binding_of(network.binding).rules(network).counters) for network in networks}
+    families = {counter.family for used in counters.values() for counter in used}
     counts = read_counters(families) if families else {}
-    server = _server_status(state_directory(state_dir))
+    server = _server_status(folder)
     leases = _leases(server or {})
     found = tuple(
         _status_of(network, observed, counters[network.name], counts, leases.get(network.guest_port, ()))
         for network in networks
     )
     warnings = warnings_of(networks, observed.now)
-    return Status(found, pending, refused, server, warnings, lock_holder(LOCK), read_history(state_dir))
+    return Status(found, pending, refused, server, warnings, vm_holder(folder), read_history(folder))
 
 
 def _status_of(

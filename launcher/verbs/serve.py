@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from launcher.verbs.namespace import enter
 from launcher.verbs.parsers import add_manifest
+from launcher.verbs.tools.metrics import ADDRESS_HELP
 
 if TYPE_CHECKING:
     from launcher.verbs.parsers import Parsers
@@ -30,6 +33,8 @@ def add(to: Parsers) -> None:
         action="store_true",
         help="keep CAP_NET_ADMIN, and take in what has changed in the pod on SIGHUP",
     )
+    verb.set_defaults(logs_time=True)
+    verb.add_argument("--metrics", metavar="ADDRESS", help=f"serve metrics for Prometheus: {ADDRESS_HELP}")
     add_manifest(verb, "what `prestart` without one has set up")
 
 
@@ -56,9 +61,18 @@ def _serve(options: argparse.Namespace) -> int:
 
         take_news_in(folder, options.vmi, options.name, resolver_path, host_network=options.host_network)
 
-    return keep_serving(
-        folder,
-        wait_seconds=options.wait,
-        log_format=options.log_format,
-        take_in=take_in if options.keep_admin else None,
-    )
+    with contextlib.ExitStack() as held:
+        then = None
+        if options.metrics is not None:
+            from launcher.sight.endpoint import listening
+            from launcher.sight.exposition import PodCollector
+
+            endpoint = held.enter_context(listening(options.metrics))
+            then = functools.partial(endpoint.serve, PodCollector(folder))
+        return keep_serving(
+            folder,
+            wait_seconds=options.wait,
+            log_format=options.log_format,
+            take_in=take_in if options.keep_admin else None,
+            then=then,
+        )

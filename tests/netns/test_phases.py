@@ -117,7 +117,7 @@ def test_each_with_its_own_rights(
 
 def test_it_waits_for_the_pod_and_outlives_a_teardown(pod: Pod, volume: Volume) -> None:
     before = take_snapshot(pod.pod)
-    with volume.start(SERVE, "serve") as container:
+    with volume.start(SERVE, "serve", "--metrics", "127.0.0.1:9400") as container:
         set_up(volume)
         await_server(pod, container)
         put_back(pod, volume)
@@ -128,6 +128,11 @@ def test_it_waits_for_the_pod_and_outlives_a_teardown(pod: Pod, volume: Volume) 
         status = volume.run(SERVE, "status")
         assert "  tap0: answered 1 OFFER; ignored nothing" in status.stdout, status
         assert "without CAP_NET_ADMIN it is not seen what would be done" in status.stdout
+        pod.pod.ip("link set lo up")
+        measured = pod.pod.run(["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9400/"]).stdout
+        for line in ("status_readable 1.0", "dhcp_up 1.0", 'dhcp_answers_total{message="OFFER",network="default"} 1.0'):
+            assert f"\nvirt_launcher_{line}\n" in measured
+        assert [name for name in ("dropped_packets", "pending_steps", "launcher_up") if name in measured] == []
         refused = volume.run(SERVE, "serve")
         assert refused.returncode == 2
         assert refused.stderr.endswith(": another `serve` looks after this pod's DHCP server already\n")
