@@ -35,6 +35,11 @@ def exit_code_of(action: Callable[[], int]) -> int:
         return FAILED if code is None else int(code)
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says, for one line with others."""
+    return failed_call(error) if isinstance(error, OSError) and error.errno else str(error)
+
+
 def failed_call(error: OSError) -> str:
     """A system call that failed where nobody expected it: the function that made it, on what, and why."""
     from netsetup.errors import KernelRefused

@@ -197,8 +197,6 @@ def teardown_pod_network(
                 server.stop()
         except ServerError as error:
             left = str(error)
-        except OSError as error:
-            left = f"DHCP server: waiting for its end failed: {error.strerror}; run teardown again"
 
     with contextlib.ExitStack() as held:
         try:

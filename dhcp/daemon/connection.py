@@ -128,6 +128,8 @@ class Channel:
             ways = (self._is_asked_to_end, end.kill) if ask else (end.kill, self._is_asked_to_end)
             if not any(way() and end.wait(TIMEOUT) for way in ways):
                 self._stays()
+        except OSError as error:
+            raise ServerError(f"{self.name}: its end cannot be waited for: {error.strerror}; try again") from None
         finally:
             end.close()
             self._socket.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dhcp.daemon.connection import TIMEOUT, ServerConnection, ServerError, server_name
 from dhcp.process import ServerProcess
+from launcher.machine.threads import start_thread
 from launcher.phases.server_file import find_server
 from launcher.serve import LOCK, serve, server_configs
 from launcher.sight.history import note_restart
@@ -47,16 +48,17 @@ class DHCPWatchdog:
         self.folder = state_directory(state_dir)
         self._log, self._log_format = log, log_format
         self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._watch, name="dhcp-watchdog", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start monitoring, in the network namespace of the calling thread."""
-        self._thread.start()
+        """Start monitoring, in the network namespace of the calling thread. Raises ThreadError."""
+        self._thread = start_thread("dhcp-watchdog", self._watch)
 
     def stop(self) -> None:
         """Stop monitoring; the server keeps running. May be called once."""
         os.write(self._stop_write, b"\0")
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         os.close(self._stop_read)
         os.close(self._stop_write)
 

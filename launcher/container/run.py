@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from launcher.container.described import Described
     from launcher.container.dhcp_watchdog import DHCPWatchdog
     from launcher.manager import AttachedNetworks, Ending
+    from launcher.phases.result import PodNetwork
     from launcher.request import SetupRequest
     from launcher.sight.endpoint import Endpoint
     from launcher.sight.metrics import Value
@@ -285,7 +286,6 @@ class _Machine:
             from launcher.phases.domain import recorded_networks
 
             return recorded_networks(self._shared_folder, request)
-        from launcher.container.dhcp_watchdog import DHCPWatchdog
         from launcher.prestart import setup_pod_network
 
         pod = setup_pod_network(
@@ -297,6 +297,17 @@ class _Machine:
             host_network=self._options.host_network,
         )
         self._found_set_up = not pod.fresh
+        try:
+            self._watch(pod, state_dir)
+        except BaseException:
+            self._put_back(state_dir)
+            raise
+        return pod
+
+    def _watch(self, pod: PodNetwork, state_dir: Path) -> None:
+        """Say what was set up, and have a watchdog over the server."""
+        from launcher.container.dhcp_watchdog import DHCPWatchdog
+
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
             log.info(
@@ -312,7 +323,6 @@ class _Machine:
         if pod.configs:
             self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._options.log_format)
             self._watchdog.start()
-        return pod
 
     def _put_back(self, state_dir: Path) -> None:
         if self._shared_folder is not None:

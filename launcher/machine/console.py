@@ -6,6 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from launcher.machine.threads import start_thread
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,11 +32,10 @@ class ConsoleLog:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Remove the files of an earlier VM and rotate the log until `stop`."""
+        """Remove the files of an earlier VM and rotate the log until `stop`. Raises ThreadError."""
         self.path.unlink(missing_ok=True)
         self.older.unlink(missing_ok=True)
-        self._thread = threading.Thread(target=self._watch, name="console-log", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("console-log", self._watch)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from dhcp.lean.frozen import Frozen
+from launcher.machine.threads import ThreadError, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,16 +169,14 @@ class DriverOpening:
         self._root = root
         self._made = [folder for folder in (root, root.parent) if not folder.exists()]
         self._connection: Connection | None = None
-        self._error: LibvirtError | None = None
+        self._error: LibvirtError | ThreadError | None = None
         self._thread: threading.Thread | None = None
         try:
             # Not in the thread: in Python both would wait for each other.
             uri = _prepare(None, root, cache)
-        except LibvirtError as error:
+            self._thread = start_thread("libvirt-open", self._open, uri)
+        except (LibvirtError, ThreadError) as error:
             self._error = error
-            return
-        self._thread = threading.Thread(target=self._open, args=(uri,), name="libvirt-open", daemon=True)
-        self._thread.start()
 
     def connection(self) -> Connection:
         """The open connection. Raises what `connect` raises; the folders stay, with libvirt's log."""
@@ -219,7 +218,8 @@ def preload() -> None:
     By dlopen(3) as a foreign function, which unlike an import, and CDLL, leaves the interpreter to other threads.
     """
     dlopen = ctypes.CDLL(None).dlopen
-    threading.Thread(target=dlopen, args=(b"libvirt.so.0", os.RTLD_NOW), name="libvirt-link", daemon=True).start()
+    with contextlib.suppress(ThreadError):
+        start_thread("libvirt-link", dlopen, b"libvirt.so.0", os.RTLD_NOW)
 
 
 def connect(uri: str | None = None, *, root: Path, cache: Path | None = SHARED_CACHE) -> Connection:
@@ -336,13 +336,14 @@ _event_loop_lock = threading.Lock()
 
 @functools.cache
 def _event_loop() -> threading.Thread:
-    """The thread of libvirt's event loop: one per process, registered before the first connection."""
+    """The thread of libvirt's event loop: one per process, registered before the first connection.
+
+    Raises ThreadError.
+    """
     import libvirt
 
     libvirt.virEventRegisterDefaultImpl()
-    thread = threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True)
-    thread.start()
-    return thread
+    return start_thread("libvirt-events", _run_event_loop)
 
 
 def _run_event_loop() -> None:

@@ -149,7 +149,7 @@ class ServerKeeper(DHCPWatchdog):
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
     def end(self) -> None:
         """Look after the server no more, and kill it: asked to end, it would take the guest's default route away."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from launcher.exit_codes import message_of
+
 
 class Undo:
     """What undoes a set-up that fails: last first, and all of it, whatever of it fails. A context manager."""
@@ -28,8 +30,9 @@ class Undo:
             try:
                 self._actions.pop()()
             except Exception as error:  # whatever it is, the rest is to be undone
-                left.append(str(error))
+                left.append(message_of(error))
         if left:
             from netsetup.errors import NotRestored
 
-            raise NotRestored("; and ".join([str(failure or "interrupted"), *left])) from failure
+            began = message_of(failure) if failure and str(failure) else "interrupted"
+            raise NotRestored("; and ".join([began, *left])) from failure

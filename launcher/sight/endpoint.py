@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from launcher.machine.threads import start_thread
 from netsetup.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -88,9 +89,8 @@ class Endpoint:
         return listener
 
     def serve(self, collector: PodCollector) -> None:
-        """Answer scrapes from now on, in a thread of this network namespace."""
-        self._thread = threading.Thread(target=self._serve, args=(collector,), name="metrics", daemon=True)
-        self._thread.start()
+        """Answer scrapes from now on, in a thread of this network namespace. Raises ThreadError."""
+        self._thread = start_thread("metrics", self._serve, collector)
 
     def _serve(self, collector: PodCollector) -> None:
         from launcher.sight.http_server import MetricsServer

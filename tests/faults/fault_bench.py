@@ -87,11 +87,12 @@ class Bench:
 
     Args:
         vm: whether it is for `run`, which makes a tap of its own.
+        binding: what hands the pod's interface to the VM; `run` has the bridge binding alone.
     """
 
-    def __init__(self, *, vm: bool = False) -> None:
+    def __init__(self, *, vm: bool = False, binding: str = "bridge") -> None:
         self.pod = Pod("ovn-kubernetes", guest_port=not vm)
-        self.agent = Agent(self.pod)
+        self.agent = Agent(self.pod, binding=binding)
         self.original = take_snapshot(self.pod.pod)
         self._directory = tempfile.TemporaryDirectory(prefix="vltest-faults-")
         self._log = Path(self._directory.name, "strace")

@@ -4,6 +4,7 @@
     python tests/faults/matrix.py teardown           its two rows
     python tests/faults/matrix.py --every 10         every tenth point
     python tests/faults/matrix.py --seconds 240      as many points as can be tried in that time
+    python tests/faults/matrix.py --binding fwd      with another binding than `bridge`
 
 What came of each point is appended to a file (`--results`), and not tried again as long as it is there; an untrue one
 is. The points are drawn in a fixed, random order, so that a part of them is an even sample. A point is the n-th call of
@@ -14,6 +15,7 @@ one kind that a verb makes, counted in a run without a fault. After each fault, 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -22,7 +24,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,27 +36,30 @@ from fault_bench import VERBS, Bench, Outcome
 from fault_points import Point
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / ".cache" / "faults.jsonl"
+RESULTS = ROOT / ".cache"
 CODES: tuple[int | str, ...] = (0, 1, 2, 3, "replaced", "hung")
 SEED = 1
 _TABLE = re.compile(r"(?m)^\| verb \|.*\n(?:\|.*\n)+")
 
 Row = dict[str, Any]
 """A point's fields and its outcome's, as in a line of the results."""
+NewBench = Callable[[], Bench]
 
 
 def main(words: list[str]) -> int:
     """Try what is not tried yet; print a table, and each point that has gone wrong. Returns 2 when some are left."""
     options = _parse(words)
+    options.results = options.results or RESULTS / f"faults-{options.binding}.jsonl"
     options.results.parent.mkdir(exist_ok=True)
     left = 0
     deadline = time.monotonic() + options.seconds
     for verb in options.verbs:
-        points = _points(verb, options.results, options.every)
+        new_bench = functools.partial(Bench, vm=verb == "run", binding=options.binding)
+        points = _points(verb, options.results, new_bench)[:: options.every]
         tried = _tried(options.results)
         waiting = [point for point in points if str(point) not in tried]
         done = 0
-        for row in _outcomes(waiting, options.jobs, deadline):
+        for row in _outcomes(waiting, new_bench, options.jobs, deadline):
             with options.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             done += 1
@@ -76,7 +81,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--binding", default="bridge")
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--write", type=Path, help="a page in which the table takes the place of the one there")
     return parser.parse_args(words)
 
@@ -94,16 +100,16 @@ def table(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _points(verb: str, results: Path, every: int) -> list[Point]:
+def _points(verb: str, results: Path, new_bench: NewBench) -> list[Point]:
     """Every point of a verb, in a random order that is always the same; counted once for a file of results."""
     path = results.with_suffix(f".{verb.replace(' ', '-')}.json")
     if not path.exists():
-        with Bench(vm=verb == "run") as bench:
+        with new_bench() as bench:
             path.write_text(json.dumps(bench.calls(verb)))
     calls = json.loads(path.read_text())
     points = [Point(verb, call, number, lasting) for lasting in (False, True) for call, number in calls]
     random.Random(SEED).shuffle(points)
-    return points[::every]
+    return points
 
 
 def _rows(results: Path) -> dict[str, Row]:
@@ -116,7 +122,7 @@ def _tried(results: Path) -> set[str]:
     return {point for point, row in _rows(results).items() if not row["wrong"]}
 
 
-def _outcomes(points: Sequence[Point], jobs: int, deadline: float) -> Iterator[Row]:
+def _outcomes(points: Sequence[Point], new_bench: NewBench, jobs: int, deadline: float) -> Iterator[Row]:
     """Try points in several pods at once, until the time is over."""
     if not points or time.monotonic() >= deadline:
         return
@@ -124,7 +130,7 @@ def _outcomes(points: Sequence[Point], jobs: int, deadline: float) -> Iterator[R
     context = multiprocessing.get_context("fork")
     queue: multiprocessing.Queue[Row | None] = context.Queue()
     workers = [
-        context.Process(target=_work, args=(points[number::jobs], deadline, queue), daemon=True)
+        context.Process(target=_work, args=(points[number::jobs], new_bench, deadline, queue), daemon=True)
         for number in range(jobs)
     ]
     for worker in workers:
@@ -140,12 +146,14 @@ def _outcomes(points: Sequence[Point], jobs: int, deadline: float) -> Iterator[R
         worker.join()
 
 
-def _work(points: Sequence[Point], deadline: float, queue: multiprocessing.Queue[Row | None]) -> None:
+def _work(
+    points: Sequence[Point], new_bench: NewBench, deadline: float, queue: multiprocessing.Queue[Row | None]
+) -> None:
     """Try points one after another in one pod, and in a new one after each that was untrue."""
     waiting = list(reversed(points))
     try:
         while waiting and time.monotonic() < deadline:
-            with Bench(vm=points[0].verb == "run") as bench:
+            with new_bench() as bench:
                 outcome = Outcome(0, "", "")
                 while waiting and not outcome.wrong and time.monotonic() < deadline:
                     point = waiting.pop()

@@ -103,7 +103,7 @@ def test_bad_input_is_named(
 
 def test_pod_without_the_interface(directory: Path, guest: GuestImage) -> None:
     with Pod("flannel", guest_port=False) as pod:
-        pod.pod.ip("link set eth0 name net7")
+        pod.pod.ip("route del default", "link set eth0 name net7")
         machine = Entrypoint(pod, directory, manifest(guest, kernel_arguments()))
         assert_refused(machine, 2, r"^eth0: no such interface .*net7")
         assert not machine.state_dir.exists()
@@ -144,3 +144,25 @@ def test_emulator_that_cannot_do_what_is_asked(pod: Pod, directory: Path, guest:
     """A processor model that QEMU does not have: libvirt's own words, one line."""
     described = manifest(guest, kernel_arguments(), cpu={"model": "Nonsense"})
     assert_refused(Entrypoint(pod, directory, described), 1, r"libvirt cannot start the domain: .*Nonsense")
+
+
+# What a limit on processes refuses
+
+ONE_THREAD_LESS = """
+import sys, threading
+from launcher import cli
+start = threading.Thread.start
+def start_all_but_one(thread):
+    if thread.name == NAME:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = start_all_but_one
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("name", ["dhcp-watchdog", "libvirt-open", "console-log"])
+def test_a_thread_that_cannot_be_started(pod: Pod, directory: Path, guest: GuestImage, name: str) -> None:
+    program = (sys.executable, "-c", f"NAME = {name!r}\n{ONE_THREAD_LESS}")
+    machine = Entrypoint(pod, directory, manifest(guest, kernel_arguments()), program=program)
+    assert_refused(machine, 1, rf"^thread {name}: cannot be started; raise the container's limit on processes$")
