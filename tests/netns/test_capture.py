@@ -69,6 +69,7 @@ def test_a_capture_is_piped_into_tshark(pod: Pod, agent: Agent, tmp_path: Path) 
 
 def test_a_file_has_its_bounds(pod: Pod, agent: Agent, tmp_path: Path) -> None:
     agent.prestart()
+    pod.guest.write_sysctl("ipv6/conf/eth0/disable_ipv6", 1)  # it would solicit routers meanwhile
     pod.guest.ip("link set eth0 up")
     file = tmp_path / "capture.pcapng"
     with capturing(agent, tmp_path, "--output", file, "--packets", "3") as process:
