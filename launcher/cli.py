@@ -7,11 +7,17 @@ and not fully undone. `run` adds 4, the VM was destroyed after its grace period,
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from dhcp.lean.importer import install
+from netsetup.kernel.lazy_import import make_lazy
+
+make_lazy("traceback")  # which logging imports for failures alone, and which takes half as long as all of it
+
+import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from dhcp.standard_streams import open_standard_streams
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 log = logging.getLogger("launcher")
+
+_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 VERBS = (
     "prestart",
@@ -44,6 +52,8 @@ _TOOLS = frozenset(("metrics", "capture", "completion"))
 
 def command() -> NoReturn:
     """The program: `main`, exiting without the interpreter's 10 ms of finalisation."""
+    for package in ("dhcp", "launcher", "netsetup"):
+        install(package, f"{_FOLDER}/{package}")
     gc.disable()  # hardly anything of what a start makes is garbage; `run`, which runs on, switches it on again
     open_standard_streams()
     try:

@@ -16,7 +16,14 @@ from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
 
 if TYPE_CHECKING:
+    from hashlib import sha1
+
     from launcher.vmi.errors import Problems
+else:
+    try:
+        from _sha1 import sha1
+    except ImportError:  # an interpreter that is built otherwise
+        from hashlib import sha1  # which loads OpenSSL, 4 ms
 
 _UUID_NAMESPACE = bytes.fromhex("0f3f0f0c5f0e4f0c9a4e6f8a3b1f6a70")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -86,8 +93,6 @@ def firmware_uuid(wanted: source.FirmwareSource, metadata: source.Metadata) -> s
 
 def _derived_uuid(name: str) -> str:
     """The UUID of a name, version 5 (RFC 9562 section 5.5): importing `uuid` takes 2 ms, by `platform`."""
-    from hashlib import sha1
-
     octets = bytearray(sha1(_UUID_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
     octets[6] = octets[6] & 0x0F | 0x50
     octets[8] = octets[8] & 0x3F | 0x80

@@ -1,4 +1,4 @@
-"""Packages whose ``__init__`` imports far more than is wanted of them."""
+"""Packages whose ``__init__`` imports far more than is wanted of them, and modules that are seldom wanted at all."""
 
 import importlib
 import importlib.util
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def make_lazy(package_name: str, **names: object) -> None:
-    """Let submodules of a package load without its ``__init__``.
+    """Let submodules of a package load without its ``__init__``; or have a module loaded when it is used.
 
     The first use of a name of the package itself (``pyroute2.IPRoute``) runs it, so other users in this process notice
     nothing. Only these `names` are there before. A package that is loaded already stays as it is. Raises
@@ -24,7 +24,7 @@ def make_lazy(package_name: str, **names: object) -> None:
     def load_name(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if importlib.util.find_spec(f"{package_name}.{name}"):
+        if hasattr(package, "__path__") and importlib.util.find_spec(f"{package_name}.{name}"):
             return importlib.import_module(f"{package_name}.{name}")
         del package.__dict__["__getattr__"]
         kept = dict(package.__dict__)  # what is there already may be in use, or was set by somebody

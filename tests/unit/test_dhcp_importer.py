@@ -21,6 +21,7 @@ sys.meta_path.insert(0, finder)
 {before}
 import p.a, p.q.b
 print(p.a.VALUE, p.q.b.VALUE, type(p.a.__spec__.loader).__name__, p.q.__path__)
+assert p.a.__file__ == p.__path__[0] + "/a.py" or "/proc/self" in p.a.__file__
 try: import p.missing
 except ModuleNotFoundError as error: print(error.name)
 """

@@ -34,3 +34,14 @@ def test_what_others_have_set_stays() -> None:
         "print(config.gc_timeout, config.cache_expire, config.AF_BRIDGE)"
     )
     assert printed(program) == ["60", "7", "7"]
+
+
+def test_a_module_is_loaded_when_it_is_used() -> None:
+    program = (
+        "from netsetup.kernel.lazy_import import make_lazy\n"
+        "sys.modules.pop('traceback', None)\n"
+        "make_lazy('traceback')\n"
+        "import traceback\n"
+        "print('format_exc' in traceback.__dict__, traceback.format_exc.__name__, 'format_exc' in traceback.__dict__)"
+    )
+    assert printed(program) == ["False", "format_exc", "True"]
