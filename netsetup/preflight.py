@@ -34,7 +34,7 @@ from netsetup.kernel.netns import CLONE_NEWNET
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import PROTO_KERNEL, Namespace
 from netsetup.model.settings import of_interface
-from netsetup.nft import library
+from netsetup.nft import program
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
 from netsetup.record import Record
@@ -88,8 +88,9 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     """
     made = {step.name for step in plan.steps if isinstance(step, CreateBridge | CreateTap)}
     try:
+        program.path()
         if any(isinstance(step, LoadTable) and NETDEV in step.families for step in plan.steps):
-            library.run("".join(RULES[NETDEV].values()), dry_run=True)
+            program.run("".join(RULES[NETDEV].values()), dry_run=True)
         for step in plan.steps:
             match step:
                 case CreateBridge(name):

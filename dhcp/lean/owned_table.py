@@ -3,7 +3,7 @@
 Only CAP_NET_ADMIN in the network namespace makes one, and the kernel removes it with the netlink socket that made it,
 in whatever way its process ends. So it is a lock, or a sign, which an unprivileged process of the namespace can neither
 take nor forge; its comment says whose it is. Needs Linux 5.12. The messages are those of linux/netfilter/nf_tables.h:
-to link libnftables would take a hundred times as long.
+to start nft would take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NETLINK_NETFILTER = 12
 _NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 0x10, 0x11
 _NFNL_SUBSYS_NFTABLES = 10
 _NFT_MSG_NEWTABLE, _NFT_MSG_GETTABLE, _NFT_MSG_DELTABLE = (_NFNL_SUBSYS_NFTABLES << 8 | kind for kind in range(3))
-_NFPROTO_INET = 1  # tables of this family are of no interest to iptables, ip6tables, arptables or ebtables
+NFPROTO_INET = 1  # tables of this family are of no interest to iptables, ip6tables, arptables or ebtables
 _NFTA_TABLE_NAME, _NFTA_TABLE_FLAGS, _NFTA_TABLE_USERDATA = 1, 2, 6
 _NFT_TABLE_F_OWNER = 2
 _NFTNL_UDATA_TABLE_COMMENT = 0
@@ -61,9 +61,12 @@ class OwnedTable:
                 return False
         raise OSError(code, strerror(code))
 
-    def comment(self) -> str | None:
-        """What the table's comment says; None when there is no table. Raises OSError as `take` does."""
-        code, answer = self._ask(_message(_NFT_MSG_GETTABLE, 0, _NFPROTO_INET, 0, self._name))
+    def comment(self, family: int = NFPROTO_INET) -> str | None:
+        """What the table's comment says, or that of another family's table of the same name; None when there is none.
+
+        Raises OSError as `take` does.
+        """
+        code, answer = self._ask(_message(_NFT_MSG_GETTABLE, 0, family, 0, self._name))
         if code == _ENOENT:
             return None
         _raise_for(code)
@@ -97,7 +100,7 @@ class OwnedTable:
         """The errno of a transaction of one change."""
         begin = _message(_NFNL_MSG_BATCH_BEGIN, 0, 0, _NFNL_SUBSYS_NFTABLES, b"")
         end = _message(_NFNL_MSG_BATCH_END, 0, 0, _NFNL_SUBSYS_NFTABLES, b"")
-        return self._ask(begin + _message(kind, _NLM_F_ACK | flags, _NFPROTO_INET, 0, content) + end)[0]
+        return self._ask(begin + _message(kind, _NLM_F_ACK | flags, NFPROTO_INET, 0, content) + end)[0]
 
     def _ask(self, messages: bytes) -> tuple[int, bytes]:
         """The errno of the kernel's answer, and the answer."""

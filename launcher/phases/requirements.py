@@ -6,7 +6,6 @@ have been refused for is looked for.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,8 @@ from netsetup.kernel.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, has_capabil
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.kernel.tap import DEVICE
 from netsetup.model.settings import of_interface
-from netsetup.nft.library import LIBRARY, has_netfilter
+from netsetup.nft import program
+from netsetup.nft.tables import has_netfilter
 from netsetup.plan import admit, plan_setup
 from netsetup.resolver import read_resolver
 from netsetup.steps import CreateBridge, CreateTap, SetSysctl
@@ -74,9 +74,9 @@ def missing_needs(request: SetupRequest, folder: str, resolver_path: str, *, ser
     if settings := _fixed_settings(plan) if plan else []:
         lacking.append(f"a writable /proc/sys, to set {', '.join(settings)} ({SETTINGS})")
     try:
-        ctypes.CDLL(LIBRARY)
-    except OSError:
-        lacking.append(f"{LIBRARY} ({IN_IMAGE.format('nftables')})")
+        program.path()
+    except MissingFeature:
+        lacking.append(f"nft ({IN_IMAGE.format('nftables')})")
     if not has_netfilter():
         lacking.append(f"nftables in the kernel ({KERNEL.format('nf_tables')})")
     if problem := _folder_problem(folder):

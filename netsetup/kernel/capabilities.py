@@ -1,8 +1,9 @@
 """Capabilities of the calling thread (capabilities(7))."""
 
+import contextlib
 import errno
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from dhcp.lean.libc import capset, prctl
@@ -16,11 +17,15 @@ STATUS: Final = "/proc/thread-self/status"
 VERSION: Final = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3 of linux/capability.h."""
 PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_LOWER = 2, 3
+SETTABLE: Final = ("CapEff", "CapPrm", "CapInh")
+"""Of proc(5), in the order of struct __user_cap_data_struct."""
 
 
 def has_capability(number: int) -> bool:
     """Whether the calling thread has a capability (proc(5), CapEff). Raises KernelRefused."""
-    return bool(_capabilities(b"CapEff:") & 1 << number)
+    return bool(_sets()["CapEff"] & 1 << number)
 
 
 def keep_capabilities(kept: Collection[int]) -> None:
@@ -28,18 +33,42 @@ def keep_capabilities(kept: Collection[int]) -> None:
 
     Raises KernelRefused.
     """
-    wanted = sum(1 << number for number in kept)
-    sets = [_capabilities(name) & wanted for name in (b"CapEff:", b"CapPrm:", b"CapInh:")]
-    halves = [value >> shift & 0xFFFFFFFF for shift in (0, 32) for value in sets]
-    if capset(struct.pack("Ii", VERSION, 0), struct.pack("6I", *halves)) or prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    wanted, sets = sum(1 << number for number in kept), _sets()
+    if not _set([sets[name] & wanted for name in SETTABLE]) or prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise KernelRefused("drop capabilities", errno.EPERM)
 
 
-def _capabilities(name: bytes) -> int:
-    """A set of the calling thread's, as a bit mask. Raises KernelRefused."""
+@contextlib.contextmanager
+def inherited(number: int) -> Iterator[None]:
+    """Meanwhile, programs that the calling thread starts have this capability, if it has it: also where it is not
+    root's, but that of a program file, which others do not inherit. Where a security bit forbids it, they have it not.
+
+    Raises KernelRefused.
+    """
+    sets, bit = _sets(), 1 << number
+    before = [sets[name] for name in SETTABLE]
+    *others, inheritable = before
+    if sets["CapAmb"] & bit or not _set([*others, inheritable | bit]):
+        yield
+        return
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, number, 0, 0)
+        _set(before)
+
+
+def _set(sets: Collection[int]) -> bool:
+    """Whether the sets, those of SETTABLE as bit masks, could be set."""
+    halves = [value >> shift & 0xFFFFFFFF for shift in (0, 32) for value in sets]
+    return bool(capset(struct.pack("Ii", VERSION, 0), struct.pack("6I", *halves)) == 0)
+
+
+def _sets() -> dict[str, int]:
+    """The calling thread's sets as bit masks, by their names of proc(5). Raises KernelRefused."""
     try:
         with open(STATUS, "rb") as status:
-            line = next(line for line in status if line.startswith(name))
+            return {line[:6].decode(): int(line[8:], 16) for line in status if line.startswith(b"Cap")}
     except OSError as error:
         raise KernelRefused.of(f"read {STATUS}", error) from None
-    return int(line.split()[1], 16)

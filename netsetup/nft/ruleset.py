@@ -19,7 +19,6 @@ TABLE: Final = "virt-launcher"
 BRIDGE: Final = "bridge"
 INET: Final = "inet"
 NETDEV: Final = "netdev"
-FAMILIES: Final = (BRIDGE, INET, NETDEV)
 
 COPY_CHUNK: Final = 120
 """Characters of the copy in one comment; the kernel's tools take 128."""

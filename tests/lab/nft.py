@@ -6,11 +6,11 @@ import os
 import shlex
 from pathlib import Path
 
-_LIBRARY = """
-from netsetup.nft import library
+_CALLS = """
+from netsetup.nft import program
 from netsetup.errors import (RulesetRefused)
 
-run = library.run
+run = program.run
 
 def refusing(commands, **options):
     if not (commands.startswith("list") or options.get("dry_run")):
@@ -20,7 +20,7 @@ def refusing(commands, **options):
         raise RulesetRefused("nftables: Error: {error}")
     return run(commands, **options)
 
-library.run = refusing
+program.run = refusing
 """
 _PROGRAM = """#!/bin/sh
 rules=$(cat)
@@ -30,7 +30,7 @@ echo "$rules" | /usr/sbin/nft "$@"
 
 
 class Nft:
-    """Replaces libnftables, and the program nft with its rule check, for programs that are started with `prefix`.
+    """Stands before nft, and before its rule check, for programs that are started with `prefix`.
 
     Args:
         directory: where its files are written.
@@ -40,8 +40,8 @@ class Nft:
 
     def __init__(self, directory: Path, unknown: str, error: str = "Could not process rule") -> None:
         self._directory, self._asked = directory, directory / "asked"
-        library = _LIBRARY.format(asked=str(self._asked), unknown=unknown, error=error)
-        (directory / "sitecustomize.py").write_text(library)
+        calls = _CALLS.format(asked=str(self._asked), unknown=unknown, error=error)
+        (directory / "sitecustomize.py").write_text(calls)
         program = directory / "nft"
         program.write_text(_PROGRAM.format(unknown=shlex.quote(unknown), error=error))
         program.chmod(0o755)

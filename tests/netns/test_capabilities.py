@@ -68,6 +68,37 @@ def test_two_capabilities_are_enough(pod: Pod, agent: Agent, binding: str, prefi
     assert_restored(pod.pod, before)
 
 
+OF_A_FILE = f"""
+import os, struct, sys
+from dhcp.lean.libc import capset, prctl
+from launcher.cli import command
+keep_caps, ambient, to_raise, dac_read_search, net_admin, net_raw = 8, 47, 2, 2, 12, 13
+own = 1 << dac_read_search | 1 << net_admin | 1 << net_raw
+assert prctl(keep_caps, 1, 0, 0, 0) == 0
+os.setgroups([])
+os.setresgid({USER}, {USER}, {USER})
+os.setresuid({USER}, {USER}, {USER})
+sets = struct.pack("=6I", own, own, 1 << dac_read_search, 0, 0, 0)
+assert capset(struct.pack("=Ii", 0x20080522, 0), sets) == 0
+assert prctl(ambient, to_raise, dac_read_search, 0, 0) == 0
+del sys.argv[0]
+command()
+"""
+"""Runs virt-launcher with the two capabilities as if its file had them, and not the programs that it starts."""
+
+
+def test_capabilities_of_the_programs_file(pod: Pod, agent: Agent) -> None:
+    before = take_snapshot(pod.pod)
+    agent.state_directory.parent.chmod(0o755)
+    agent.state_directory.mkdir()
+    os.chown(agent.state_directory, USER, USER)
+    for verb in ("prestart", "prestart", "teardown"):
+        done = agent.run(verb, prefix=[sys.executable, "-c", OF_A_FILE])
+        assert (done.returncode, done.stderr) == (0, "")
+    assert pod.pod.processes() == []
+    assert_restored(pod.pod, before)
+
+
 @pytest.mark.parametrize(
     ("binding", "prefix", "reason"),
     [
