@@ -100,7 +100,7 @@ class Entrypoint(Machine):
 
     def launcher(self) -> int:
         """The process id of the launcher proper, whose parent is the first process."""
-        (pid,) = (pid for pid in children(self.process.pid) if " run --vmi " in _command_line(pid))
+        (pid,) = (pid for pid in children(self.process.pid) if " run --state-dir " in _command_line(pid))
         return pid
 
 
