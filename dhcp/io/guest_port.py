@@ -22,8 +22,9 @@ from dhcp.io.reply_cache import (
     PreparedReply,
     is_preparable,
 )
-from dhcp.io.sockets import attach_filter, interface_mac
+from dhcp.io.sockets import UnusableSocket, attach_filter, interface_mac
 from dhcp.lean.frozen import replace
+from dhcp.token_bucket import TokenBucket
 from dhcp.v4.lease import ServedLease, prepare_lease
 from dhcp.wire.addresses import mac_text
 from dhcp.wire.dhcp4 import FOREIGN_MAC
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 # More than an Ethernet frame; a longer one on a jumbo link is no DHCP request and is cut.
 _LARGEST_FRAME = 2048
+# A socket that fails more often, every second, is of no use any more; one that is down fails once each time.
+MOST_FAILURES = 1000
 # Frames taken from one port before the others and the control socket get their turn.
 _FRAMES_A_TURN = 32
 # Transactions that wait for a pause to be logged; of a burst the last ones are kept.
@@ -70,6 +73,7 @@ class GuestPort:
         self.answered: dict[str, int] = {}
         self.ignored: dict[str, int] = {}
         self.send_errors = 0
+        self._failures = TokenBucket(MOST_FAILURES, 1 / MOST_FAILURES, monotonic())
         self._leases: TakenLeases | None = None
         self._log = log
         self._frame = bytearray(_LARGEST_FRAME)
@@ -289,11 +293,16 @@ class GuestPort:
             self._log.warn("flood", fields)
 
     def _report_failure(self, doing: str, error: OSError) -> None:
-        """Log that a frame was not received or sent; an interface that is down or gone may come back."""
+        """Log that a frame was not received or sent; an interface that is down or gone may come back.
+
+        Raises UnusableSocket.
+        """
         from errno import ENETDOWN
 
         if doing == "send":
             self.send_errors += 1
+        elif not self._failures.take(monotonic()):
+            raise UnusableSocket(f"{self.config.interface}: nothing can be received: {error.strerror}")
         if error.errno != ENETDOWN or doing == "send":
             fields: dict[str, object] = {"interface": self.config.interface, "error": error.strerror}
             self._log.write("warning", f"{doing}-failed", fields)

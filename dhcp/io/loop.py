@@ -10,6 +10,7 @@ from dhcp.config import ClientConfig, interfaces_of
 from dhcp.io.flood_guard import STRICT_SECONDS
 from dhcp.io.guest_port import NEVER, GuestPort
 from dhcp.io.log import Log
+from dhcp.io.sockets import UnusableSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,10 +123,14 @@ class ServerLoop:
         return [name for name, sock in sockets.items() if sock.getsockname()[0] == name]
 
     def serve(self) -> None:
-        """Serve until `stop` is called from a handler."""
+        """Serve until `stop` is called from a handler, or a port cannot be served any more.
+
+        In the latter case no router is withdrawn: another server is to take over at once.
+        """
         poll, handlers = self._epoll.poll, self._handlers
         flushed = 0.0
         events: list[tuple[int, int]] = []
+        is_replaced = False
         try:
             while not self._stopping:
                 events = poll(_PAUSE if events else self._wait_limit())
@@ -140,8 +145,11 @@ class ServerLoop:
                     flushed = now
                     self.flush()
                     self._look_for_end(now)
+        except UnusableSocket as error:
+            is_replaced = True
+            self.log.write("error", "ended", {"reason": str(error)})
         finally:
-            for port in self.ports.values():
+            for port in () if is_replaced else self.ports.values():
                 port.withdraw()
             self.flush()
 

@@ -41,6 +41,10 @@ OUR_MARK = 0x766C6677
 """Set on every frame these sockets send; our tables may drop other frames of the pod with the VM's MAC."""
 
 
+class UnusableSocket(Exception):
+    """Reading from a port's socket fails, again and again: a server with sockets of its own has to take over."""
+
+
 class TransportError(OSError):
     """A packet socket cannot be opened; the message names the interface and the reason."""
 

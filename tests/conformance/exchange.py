@@ -191,7 +191,7 @@ class Wire:
             self._process.status()  # makes the server write its delayed log lines
             log.seek(0)
             lines = [json.loads(line) for line in log]
-        return [line["reason"] for line in lines if line["level"] == "warning"]
+        return [line["data"]["reason"] for line in lines if line["level"] == "warning"]
 
     def restart(self) -> None:
         self._process.stop()

@@ -23,6 +23,7 @@ from dhcp.handler import handle
 from dhcp.io.gateway_resolver import GatewayResolver
 from dhcp.io.guest_port import MOST_REQUESTS, GuestPort
 from dhcp.io.log import Log
+from dhcp.io.sockets import UnusableSocket
 
 
 class Line:
@@ -114,6 +115,16 @@ def test_a_checksum_that_would_be_zero(port: GuestPort, line: Line) -> None:
     port.answer_waiting()
     assert line.sent[1] == handle(discover(xid=xid), port.lease).frames[0]
     assert line.sent[1][40:42] == b"\xff\xff"
+
+
+def test_a_socket_that_always_fails_is_given_up(port: GuestPort, line: Line) -> None:
+    """One that is down fails once each time, and may come back."""
+    line.waiting = [OSError(errno.ENETDOWN, "Network is down")] * 100
+    for _ in range(100):
+        port.answer_waiting()
+    line.waiting = [OSError(errno.ENOBUFS, "No buffer space available")] * 100_000
+    with pytest.raises(UnusableSocket, match="tap0: nothing can be received: No buffer space available"):
+        any(port.answer_waiting() for _ in range(100_000))  # type: ignore[func-returns-value]
 
 
 def test_counters(port: GuestPort, line: Line) -> None:
