@@ -8,7 +8,7 @@
 # hashes); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints demo-packages test-packages bench-packages libvirt-user bench faults man clean
+.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -23,10 +23,11 @@ PACKAGES := dhcp launcher netsetup
 DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
     libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 seabios ipxe-qemu \
     iproute2 nftables busybox-static containernetworking-plugins iputils-ping
+IMAGE_PACKAGES := podman mmdebstrap
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
-    strace qemu-utils zsh fish mandoc
+    strace qemu-utils zsh fish mandoc $(IMAGE_PACKAGES) runc catatonit
 
 RDNSSD := .cache/rdnssd
 
@@ -95,8 +96,13 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 # Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
 constraints:
 	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
-	    --extra completion --extra metrics --extra probe --extra test \
+	    --extra completion --extra metrics --extra probe --extra run --extra test \
 	    --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
+
+# Both container images, net and full; deploy/image/build says which variables it takes.
+image:
+	$(if $(IMAGE_BASE),,$(call install,$(IMAGE_PACKAGES)))
+	deploy/image/build
 
 # Only missing packages are installed, so a machine that has all of them needs neither network nor time.
 define install

@@ -14,7 +14,7 @@ from dhcp.lean.frozen import Frozen
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel
 from launcher.machine.domain_xml import domain_xml
-from launcher.machine.libvirt_driver import SHARED_CACHE, DriverOpening, LibvirtError, connect
+from launcher.machine.libvirt_driver import SHARED_CACHE, DriverOpening, LibvirtError, connect, require_binding
 from launcher.request import SetupRequest
 from launcher.volumes.folder import DEFAULT_FOLDER
 from launcher.volumes.storage import Storage
@@ -145,7 +145,11 @@ class LibvirtDomainManager:
         return self._domain is not None
 
     def pre_start_hook(self) -> AttachedNetworks:
-        """Set the pod's networks up for the VM. Raises what `launcher.prestart` raises; the pod is then as before."""
+        """Set the pod's networks up for the VM.
+
+        Raises what `launcher.prestart` raises, and LibvirtError without libvirt's binding; the pod is then as before.
+        """
+        require_binding()
         request = SetupRequest.from_vmi(self.vmi)
         if self._uri is None:
             self._opening = DriverOpening(self._root, self._cache)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dhcp.daemon.connection import ServerConnection, ServerError
@@ -80,20 +80,6 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
         )
     checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values(), observed.now)]
     return tuple(dict.fromkeys(checks))  # what several networks share is reported once
-
-
-def is_well(checks: Sequence[Check]) -> bool:
-    """Whether nothing is wrong."""
-    return not any(check.ok is False for check in checks)
-
-
-def lines(checks: Sequence[Check]) -> Iterator[str]:
-    """The result as text, a line a check."""
-    words = {True: "ok", False: "WRONG", None: "-"}
-    width = max(len(check.hop) for check in checks)
-    for check in checks:
-        advice = f" → {check.advice}" if check.advice else ""
-        yield f"{words[check.ok]:5} {check.hop:{width}}  {check.finding}{advice}"
 
 
 def _nothing_set_up(observed: Namespace) -> Check:

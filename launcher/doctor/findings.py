@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -43,6 +43,20 @@ class Check:
     finding: str
     advice: str = ""
     """What to do; empty when there is nothing."""
+
+
+def is_well(checks: Sequence[Check]) -> bool:
+    """Whether nothing is wrong."""
+    return not any(check.ok is False for check in checks)
+
+
+def lines(checks: Sequence[Check]) -> Iterator[str]:
+    """The result as text, a line a check."""
+    words = {True: "ok", False: "WRONG", None: "-"}
+    width = max(len(check.hop) for check in checks)
+    for check in checks:
+        advice = f" → {check.advice}" if check.advice else ""
+        yield f"{words[check.ok]:5} {check.hop:{width}}  {check.finding}{advice}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import os
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -46,6 +47,12 @@ _QEMU_CONF_ROOT = 'user = "root"\ngroup = "root"\n'
 
 class LibvirtError(RuntimeError):
     """libvirt is missing or has failed; one line, with libvirt's own message."""
+
+
+class BindingMissing(LibvirtError):
+    """libvirt's Python binding is not installed: nothing was changed."""
+
+    exit_code = 2
 
 
 class LifecycleEvent(Frozen):
@@ -213,6 +220,15 @@ class DriverOpening:
             self._connection.examine_host()
         except LibvirtError as error:
             self._error = error
+
+
+def require_binding() -> None:
+    """Raise BindingMissing where Python has no module `libvirt`; one that cannot be loaded is `connect`'s to report."""
+    if find_spec("libvirt") is None:
+        raise BindingMissing(
+            "libvirt's Python binding is not installed: pip install 'virt-launcher[run]', which needs a C compiler and "
+            "libvirt-dev, or apt-get install python3-libvirt for Debian's own Python"
+        )
 
 
 def preload() -> None:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def add(to: Parsers) -> None:
-    to.add_verb(
+    doctor = to.add_verb(
         "doctor", run, to.pod, to.output, help="look at each hop between VM and node; exit code 1: one is wrong"
+    )
+    doctor.add_argument(
+        "--quick", action="store_true", help="health check: whether it is set up and the DHCP server answers; no probes"
     )
 
 
@@ -24,8 +27,12 @@ def run(options: argparse.Namespace) -> int:
     enter(options.netns)
     import dataclasses
 
-    from launcher.doctor.examine import examine, is_well, lines
+    from launcher.doctor.findings import is_well, lines
 
+    if options.quick:
+        from launcher.container.health import examine_quickly as examine
+    else:
+        from launcher.doctor.examine import examine
     checks = examine(options.state_dir)
     if options.output == "json":
         print_result(dumps({"checks": [dataclasses.asdict(check) for check in checks]}))

@@ -82,6 +82,12 @@ def make_unit(_pod: Pod) -> None:
     made("unit", last=".venv/bin/python -m pytest tests/unit")
 
 
+def make_image(_pod: Pod) -> None:
+    # tests/containers runs it
+    assert "mmdebstrap" in made("image", last="deploy/image/build")
+    assert "mmdebstrap" not in made("image", "IMAGE_BASE=docker.io/library/debian:13-slim", last="deploy/image/build")
+
+
 def make_faults(_pod: Pod) -> None:
     run = ".venv/bin/python tests/faults/matrix.py --seconds 1500 --write docs/faults.md"
     part = "teardown --seconds 240"
@@ -118,6 +124,10 @@ def teardown(pod: Pod) -> None:
 def status(pod: Pod) -> None:
     printed = launcher(pod, "virt-launcher prestart", "virt-launcher status", "virt-launcher teardown")
     assert "10.244.1.3" in printed.partition("</interface>")[2]
+
+
+def doctor_quick(pod: Pod) -> None:
+    launcher(pod, "virt-launcher prestart", "virt-launcher doctor --quick", "virt-launcher teardown")
 
 
 def doctor(pod: Pod) -> None:
@@ -286,6 +296,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make test": make_test,
     "make venv": make_venv,
     "make test STRICT=1": make_test,
+    "make image": make_image,
+    "make image IMAGE_BASE=docker.io/library/debian:13-slim": make_image,
     "make faults": make_faults,
     "make faults FAULTS='teardown --seconds 240'": make_faults,
     "make mutants": make_mutants,
@@ -297,7 +309,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make bench": make_bench,
     **{
         f".venv/bin/python -m pytest tests/{name}": pytest_of(f"tests/{name}")
-        for name in ("netns", "clients", "conformance", "docs", "faults", "fuzz", "vm")
+        for name in ("netns", "clients", "conformance", "docs", "faults", "fuzz", "vm", "containers")
     },
     ".venv/bin/python -m pytest tests/netns/test_snapshots.py --update-snapshots": pytest_of(
         "tests/netns/test_snapshots.py"
@@ -311,6 +323,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
+    "virt-launcher doctor --quick": doctor_quick,
     "virt-launcher probe": probe,
     "virt-launcher validate vmi.yaml": validate,
     "virt-launcher metrics": metrics,
