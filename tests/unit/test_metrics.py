@@ -6,9 +6,9 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from docs.pages import ROOT
@@ -216,9 +216,12 @@ def test_metrics_are_served_on_loopback(collector: PodCollector) -> None:
         Endpoint(("127.0.0.1", port))
     endpoint.serve(collector)
     for _ in range(2):
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain; version=")
-            assert samples(answer.read().decode())["dhcp_restarts_total", ""] == 2
+        scrape = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        scrape.request("GET", "/metrics")
+        answer = scrape.getresponse()
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        assert samples(answer.read().decode())["dhcp_restarts_total", ""] == 2
+        scrape.close()
     endpoint.close()
     assert endpoint._thread
     endpoint._thread.join(PATIENCE)
