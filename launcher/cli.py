@@ -42,6 +42,7 @@ VERBS = (
     "capture",
     "serve",
     "run",
+    "vnc",
     "validate",
     "demo",
     "completion",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import queue
 import time
 from enum import Enum
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dhcp.lean.frozen import Frozen
+from launcher.hardware.elements import Sockets, effective_features
+from launcher.hardware.host import check_hardware, firmware_files
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel
 from launcher.machine.domain_xml import domain_xml
@@ -20,7 +23,6 @@ from launcher.volumes.folder import DEFAULT_FOLDER
 from launcher.volumes.storage import Storage
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     from launcher.machine.accelerator import Accelerator
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 # virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's API.
 _EVENT_STOPPED = 5
 _STOPPED_SHUTDOWN, _STOPPED_DESTROYED, _STOPPED_CRASHED, _STOPPED_FAILED = 0, 1, 2, 5
+
+VNC_SOCKET = "vnc.sock"
+"""Of the VM's screen, in the state directory."""
 
 PRESS_AGAIN_SECONDS = 2.0
 """A guest that is still booting ignores its power button, so it is pressed again until the grace period ends."""
@@ -103,6 +108,9 @@ class LibvirtDomainManager:
         self.console_log = self.state_dir / "console.log"
         self.console_socket = self.state_dir / "console.sock"
         check_kernel(vmi)
+        check_hardware(vmi)
+        self.vnc_socket = self.state_dir / VNC_SOCKET
+        self.agent_socket = self.state_dir / "agent.sock"
         self._storage = Storage(vmi, disks or {}, state_dir=self.state_dir, folder=volumes, backing_files=backing_files)
         self._images: dict[str, DiskImage] = {}
         self._uri = uri
@@ -170,7 +178,17 @@ class LibvirtDomainManager:
             images=self._images,
             console_socket=str(self.console_socket),
             console_log=str(self.console_log),
+            sockets=Sockets(str(self.agent_socket), str(self.vnc_socket)),
+            firmware=firmware_files(self.vmi, self.state_dir, self._storage.made),
+            cpus=sorted(os.sched_getaffinity(0)) if self.vmi.hardware.pinned else (),
         )
+
+    def warnings(self) -> list[str]:
+        """What the VM goes without on this host, a line each."""
+        wanted = self.vmi.hardware.features
+        if effective_features(wanted, self.accelerator.name == "kvm") == wanted:
+            return []
+        return ["hyperv, hypervPassthrough and pvspinlock of spec.domain.features are ignored: they need KVM"]
 
     def start(self) -> None:
         """Make the images that the VM needs, and start the domain; returns when it runs.
@@ -194,6 +212,8 @@ class LibvirtDomainManager:
         self._connection.on_close(lambda: self._events.put(_Lost()))
         self._console.start()
         self._images = self._storage.make()
+        if self.vmi.hardware.efi is not None:
+            self._storage.prepare()
         try:
             self._domain = self._connection.create(self.domain_xml())
         except BaseException:
@@ -250,6 +270,8 @@ class LibvirtDomainManager:
             self._connection = None
             self._console.stop()
             self._storage.remove()
+            for socket in (self.vnc_socket, self.agent_socket):
+                socket.unlink(missing_ok=True)  # QEMU leaves them when it is killed
 
     def teardown(self) -> None:
         """Put the pod's networks back. Raises what `launcher.prestart` raises."""

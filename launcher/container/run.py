@@ -262,6 +262,8 @@ class _Machine:
             f"{manager.accelerator.name.upper()}: {manager.accelerator.reason}",
             {"name": manager.accelerator.name},
         )
+        for warning in manager.warnings():
+            log.warning("%s", warning)
         began = time.perf_counter()
         manager.start()
         took = (time.perf_counter() - began) * 1e3

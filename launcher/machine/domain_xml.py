@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.hardware import elements
+from launcher.hardware.pci import controllers
 from launcher.interface_xml import escape, pci_address_xml
 
 if TYPE_CHECKING:
@@ -11,10 +13,7 @@ if TYPE_CHECKING:
 
     from launcher.machine.accelerator import Accelerator
     from launcher.machine.disk_images import DiskImage
-    from launcher.vmi.model import CPU, Clock, Disk, Firmware, VirtualMachineInstance
-
-HOTPLUG_INTERFACES = 4
-"""Interfaces up to this many can be hot-plugged into a q35 machine."""
+    from launcher.vmi.model import CPU, Clock, Firmware, VirtualMachineInstance
 
 
 def domain_xml(
@@ -25,24 +24,32 @@ def domain_xml(
     images: Mapping[str, DiskImage] | None = None,
     console_socket: str | None = None,
     console_log: str | None = None,
+    sockets: elements.Sockets | None = None,
+    firmware: elements.FirmwareFiles | None = None,
+    cpus: Sequence[int] = (),
 ) -> str:
     """The `<domain>` of `vmi`.
 
     `interfaces` are the texts of `interface_xml`, `images` the images of the manifest's disks by their names. The
     serial console listens on the unix socket `console_socket` and is logged to the file `console_log`; without
-    them its output is discarded.
+    them its output is discarded. `sockets` are those of the guest agent and of VNC, without which there are neither;
+    `firmware` is that of UEFI. `cpus` are those of this container, for virtual CPUs that have one each to themselves.
     """
     name, uuid = escape(vmi.domain_name), escape(vmi.firmware.uuid)
+    virtio = "virtio-transitional" if vmi.hardware.transitional else "virtio"
     lines = [
         f"<domain type='{accelerator.domain_type}'>",
         f"<name>{name}</name>",
         f"<uuid>{uuid}</uuid>",
         # Whole KiB, rounded up.
         f"<memory unit='KiB'>{-(-vmi.memory // 1024)}</memory>",
+        *elements.memory_backing(vmi.hardware),
         f"<vcpu placement='static'>{vmi.cpu.count}</vcpu>",
+        *elements.io_threads(vmi),
+        *elements.pinning(vmi.hardware, vmi.cpu.count, cpus),
         *_sysinfo(vmi.firmware),
-        *_os(vmi),
-        *(["<features><acpi/></features>"] if vmi.acpi else []),
+        *_os(vmi, firmware),
+        *elements.features(vmi, accelerator.name == "kvm"),
         *_cpu(vmi.cpu, accelerator),
         *_clock(vmi.clock),
         # A suspended guest would look like a running one, and nothing would wake it.
@@ -52,11 +59,12 @@ def domain_xml(
         "<on_crash>destroy</on_crash>",
         "<devices>",
         *_controllers(vmi),
-        *_disks(vmi.disks, images or {}),
+        *_disks(vmi, images or {}),
         *interfaces,
         *(_serial(console_socket, console_log) if vmi.serial_console else []),
-        *(["<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"] if vmi.rng else []),
-        f"<memballoon model='{'virtio' if vmi.balloon else 'none'}'/>",
+        *elements.devices(vmi, sockets),
+        *([f"<rng model='{virtio}'><backend model='random'>/dev/urandom</backend></rng>"] if vmi.rng else []),
+        f"<memballoon model='{virtio if vmi.balloon else 'none'}'/>",
         # By this device a guest that panics is distinguished from one that hangs.
         "<panic model='isa'/>",
         "</devices>",
@@ -74,9 +82,10 @@ def _sysinfo(firmware: Firmware) -> Iterator[str]:
     yield "</system></sysinfo>"
 
 
-def _os(vmi: VirtualMachineInstance) -> Iterator[str]:
+def _os(vmi: VirtualMachineInstance, firmware: elements.FirmwareFiles | None) -> Iterator[str]:
     yield "<os>"
     yield f"<type arch='x86_64' machine='{escape(vmi.machine)}'>hvm</type>"
+    yield from elements.firmware(vmi.hardware, firmware)
     boot = vmi.firmware.kernel_boot
     if boot is not None:
         yield f"<kernel>{escape(boot.kernel)}</kernel>"
@@ -124,41 +133,36 @@ def _clock(clock: Clock) -> Iterator[str]:
 
 
 def _controllers(vmi: VirtualMachineInstance) -> Iterator[str]:
-    buses = {disk.bus for disk in vmi.disks}
+    buses = {disk.bus for disk in vmi.disks} | {tablet.bus for tablet in vmi.hardware.tablets}
     yield f"<controller type='usb' model='{'qemu-xhci' if 'usb' in buses else 'none'}'/>"
     if "scsi" in buses:
         yield "<controller type='scsi' index='0' model='virtio-scsi'/>"
-    if not vmi.machine.startswith(("q35", "pc-q35")):
-        return
-    # On PCI Express a device can only be hot-plugged into a root port that exists at boot. libvirt adds root ports for
-    # the devices below, but no spare ones, so all of them are counted here.
-    models = [interface.model for interface in vmi.interfaces]
-    conventional = {"e1000", "ne2k_pci", "pcnet", "rtl8139"}
-    root_ports = sum(model not in conventional for model in models) + bool(conventional & set(models))
-    root_ports += sum(disk.bus == "virtio" for disk in vmi.disks)
-    root_ports += len(buses & {"scsi", "usb"}) + vmi.rng + vmi.balloon
-    spare = max(0, HOTPLUG_INTERFACES - len(models)) if models else 0
-    yield "<controller type='pci' index='0' model='pcie-root'/>"
-    for _ in range(root_ports + spare):
-        yield "<controller type='pci' model='pcie-root-port'/>"
+    yield from controllers(vmi)
 
 
-def _disks(disks: Sequence[Disk], images: Mapping[str, DiskImage]) -> Iterator[str]:
+def _disks(vmi: VirtualMachineInstance, images: Mapping[str, DiskImage]) -> Iterator[str]:
     counts = {"vd": 0, "sd": 0}
-    for disk in disks:
+    threads = elements.disk_threads(vmi)
+    for disk in vmi.disks:
         image = images[disk.name]
         prefix = "vd" if disk.bus == "virtio" else "sd"
         device = prefix + drive_letters(counts[prefix])
         counts[prefix] += 1
         kind, attribute = ("block", "dev") if image.block else ("file", "file")
-        cache = f" cache='{disk.cache}'" if disk.cache else ""
-        io = f" io='{disk.io}'" if disk.io else ""
-        yield f"<disk type='{kind}' device='{disk.device}'>"
-        yield f"<driver name='qemu' type='{image.format}'{cache}{io}/>"
+        driver = {"cache": disk.cache, "io": disk.io, "iothread": threads.get(disk.name)}
+        model = ""
+        if disk.bus == "virtio":
+            driver["queues"] = vmi.cpu.count if vmi.hardware.disk_queues else None
+            model = " model='virtio-transitional'" if vmi.hardware.transitional else ""
+        attributes = "".join(f" {name}='{value}'" for name, value in driver.items() if value)
+        yield f"<disk type='{kind}' device='{disk.device}'{model}>"
+        yield f"<driver name='qemu' type='{image.format}'{attributes}/>"
         yield f"<source {attribute}='{escape(image.path)}'/>"
         yield f"<target dev='{device}' bus='{disk.bus}'/>"
         if disk.readonly:
             yield "<readonly/>"
+        if disk.shareable:
+            yield "<shareable/>"
         if disk.serial is not None:
             yield f"<serial>{escape(disk.serial)}</serial>"
         if disk.boot_order is not None:

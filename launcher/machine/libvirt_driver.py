@@ -42,7 +42,7 @@ remember_owner = 0
 cgroup_controllers = []
 namespaces = []
 """
-_QEMU_CONF_ROOT = 'user = "root"\ngroup = "root"\n'
+_QEMU_CONF_ROOT = 'user = "root"\ngroup = "root"\nswtpm_user = "root"\nswtpm_group = "root"\n'
 
 
 class LibvirtError(RuntimeError):

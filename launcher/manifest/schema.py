@@ -4,8 +4,19 @@ Values are checked by `launcher.vmi.admission`. A field that is not declared her
 or unknown. `launcher.manifest.decode` reads by the annotations.
 """
 
+from launcher.hardware.schema import (
+    EFISource,
+    FeaturesSource,
+    Hugepages,
+    InputSource,
+    IOThreads,
+    Sound,
+    TPMSource,
+    Video,
+    WatchdogSource,
+)
 from launcher.manifest.shapes import OpenObject, Quantity, StrictObject
-from launcher.volumes.schema import Volume
+from launcher.volumes.schema import DiskSource, Volume
 
 
 class Metadata(OpenObject):
@@ -29,10 +40,13 @@ class Processor(StrictObject):
     threads: int | None = None
     model: str | None = None
     features: list[Feature] | None = None
+    dedicated_cpu_placement: bool | None = None
+    isolate_emulator_thread: bool | None = None
 
 
 class Memory(StrictObject):
     guest: Quantity | None = None
+    hugepages: Hugepages | None = None
 
 
 class Resources(StrictObject):
@@ -50,6 +64,7 @@ class BIOS(StrictObject):
 
 class Bootloader(StrictObject):
     bios: BIOS | None = None
+    efi: EFISource | None = None
 
 
 class KernelContainer(StrictObject):
@@ -69,14 +84,6 @@ class FirmwareSource(StrictObject):
     serial: str | None = None
     bootloader: Bootloader | None = None
     kernel_boot: KernelBootSource | None = None
-
-
-class Switch(StrictObject):
-    enabled: bool | None = None
-
-
-class Features(StrictObject):
-    acpi: Switch | None = None
 
 
 class PlainTimer(StrictObject):
@@ -110,23 +117,6 @@ class ClockSource(StrictObject):
     utc: UTC | None = None
     timezone: str | None = None
     timer: Timers | None = None
-
-
-class DiskTarget(StrictObject):
-    bus: str | None = None
-    readonly: bool | None = None
-    pci_address: str | None = None
-
-
-class DiskSource(StrictObject):
-    name: str
-    disk: DiskTarget | None = None
-    cdrom: DiskTarget | None = None
-    lun: DiskTarget | None = None
-    boot_order: int | None = None
-    serial: str | None = None
-    cache: str | None = None
-    io: str | None = None
 
 
 class PortSource(StrictObject):
@@ -185,6 +175,16 @@ class Devices(StrictObject):
     autoattach_pod_interface: bool | None = None
     autoattach_serial_console: bool | None = None
     autoattach_mem_balloon: bool | None = None
+    autoattach_graphics_device: bool | None = None
+    autoattach_input_device: bool | None = None
+    autoattach_vsock: bool | None = None
+    block_multi_queue: bool | None = None
+    inputs: list[InputSource] | None = None
+    sound: Sound | None = None
+    tpm: TPMSource | None = None
+    use_virtio_transitional: bool | None = None
+    video: Video | None = None
+    watchdog: WatchdogSource | None = None
     network_interface_multiqueue: bool | None = None
 
 
@@ -195,7 +195,9 @@ class Domain(StrictObject):
     memory: Memory | None = None
     resources: Resources | None = None
     firmware: FirmwareSource | None = None
-    features: Features | None = None
+    features: FeaturesSource | None = None
+    io_threads: IOThreads | None = None
+    io_threads_policy: str | None = None
     clock: ClockSource | None = None
 
 

@@ -15,6 +15,8 @@ Quantity = str | int | float
 """A Kubernetes quantity before it is parsed, e.g. `128Mi`."""
 
 SPELLINGS = {
+    "autoattach_vsock": "autoattachVSOCK",
+    "dedicated_io_thread": "dedicatedIOThread",
     "downward_api": "downwardAPI",
     "vm_network_cidr": "vmNetworkCIDR",
     "vm_network_cidr6": "vmIPv6NetworkCIDR",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from launcher.hardware.admission import admit_hardware, transitional
+from launcher.hardware.pci import check_placement
 from launcher.manifest import schema as source
 from launcher.vmi.checks import (
-    check_distinct_pci_addresses,
     check_match,
     choose,
 )
@@ -46,7 +47,6 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     """Check `manifest`, which is that of `machine`; None when there are `problems`, to which it adds all it finds."""
     metadata, spec, domain = manifest.metadata, manifest.spec, manifest.spec.domain
     devices = domain.devices or source.Devices()
-    features = domain.features or source.Features()
     request = admit_network(manifest, problems)
     if spec.architecture not in (None, "", "amd64"):
         problems.add("spec.architecture", f"must be amd64, is {spec.architecture}")
@@ -65,19 +65,16 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     with problems:
         firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata)
     volumes = admit_volumes(spec.volumes or [], machine.content_of, problems)
+    hardware = admit_hardware(domain, chipset, problems)
     disks = admit_disks(devices.disks or [], spec.volumes or [], volumes, problems)
     if request is None or problems.found:
         return None
     interfaces = tuple(request.interfaces.values())
+    if hardware.transitional:
+        interfaces = tuple(transitional(interface) for interface in interfaces)
     with problems:
         _check_boot_orders(interfaces, disks)
-    listed = "spec.domain.devices"
-    with problems:
-        check_distinct_pci_addresses(
-            [(f"{listed}.disks[{n}].{d.device}.pciAddress", d.name, d.pci_address) for n, d in enumerate(disks)]
-            + [(f"{listed}.interfaces[{n}].pciAddress", i.name, i.pci_address) for n, i in enumerate(interfaces)]
-        )
-    return VirtualMachineInstance(
+    vmi = VirtualMachineInstance(
         name=metadata.name,
         namespace=metadata.namespace or "default",
         uid=metadata.uid,
@@ -86,10 +83,11 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         machine=chipset,
         cpu=cpu,
         clock=clock,
-        acpi=features.acpi is None or features.acpi.enabled is not False,
+        acpi=not domain.features or domain.features.acpi is None or domain.features.acpi.enabled is not False,
         interfaces=interfaces,
         disks=disks,
         volumes=volumes,
+        hardware=hardware,
         serial_console=devices.autoattach_serial_console is not False,
         rng=devices.rng is not None,
         balloon=devices.autoattach_mem_balloon is True,
@@ -102,6 +100,9 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         dns=request.dns,
         warnings=_warnings(problems, machine),
     )
+    with problems:
+        check_placement(vmi)
+    return vmi
 
 
 def _warnings(problems: Problems, machine: Machine) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from dhcp.lean.frozen import Frozen
+from launcher.hardware.model import Hardware
 
 if TYPE_CHECKING:
     from launcher.volumes.model import Volume
@@ -19,7 +20,7 @@ Cache = Literal["none", "writethrough", "writeback"]
 IOMode = Literal["native", "threads"]
 DiskDevice = Literal["disk", "cdrom", "lun"]
 Protocol = Literal["TCP", "UDP", "SCTP"]
-NicModel = Literal["virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
+NicModel = Literal["virtio", "virtio-transitional", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
 
 GRACE_SECONDS = 30
 """KubeVirt's default for a manifest without `terminationGracePeriodSeconds`."""
@@ -141,6 +142,8 @@ class Disk(Frozen):
     cache: Cache | None = None
     io: IOMode | None = None
     pci_address: str | None = None
+    shareable: bool = False
+    """Whether other VMs write to it at the same time."""
 
 
 class Timer(Frozen):
@@ -179,6 +182,7 @@ class VirtualMachineInstance(Frozen):
     disks: tuple[Disk, ...] = ()
     volumes: tuple[Volume, ...] = ()
     """What is behind the disks, by their names; a disk without is given on the command line."""
+    hardware: Hardware = Hardware()
     serial_console: bool = True
     rng: bool = False
     balloon: bool = False

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import replace
-from launcher.manifest import schema as source
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import Bus, Cache, Disk, DiskDevice, IOMode
+from launcher.volumes import schema as source
 from launcher.volumes.model import Seed
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from launcher.vmi.errors import Problems
     from launcher.volumes.model import Volume
-    from launcher.volumes.schema import Volume as VolumeSource
 
 BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
 CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
@@ -27,7 +26,7 @@ _SERIAL = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 def admit_disks(
     disks: Sequence[source.DiskSource],
-    listed: Sequence[VolumeSource],
+    listed: Sequence[source.Volume],
     volumes: Sequence[Volume],
     problems: Problems,
 ) -> tuple[Disk, ...]:
@@ -78,6 +77,10 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         raise ManifestError(f"{path}.cdrom.bus", "must not be virtio: a CD-ROM is sata, scsi or usb")
     if device == "cdrom" and target.readonly is False:
         raise ManifestError(f"{path}.cdrom.readonly", "must not be false")
+    if device == "disk" and bus == "sata" and target.readonly:
+        raise ManifestError(
+            f"{path}.disk.readonly", "is not for sata disks: set disk.bus to virtio, or make it a cdrom"
+        )
     if device == "lun" and bus != "scsi":
         raise ManifestError(f"{path}.lun.bus", "must be scsi")
     if device == "lun" and disk.serial:
@@ -86,6 +89,9 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         raise ManifestError(f"{path}.io", f"must not be native with cache {disk.cache}: it needs cache none")
     if target.pci_address and bus != "virtio":
         raise ManifestError(f"{path}.{device}.pciAddress", f"is for virtio disks, the bus is {bus}")
+    uncached = disk.io == "native" or disk.shareable is True
+    if disk.shareable and disk.cache not in (None, "", "none"):
+        raise ManifestError(f"{path}.cache", f"must be none where VMs share the disk, is {disk.cache}")
     check_positive(f"{path}.bootOrder", disk.boot_order)
     if disk.serial:
         check_match(f"{path}.serial", disk.serial, _SERIAL, "must be up to 64 letters, digits, `_`, `.`, `+`, `-`")
@@ -96,7 +102,8 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         readonly=device == "cdrom" or bool(target.readonly),
         boot_order=disk.boot_order,
         serial=disk.serial or None,
-        cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else "none" if disk.io == "native" else None,
+        cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else "none" if uncached else None,
         io=choose(f"{path}.io", disk.io, IO_MODES) if disk.io else None,
+        shareable=disk.shareable is True,
         pci_address=check_pci_address(f"{path}.{device}.pciAddress", target.pci_address),
     )

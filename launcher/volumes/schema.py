@@ -1,8 +1,27 @@
-"""The fields of a manifest's volumes that have an effect, by their types. Pure."""
+"""The fields of a manifest's disks and volumes that have an effect, by their types. Pure."""
 
 from typing import Any
 
 from launcher.manifest.shapes import Quantity, StrictObject, shape_of
+
+
+class DiskTarget(StrictObject):
+    bus: str | None = None
+    readonly: bool | None = None
+    pci_address: str | None = None
+
+
+class DiskSource(StrictObject):
+    name: str
+    disk: DiskTarget | None = None
+    cdrom: DiskTarget | None = None
+    lun: DiskTarget | None = None
+    boot_order: int | None = None
+    serial: str | None = None
+    cache: str | None = None
+    io: str | None = None
+    dedicated_io_thread: bool | None = None
+    shareable: bool | None = None
 
 
 class ObjectName(StrictObject):

@@ -53,7 +53,8 @@ class Storage:
         `backing_files` for a qcow2 image that names another file. For a lun only a SCSI device will do.
         """
         self._folder = VolumeFolder(folder)
-        self._made = state_dir / _FOLDER
+        self.made = state_dir / _FOLDER
+        """The folder of what is gone after the VM."""
         self._given = given
         self._backing_files = backing_files
         self._makers: dict[str, Callable[[], DiskImage]] = {}
@@ -75,9 +76,17 @@ class Storage:
         self.remove()
         return {name: make() for name, make in self._makers.items()}
 
+    def prepare(self) -> None:
+        """Make the folder, for what others put there. Raises StorageError."""
+        try:
+            # QEMU's user, where it is another, reaches what is there but cannot list it.
+            self.made.mkdir(mode=0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.made}: {error.strerror}") from None
+
     def remove(self) -> None:
         """Remove all that was made, by an earlier run too."""
-        shutil.rmtree(self._made, ignore_errors=True)
+        shutil.rmtree(self.made, ignore_errors=True)
 
     def _found(self, disk: Disk, volume: Image | EmptyDisk | Seed, path: str) -> Callable[[], DiskImage]:
         given = disk.name in self._given
@@ -134,12 +143,9 @@ class Storage:
         return replace(base, path=str(path), format="qcow2", block=False)
 
     def _path(self, name: str) -> Path:
-        """A path that is made now. QEMU's user, where it is another, reaches what is there but cannot list it."""
-        try:
-            self._made.mkdir(mode=0o711, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self._made}: {error.strerror}") from None
-        return self._made / name
+        """A path for what is made now."""
+        self.prepare()
+        return self.made / name
 
 
 def _image_of(label: str, files: list[SeedFile]) -> bytes:

@@ -263,6 +263,14 @@ def run(pod: Pod) -> None:
         launcher(pod, command.replace("=/disks", f"={directory}/disks"), directory=directory)
 
 
+def vnc(pod: Pod) -> None:
+    """Where no VM runs; tests/vm/test_hardware.py asks where one does."""
+    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+        done = pod.pod.run([*at_home(state, state), BIN / "virt-launcher", "vnc"], check=False)
+    assert done.returncode == 1
+    assert "no VM with a screen runs here" in done.stderr
+
+
 def run_described(pod: Pod) -> None:
     """With a disk that boots and powers off."""
     from vm.boot_sector import bootable_disk
@@ -324,6 +332,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
     "virt-launcher doctor --quick": doctor_quick,
+    "virt-launcher vnc": vnc,
     "virt-launcher probe": probe,
     "virt-launcher validate vmi.yaml": validate,
     "virt-launcher metrics": metrics,

@@ -189,11 +189,12 @@ def test_disks() -> None:
 @pytest.mark.parametrize(
     ("machine", "models", "disks", "ports"),
     [
-        ("q35", [], 0, 0),
-        ("q35", ["virtio"], 0, 4),
-        ("q35", ["virtio"], 2, 6),
-        ("q35", ["virtio", "e1000", "rtl8139"], 0, 3),
-        ("q35", ["virtio"] * 5, 0, 5),
+        # One more than devices and spare ones: the guest agent's channel.
+        ("q35", [], 0, 1),
+        ("q35", ["virtio"], 0, 5),
+        ("q35", ["virtio"], 2, 7),
+        ("q35", ["virtio", "e1000", "rtl8139"], 0, 4),
+        ("q35", ["virtio"] * 5, 0, 6),
         ("pc", ["virtio"], 0, 0),
     ],
 )

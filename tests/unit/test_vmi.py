@@ -167,7 +167,7 @@ def test_full_manifest(tmp_path: Path) -> None:
         ("spec.domain.memory.guest", "1x", "spec.domain.memory.guest", "quantity"),
         ("spec.domain.memory.guest", -1, "spec.domain.memory.guest", "quantity"),
         ("spec.domain.memory.guest", "1k", "spec.domain.memory.guest", "at least 1Mi"),
-        ("spec.domain.memory.hugepages", {}, "spec.domain.memory.hugepages", "not supported"),
+        ("spec.domain.memory.hugepages", {}, "spec.domain.memory.hugepages.pageSize", "is required"),
         ("spec.domain.machine", {"type": "microvm"}, "spec.domain.machine.type", "q35 or pc"),
         ("spec.domain.cpu", {"cores": 0}, "spec.domain.cpu.cores", "at least 1"),
         ("spec.domain.cpu", {"cores": "2"}, "spec.domain.cpu.cores", "must be a whole number, is text"),
@@ -184,8 +184,8 @@ def test_full_manifest(tmp_path: Path) -> None:
         (
             "spec.domain.firmware",
             {"bootloader": {"efi": {}}},
-            "spec.domain.firmware.bootloader.efi",
-            "not supported",
+            "spec.domain.firmware.bootloader.efi.secureBoot",
+            "needs system management mode",
         ),
         (
             "spec.domain.firmware",

@@ -132,7 +132,7 @@ class Machine:
 
 
 def manifest(image: GuestImage, arguments: str, **changes: Any) -> dict[str, Any]:
-    """A manifest that boots the guest; `changes` replace members of its `spec.domain`, or of `spec`."""
+    """A manifest that boots the guest; `changes` replace members of its `spec.domain`, of `spec`, or of `firmware`."""
     boot = {
         "kernelArgs": arguments,
         "container": {"kernelPath": str(image.kernel), "initrdPath": str(image.initrd)},
@@ -144,6 +144,9 @@ def manifest(image: GuestImage, arguments: str, **changes: Any) -> dict[str, Any
     }
     spec: dict[str, Any] = {"domain": domain, "terminationGracePeriodSeconds": 15}
     for name, value in changes.items():
+        if name == "bootloader":
+            domain["firmware"][name] = value
+            continue
         (spec if name in ("networks", "volumes", "terminationGracePeriodSeconds") else domain)[name] = value
     return {
         "apiVersion": "kubevirt.io/v1",
