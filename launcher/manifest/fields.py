@@ -63,7 +63,8 @@ WITHOUT_ANNOTATIONS = {
 """Annotations that are ignored with a warning."""
 
 REFUSED = {
-    "spec.accessCredentials": "put keys and passwords into the user data of cloud-init",
+    "spec.accessCredentials[].sshPublicKey.propagationMethod.qemuGuestAgent": "use noCloud or configDrive",
+    "spec.accessCredentials[].userPassword": "put the password into the user data of cloud-init",
     "spec.domain.cpu.numa": "leave it out: the VM has one NUMA node",
     "spec.domain.cpu.realtime": "leave it out: the VM's CPUs are scheduled as other processes are",
     "spec.domain.devices.disks[].blockSize": "leave it out: blocks are of 512 bytes",

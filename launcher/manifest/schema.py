@@ -16,7 +16,7 @@ from launcher.hardware.schema import (
     WatchdogSource,
 )
 from launcher.manifest.shapes import OpenObject, Quantity, StrictObject
-from launcher.volumes.schema import DiskSource, Volume
+from launcher.volumes.schema import AccessCredential, DiskSource, Volume
 
 
 class Metadata(OpenObject):
@@ -232,6 +232,7 @@ class Spec(StrictObject):
     domain: Domain
     networks: list[Network] | None = None
     volumes: list[Volume] | None = None
+    access_credentials: list[AccessCredential] | None = None
     architecture: str | None = None
     hostname: str | None = None
     subdomain: str | None = None

@@ -27,6 +27,7 @@ from launcher.vmi.model import (
 from launcher.vmi.network import admit_network, admit_topology, firmware_uuid, resource_of
 from launcher.vmi.quantity import quantity_at
 from launcher.volumes.admission import admit_volumes
+from launcher.volumes.credentials import with_credentials
 from launcher.volumes.disks import admit_disks
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     with problems:
         firmware = _firmware(domain.firmware or source.FirmwareSource(), metadata)
     volumes = admit_volumes(spec.volumes or [], machine.content_of, problems)
+    volumes = with_credentials(volumes, spec.access_credentials or [], machine.content_of, problems)
     hardware = admit_hardware(domain, chipset, problems)
     disks = admit_disks(devices.disks or [], spec.volumes or [], volumes, problems)
     if request is None or problems.found:

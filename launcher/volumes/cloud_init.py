@@ -12,6 +12,8 @@ from dhcp.lean.json import dumps
 from launcher.volumes.model import Drive, SeedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from launcher.vmi.model import VirtualMachineInstance
 
 
@@ -24,11 +26,19 @@ CONFIG_DRIVE = Drive(
 )
 
 
-def metadata_file(drive: Drive, vmi: VirtualMachineInstance) -> SeedFile:
-    """What cloud-init is told of the VM; by the instance's id it configures a disk once, not at every start."""
+def metadata_file(drive: Drive, vmi: VirtualMachineInstance, keys: Iterable[SeedFile] = ()) -> SeedFile:
+    """What cloud-init is told of the VM, and of public SSH keys.
+
+    By the instance's id it configures a disk once, not at every start.
+    """
+    told: dict[str, object]
     if drive == NO_CLOUD:
         told = {"instance-id": vmi.firmware.uuid, "local-hostname": vmi.hostname}
     else:
         instance = f"{vmi.name}.{vmi.namespace}"
         told = {"instance_id": instance, "hostname": vmi.hostname, "uuid": vmi.firmware.uuid}
+    lines = [line for file in keys for line in file.content.decode(errors="replace").splitlines() if line.strip()]
+    if lines:
+        numbered = {str(number): line for number, line in enumerate(lines)}
+        told["public-keys" if drive == NO_CLOUD else "public_keys"] = numbered
     return SeedFile(drive.metadata, dumps(told).encode())

@@ -16,9 +16,9 @@ from launcher.vmi.errors import ManifestError
 from launcher.volumes.model import SeedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from launcher.volumes.model import Image, MountedFiles, Seed
+    from launcher.volumes.model import Image, MountedFiles
 
 DEFAULT_FOLDER: Final = "/run/virt-launcher/volumes"
 SUFFIXES: Final = (".qcow2", ".img", ".raw")
@@ -55,9 +55,9 @@ class VolumeFolder:
         base = self._volume(image.name, image.field)
         return base / image.path if base is not None and base.is_dir() else None
 
-    def read_files(self, seed: Seed) -> Iterator[SeedFile]:
-        """All files of `seed` that are mounted. Raises ManifestError for one that must be there and is not."""
-        for mounted in seed.mounted:
+    def read_files(self, places: Iterable[MountedFiles]) -> Iterator[SeedFile]:
+        """All files that are mounted there. Raises ManifestError for one that must be there and is not."""
+        for mounted in places:
             files = self._mounted(mounted)
             yield from _keyed(files, mounted) if mounted.keys else files
 

@@ -70,6 +70,9 @@ class Seed(Frozen):
     mounted: tuple[MountedFiles, ...] = ()
     drive: Drive | None = None
     """Its kind if it is cloud-init's, which is told of the VM in one more file."""
+    keys: tuple[SeedFile, ...] = ()
+    """Files of public SSH keys, of which cloud-init is told there."""
+    mounted_keys: tuple[MountedFiles, ...] = ()
 
 
 Volume = Image | EmptyDisk | Seed

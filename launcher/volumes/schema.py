@@ -119,3 +119,25 @@ class Volume(StrictObject):
     def sources(self) -> list[tuple[str, Any]]:
         """All sources by their names in a manifest; None for those that are not given."""
         return [(name, getattr(self, field)) for name, (field, _) in shape_of(Volume).items() if field != "name"]
+
+
+class SecretName(StrictObject):
+    secret_name: str | None = None
+
+
+class KeySource(StrictObject):
+    secret: SecretName | None = None
+
+
+class KeyPropagation(StrictObject):
+    no_cloud: StrictObject | None = None
+    config_drive: StrictObject | None = None
+
+
+class SSHPublicKey(StrictObject):
+    source: KeySource | None = None
+    propagation_method: KeyPropagation | None = None
+
+
+class AccessCredential(StrictObject):
+    ssh_public_key: SSHPublicKey | None = None

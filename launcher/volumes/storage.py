@@ -126,9 +126,10 @@ class Storage:
         return make
 
     def _seed(self, volume: Seed, vmi: VirtualMachineInstance) -> Callable[[], DiskImage]:
-        files = [*volume.files, *self._folder.read_files(volume)]
+        files = [*volume.files, *self._folder.read_files(volume.mounted)]
         if volume.drive is not None:
-            files.append(metadata_file(volume.drive, vmi))
+            keys = [*volume.keys, *self._folder.read_files(volume.mounted_keys)]
+            files.append(metadata_file(volume.drive, vmi, keys))
 
         def make() -> DiskImage:
             path = self._path(f"{volume.name}.iso")

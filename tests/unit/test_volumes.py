@@ -29,7 +29,9 @@ from launcher.volumes.storage import Storage, StorageError
 USER_DATA = "#cloud-config\npassword: of-the-user\n"
 
 
-def load(*volumes: dict[str, Any], disks: list[dict[str, Any]] | None = None) -> VirtualMachineInstance:
+def load(*volumes: dict[str, Any], disks: list[dict[str, Any]] | None = None, keys: str = "") -> VirtualMachineInstance:
+    """A VM with these volumes and disks, and the keys of a Secret for cloud-init by that method."""
+    key = {"source": {"secret": {"secretName": "keys"}}, "propagationMethod": {keys: {}}}
     return load_document(
         {
             "apiVersion": "kubevirt.io/v1",
@@ -39,6 +41,7 @@ def load(*volumes: dict[str, Any], disks: list[dict[str, Any]] | None = None) ->
                 "hostname": "front",
                 "domain": {"memory": {"guest": "1Gi"}, "devices": {"disks": disks or []}},
                 "volumes": list(volumes),
+                "accessCredentials": [{"sshPublicKey": key}] if keys else [],
             },
         }
     )
@@ -172,6 +175,19 @@ spec:
     images = made(load_vmi(tmp_path / "vm.yaml"), tmp_path)
     assert read_iso(images["init"].path)[1]["user-data"] == b"#cloud-config\n"
     assert read_iso(images["files"].path) == ("unattendCD", {"Autounattend.xml": b"<unattend/>"})
+
+
+@pytest.mark.parametrize("drive", ["noCloud", "configDrive"])
+def test_public_keys(tmp_path: Path, drive: str) -> None:
+    mount(tmp_path, "keys", alice="ssh-ed25519 A alice\n", bob="ssh-ed25519 B bob")
+    kind = f"cloudInit{drive[0].upper()}{drive[1:]}"
+    vmi = load({"name": "init", kind: {"userData": "x"}}, keys=drive)
+    _, files = read_iso(made(vmi, tmp_path)["init"].path)
+    told = json.loads(files["meta-data" if drive == "noCloud" else "openstack/latest/meta_data.json"])
+    field = "public-keys" if drive == "noCloud" else "public_keys"
+    assert told[field] == {"0": "ssh-ed25519 A alice", "1": "ssh-ed25519 B bob"}
+    with pytest.raises(ManifestError, match=rf"sshPublicKey\.propagationMethod\.{drive}: needs a volume of cloud-init"):
+        load(keys=drive)
 
 
 def test_optional_files_may_be_missing(tmp_path: Path) -> None:
