@@ -149,7 +149,12 @@ def _disks(vmi: VirtualMachineInstance, images: Mapping[str, DiskImage]) -> Iter
         device = prefix + drive_letters(counts[prefix])
         counts[prefix] += 1
         kind, attribute = ("block", "dev") if image.block else ("file", "file")
-        driver = {"cache": disk.cache, "io": disk.io, "iothread": threads.get(disk.name)}
+        driver = {
+            "cache": disk.cache,
+            "io": disk.io,
+            "error_policy": disk.error_policy,
+            "iothread": threads.get(disk.name),
+        }
         model = ""
         if disk.bus == "virtio":
             driver["queues"] = vmi.cpu.count if vmi.hardware.disk_queues else None

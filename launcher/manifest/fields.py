@@ -68,7 +68,6 @@ REFUSED = {
     "spec.domain.cpu.numa": "leave it out: the VM has one NUMA node",
     "spec.domain.cpu.realtime": "leave it out: the VM's CPUs are scheduled as other processes are",
     "spec.domain.devices.disks[].blockSize": "leave it out: blocks are of 512 bytes",
-    "spec.domain.devices.disks[].errorPolicy": "leave it out: the VM is paused or told of the error, as QEMU decides",
     "spec.domain.devices.disks[].lun.reservation": "leave it out, and use no persistent reservations",
     "spec.domain.devices.filesystems": "leave it out, and share files over the network",
     "spec.domain.devices.gpus": "leave it out: no device of the node can be given to the VM",
@@ -84,7 +83,7 @@ REFUSED = {
 }
 """Fields that are refused: what to do. Without them another VM would run than the one that is asked for."""
 
-MEANINGLESS = {"spec.domain.rebootPolicy": "Reboot", "spec.domain.devices.disks[].errorPolicy": "stop"}
+MEANINGLESS = {"spec.domain.rebootPolicy": "Reboot"}
 """Values of refused fields that ask for what is so anyway."""
 
 NETWORK = (

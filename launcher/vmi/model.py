@@ -18,6 +18,7 @@ LinkState = Literal["up", "down"]
 Bus = Literal["virtio", "sata", "scsi", "usb"]
 Cache = Literal["none", "writethrough", "writeback"]
 IOMode = Literal["native", "threads"]
+ErrorPolicy = Literal["stop", "ignore", "report", "enospace"]
 DiskDevice = Literal["disk", "cdrom", "lun"]
 Protocol = Literal["TCP", "UDP", "SCTP"]
 NicModel = Literal["virtio", "virtio-transitional", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139"]
@@ -144,6 +145,8 @@ class Disk(Frozen):
     pci_address: str | None = None
     shareable: bool = False
     """Whether other VMs write to it at the same time."""
+    error_policy: ErrorPolicy | None = None
+    """What QEMU does about a failed read or write; None for its default."""
 
 
 class Timer(Frozen):

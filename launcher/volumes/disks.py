@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dhcp.lean.frozen import replace
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
-from launcher.vmi.model import Bus, Cache, Disk, DiskDevice, IOMode
+from launcher.vmi.model import Bus, Cache, Disk, DiskDevice, ErrorPolicy, IOMode
 from launcher.volumes import schema as source
 from launcher.volumes.model import Seed
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BUSES: tuple[Bus, ...] = ("virtio", "sata", "scsi", "usb")
 CACHES: tuple[Cache, ...] = ("none", "writethrough", "writeback")
 IO_MODES: tuple[IOMode, ...] = ("native", "threads")
+ERROR_POLICIES: tuple[ErrorPolicy, ...] = ("stop", "ignore", "report", "enospace")
 _SERIAL = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -105,5 +106,6 @@ def _disk(disk: source.DiskSource, path: str) -> Disk:
         cache=choose(f"{path}.cache", disk.cache, CACHES) if disk.cache else "none" if uncached else None,
         io=choose(f"{path}.io", disk.io, IO_MODES) if disk.io else None,
         shareable=disk.shareable is True,
+        error_policy=choose(f"{path}.errorPolicy", disk.error_policy, ERROR_POLICIES) if disk.error_policy else None,
         pci_address=check_pci_address(f"{path}.{device}.pciAddress", target.pci_address),
     )

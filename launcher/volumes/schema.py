@@ -21,6 +21,7 @@ class DiskSource(StrictObject):
     cache: str | None = None
     io: str | None = None
     dedicated_io_thread: bool | None = None
+    error_policy: str | None = None
     shareable: bool | None = None
 
 

@@ -119,7 +119,9 @@ def test_transitional_devices() -> None:
 
 
 def test_shared_disks_are_not_cached() -> None:
-    domain = xml(load(devices={"disks": [{"name": "d", "disk": {"bus": "virtio"}, "shareable": True}]}))
+    disk = {"name": "d", "disk": {"bus": "virtio"}, "shareable": True, "errorPolicy": "report"}
+    domain = xml(load(devices={"disks": [disk]}))
+    assert attributes(domain, "devices/disk/driver")["error_policy"] == "report"
     assert domain.find("devices/disk/shareable") is not None
     assert attributes(domain, "devices/disk/driver")["cache"] == "none"
 
