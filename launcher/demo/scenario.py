@@ -47,6 +47,7 @@ spec:
           kernelPath: {kernel}
           initrdPath: {initrd}
     devices:
+      autoattachGraphicsDevice: false
       interfaces:
         - name: default
           bridge: {{}}

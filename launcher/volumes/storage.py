@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -81,8 +82,11 @@ class Storage:
         try:
             # QEMU's user, where it is another, reaches what is there but cannot list it.
             self.made.mkdir(mode=0o711, parents=True, exist_ok=True)
+            status = self.made.lstat()
         except OSError as error:
             raise StorageError(f"{self.made}: {error.strerror}") from None
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise StorageError(f"{self.made}: is no folder of this user; remove it, or name another --state-dir")
 
     def remove(self) -> None:
         """Remove all that was made, by an earlier run too."""

@@ -353,6 +353,15 @@ def test_no_overlay_names_a_file_that_the_image_names(tmp_path: Path) -> None:
         made(load({"name": "root", "containerDisk": {}}), tmp_path)
 
 
+def test_nothing_is_made_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/volumes").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=r"/state/volumes: is no folder of this user; remove it"):
+        made(load({"name": "init", "cloudInitNoCloud": {"userData": USER_DATA}}), tmp_path)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_what_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("no folder")
     vmi = load({"name": "scratch", "emptyDisk": {"capacity": "1Mi"}})
