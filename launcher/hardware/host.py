@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -56,8 +55,12 @@ def _check_firmware(vmi: VirtualMachineInstance) -> None:
 
 
 def _check_tpm(vmi: VirtualMachineInstance) -> None:
+    if vmi.hardware.tpm is None:
+        return
+    import shutil
+
     missing = [name for name in ("swtpm", "swtpm_setup") if shutil.which(name) is None]
-    if vmi.hardware.tpm is not None and missing:
+    if missing:
         raise ManifestError(
             "spec.domain.devices.tpm",
             f"needs {' and '.join(missing)}, which is not installed: apt-get install swtpm swtpm-tools",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -90,7 +89,10 @@ class Storage:
 
     def remove(self) -> None:
         """Remove all that was made, by an earlier run too."""
-        shutil.rmtree(self.made, ignore_errors=True)
+        if self.made.exists():
+            import shutil
+
+            shutil.rmtree(self.made, ignore_errors=True)
 
     def _found(self, disk: Disk, volume: Image | EmptyDisk | Seed, path: str) -> Callable[[], DiskImage]:
         given = disk.name in self._given
