@@ -108,7 +108,8 @@ class LibvirtDomainManager:
         self.console_log = self.state_dir / "console.log"
         self.console_socket = self.state_dir / "console.sock"
         check_kernel(vmi)
-        check_hardware(vmi)
+        if uri is None:
+            check_hardware(vmi)
         self.vnc_socket = self.state_dir / VNC_SOCKET
         self.agent_socket = self.state_dir / "agent.sock"
         self._storage = Storage(vmi, disks or {}, state_dir=self.state_dir, folder=volumes, backing_files=backing_files)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 OVMF: Final = Path("/usr/share/OVMF")
 """Debian's."""
 VSOCK: Final = "/dev/vhost-vsock"
+CPU_MAP: Final = Path("/usr/share/libvirt/cpu_map")
+"""The CPU models and features that libvirt has: a file for each model."""
 HUGE_PAGES: Final = Path("/sys/kernel/mm/hugepages")
 
 
 def check_hardware(vmi: VirtualMachineInstance) -> None:
     """Raise ManifestError with all that `vmi` asks for and this host has not."""
     problems = Problems()
-    for check in (_check_machine, _check_firmware, _check_tpm, _check_vsock, _check_pages, _check_cpus):
+    for check in (_check_machine, _check_cpu, _check_firmware, _check_tpm, _check_vsock, _check_pages, _check_cpus):
         with problems:
             check(vmi)
     error = problems.error(str)
@@ -42,6 +44,21 @@ def firmware_files(vmi: VirtualMachineInstance, kept: Path, discarded: Path) -> 
 def _ovmf(secure: bool) -> tuple[str, str]:
     """Code, and variables with Microsoft's keys for secure boot, or without any."""
     return ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd") if secure else ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+
+
+def _check_cpu(vmi: VirtualMachineInstance) -> None:
+    if not CPU_MAP.is_dir():
+        return  # of another distribution: for libvirt to say
+    model = vmi.cpu.model
+    if model not in (None, "host-model", "host-passthrough") and not (CPU_MAP / f"x86_{model}.xml").exists():
+        raise ManifestError("spec.domain.cpu.model", f"`{model}` is no model that libvirt has: see {CPU_MAP}")
+    if not vmi.cpu.features:
+        return
+    known = (CPU_MAP / "x86_features.xml").read_text()
+    for index, (name, _) in enumerate(vmi.cpu.features):
+        if f"<feature name='{name}'" not in known and f"<alias name='{name}'" not in known:
+            path = f"spec.domain.cpu.features[{index}].name"
+            raise ManifestError(path, f"`{name}` is no feature that libvirt has: see {CPU_MAP}/x86_features.xml")
 
 
 def _check_firmware(vmi: VirtualMachineInstance) -> None:

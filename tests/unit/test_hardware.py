@@ -340,10 +340,11 @@ def test_what_this_host_has_not_is_named_all_at_once(monkeypatch: pytest.MonkeyP
             "features": {"smm": {}},
             "machine": {"type": "pc-q35-rhel9.9.0"},
             "memory": {"guest": "1Gi", "hugepages": {"pageSize": "1Gi"}},
-            "cpu": {"cores": 200, "dedicatedCpuPlacement": True},
+            "cpu": {"cores": 200, "model": "Nonsense", "dedicatedCpuPlacement": True},
         },
         {"tpm": {}, "autoattachVSOCK": True},
     )
+    monkeypatch.setattr(host, "CPU_MAP", tmp_path)
     monkeypatch.setattr(host, "OVMF", tmp_path)
     monkeypatch.setattr(host, "VSOCK", str(tmp_path / "vsock"))
     monkeypatch.setattr(host, "HUGE_PAGES", tmp_path)
@@ -352,6 +353,7 @@ def test_what_this_host_has_not_is_named_all_at_once(monkeypatch: pytest.MonkeyP
         check_hardware(vmi)
     assert [line.partition(": ")[2] for line in refusal.value.lines] == [
         "`pc-q35-rhel9.9.0` is none of this QEMU's machines: use q35 or pc",
+        f"`Nonsense` is no model that libvirt has: see {tmp_path}",
         f"needs {tmp_path}/OVMF_CODE_4M.ms.fd, which is not there: apt-get install ovmf",
         "needs swtpm and swtpm_setup, which is not installed: apt-get install swtpm swtpm-tools",
         f"needs {tmp_path}/vsock, which this container has not: give it the device",
@@ -360,3 +362,16 @@ def test_what_this_host_has_not_is_named_all_at_once(monkeypatch: pytest.MonkeyP
         "ask for fewer",
     ]
     check_hardware(load())
+
+
+def test_features_of_the_cpu_that_libvirt_has_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "x86_Nehalem.xml").touch()
+    (tmp_path / "x86_features.xml").write_text(
+        "<cpus><feature name='avx2'/><feature name='x'><alias name='y'/></feature>"
+    )
+    monkeypatch.setattr(host, "CPU_MAP", tmp_path)
+    check_hardware(load({"cpu": {"model": "Nehalem", "features": [{"name": "avx2"}, {"name": "y"}]}}))
+    with pytest.raises(ManifestError, match=r"cpu\.features\[0\]\.name: `avx` is no feature that libvirt has"):
+        check_hardware(load({"cpu": {"features": [{"name": "avx"}]}}))
+    monkeypatch.setattr(host, "CPU_MAP", tmp_path / "none")
+    check_hardware(load({"cpu": {"features": [{"name": "avx"}]}}))

@@ -57,6 +57,7 @@ def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
     ("changes", "options", "message"),
     [
         ({"cpu": {"cores": 0}}, (), r"^spec\.domain\.cpu\.cores: "),
+        ({"cpu": {"model": "Nonsense"}}, (), r"^spec\.domain\.cpu\.model: `Nonsense` is no model that libvirt has"),
         ({"devices": {"gpus": [{"name": "gpu"}]}}, (), r"^spec\.domain\.devices\.?.*gpus"),
         (
             {
@@ -81,6 +82,7 @@ def assert_refused(machine: Entrypoint, code: int, message: str) -> None:
     ],
     ids=[
         "cores",
+        "processor model",
         "unknown device",
         "passt",
         "no kernel",
@@ -141,9 +143,9 @@ def test_qemu_is_not_installed(pod: Pod, directory: Path, guest: GuestImage) -> 
 
 
 def test_emulator_that_cannot_do_what_is_asked(pod: Pod, directory: Path, guest: GuestImage) -> None:
-    """A processor model that QEMU does not have: libvirt's own words, one line."""
-    described = manifest(guest, kernel_arguments(), cpu={"model": "Nonsense"})
-    assert_refused(Entrypoint(pod, directory, described), 1, r"libvirt cannot start the domain: .*Nonsense")
+    """More memory than there is: libvirt's own words, one line."""
+    described = manifest(guest, kernel_arguments(), memory={"guest": "100Ti"})
+    assert_refused(Entrypoint(pod, directory, described), 1, r"libvirt cannot start the domain: .*memory")
 
 
 # What a limit on processes refuses
