@@ -48,7 +48,7 @@ VERBS = (
     "completion",
 )
 """In the order of `--help`; each is a module of launcher.verbs, or of a folder in it."""
-_TOOLS = frozenset(("metrics", "capture", "completion"))
+_TOOLS = frozenset(("metrics", "capture", "completion", "vnc"))
 
 
 def command() -> NoReturn:

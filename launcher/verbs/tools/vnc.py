@@ -26,11 +26,14 @@ def add(to: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     enter(options.netns)
     from launcher.manager import VNC_SOCKET
+    from launcher.phases.domain import domain_folder
     from netsetup.kernel.netns import state_directory
 
-    path = os.path.join(os.path.abspath(state_directory(options.state_dir)), VNC_SOCKET)
-    if not _is_socket(path):
-        raise NoScreen(f"{path}: no VM with a screen runs here; leave out autoattachGraphicsDevice in its manifest")
+    folder = os.path.abspath(state_directory(options.state_dir))
+    places = [os.path.join(place, VNC_SOCKET) for place in (folder, domain_folder(folder))]
+    path = next(filter(_is_socket, places), None)
+    if path is None:
+        raise NoScreen(f"{folder}: no VM with a screen runs here; leave out autoattachGraphicsDevice in its manifest")
     if options.output == "json":
         print_result(dumps({"socket": path}))
     else:
