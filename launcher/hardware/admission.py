@@ -26,6 +26,8 @@ SOUND_MODELS: tuple[SoundModel, ...] = ("ich9", "ac97")
 VIDEO_MODELS: tuple[VideoModel, ...] = ("vga", "virtio", "bochs", "cirrus", "qxl", "ramfb")
 IO_THREADS: tuple[IOThreadsPolicy, ...] = ("shared", "auto", "supplementalPool")
 IO_THREADS_MAXIMUM = 64
+EFI_MEMORY_MINIMUM = 256 << 20
+"""OVMF boots a small kernel with that, and not with half of it."""
 HUGE_PAGES = (2 << 20, 1 << 30)
 """Sizes that x86-64 has."""
 
@@ -60,6 +62,12 @@ def admit_hardware(domain: source.Domain, machine: str, problems: Problems) -> H
     with problems:
         return _with_pinning(hardware, domain.cpu or source.Processor())
     return hardware
+
+
+def check_memory(hardware: Hardware, memory: int) -> None:
+    """Raise ManifestError for less memory than the firmware needs, which would hang or crash in it."""
+    if hardware.efi is not None and memory < EFI_MEMORY_MINIMUM:
+        raise ManifestError("spec.domain.memory.guest", f"must be at least 256Mi for UEFI, is {memory} bytes")
 
 
 def _efi(firmware: source.FirmwareSource | None, features: Features, machine: str) -> EFI | None:

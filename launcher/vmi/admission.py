@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from launcher.hardware.admission import admit_hardware, transitional
+from launcher.hardware.admission import admit_hardware, check_memory, transitional
 from launcher.hardware.pci import check_placement
 from launcher.manifest import schema as source
 from launcher.vmi.checks import (
@@ -104,6 +104,8 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     )
     with problems:
         check_placement(vmi)
+    with problems:
+        check_memory(hardware, memory)
     return vmi
 
 

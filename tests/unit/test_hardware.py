@@ -306,6 +306,11 @@ def test_where_no_device_can_be(placed: dict[str, str | None], reason: str) -> N
             {},
             r"secureBoot: needs the machine q35, is on pc",
         ),
+        (
+            {"firmware": {"bootloader": {"efi": {"secureBoot": False}}}, "memory": {"guest": "128Mi"}},
+            {},
+            r"memory\.guest: must be at least 256Mi for UEFI",
+        ),
         ({"features": {"hyperv": {}, "hypervPassthrough": {}}}, {}, r"hypervPassthrough: must not be given together"),
         ({"features": {"hyperv": {"spinlocks": {"spinlocks": 1}}}}, {}, r"spinlocks\.spinlocks: must be at least 4095"),
         ({"features": {"hyperv": {"vendorid": {"vendorid": "a,b"}}}}, {}, r"vendorid: must be 1 to 12 characters"),

@@ -12,7 +12,9 @@ from lab.agent import Agent
 from lab.pod import MakePod
 from lab.waiting import PATIENCE
 
+from .conftest import Boot
 from .entrypoint import Entrypoint
+from .machine import ADDRESS
 from .test_run import directory, pod
 
 __all__ = ["directory", "pod"]
@@ -87,3 +89,9 @@ def test_a_manifest_for_windows(make_pod: MakePod, directory: Path) -> None:
     assert left == {"console.log", "efi-variables.fd", "libvirt"}
     assert list((machine.state_dir / "libvirt").rglob("tpm2-00.permall")), "what the TPM holds is there for the next VM"
     machine.assert_pod_restored()
+
+
+def test_uefi_boots(boot: Boot) -> None:
+    machine = boot(settings={"then": "poweroff"}, bootloader={"efi": {"secureBoot": False}}, memory={"guest": "256Mi"})
+    assert machine.await_report("lease").fields["address"] == ADDRESS
+    assert machine.await_end() == 0
