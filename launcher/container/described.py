@@ -44,7 +44,9 @@ def manifest_of(vm: Described) -> dict[str, Any]:
     for disk in disks[:1]:
         disk["bootOrder"] = 1
     if vm.user_data is not None:
-        seed = next(name for name in (_SEED, f"{_SEED}-seed") if name not in vm.disks)
+        seed = _SEED
+        while seed in vm.disks:
+            seed += "-"
         text = base64.b64encode(vm.user_data).decode()
         disks.append(_disk(seed))
         volumes.append({"name": seed, "cloudInitNoCloud": {"userDataBase64": text}})

@@ -188,7 +188,8 @@ def _host_disk(name: str, path: str, wanted: source.HostDisk, _beside: Beside) -
     created = 0
     if choose(f"{path}.type", wanted.type or "Disk", ("Disk", "DiskOrCreate")) == "DiskOrCreate":
         created = _capacity(wanted.capacity, f"{path}.capacity")
-    return Image(name, wanted.path.rstrip("/").rpartition("/")[2], field=path, created=created)
+    file = wanted.path.rstrip("/").rpartition("/")[2]
+    return Image(name, file, only_path=True, field=path, created=created)
 
 
 def _capacity(quantity: Quantity | None, path: str) -> int:

@@ -45,6 +45,8 @@ class VolumeFolder:
             return self._only([path for path in found if path.exists()], self._real, image)
         if image.path and (named := base / image.path).exists():
             return self._only([named], base, image)
+        if image.only_path:
+            return None
         for candidates in ([base / "disk.img"], _images(base / "disk"), _images(base)):
             if found := [path for path in candidates if path.exists()]:
                 return self._only(found, base, image)

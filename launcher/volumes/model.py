@@ -11,6 +11,8 @@ class Image(Frozen):
     name: str
     path: str = ""
     """Within the volume: all of containerDisk's, the last part of hostDisk's, whose folder is what is mounted."""
+    only_path: bool = False
+    """Whether no other image of the volume will do (hostDisk, whose folder may hold those of others)."""
     field: str = "spec.volumes"
     """The manifest's field, for errors."""
     discarded: bool = False

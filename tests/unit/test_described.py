@@ -37,6 +37,11 @@ def test_everything_that_flags_can_say() -> None:
     assert seed.files[0].content == b"\x1f\x8b\0"
 
 
+def test_a_disk_may_have_any_name() -> None:
+    vmi = run._load(Described("web", ("cloud-init",), user_data=b"x"), None)
+    assert [disk.name for disk in vmi.disks] == ["cloud-init", "cloud-init-"]
+
+
 @pytest.mark.parametrize(
     ("described", "message"),
     [

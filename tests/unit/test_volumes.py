@@ -319,6 +319,13 @@ def test_a_host_disk_is_made_once_and_stays(tmp_path: Path) -> None:
     assert path.read_text() == "of the guest"
 
 
+def test_another_file_of_the_folder_is_no_host_disk(tmp_path: Path) -> None:
+    (tmp_path / "volumes/data").mkdir(parents=True)
+    (tmp_path / "volumes/data/of-another-vm.img").touch()
+    with pytest.raises(ManifestError, match=r"hostDisk: `data` has no image"):
+        made(load({"name": "data", "hostDisk": {"path": "/srv/data.img", "type": "Disk"}}), tmp_path)
+
+
 def test_what_is_not_to_be_written_to_gets_an_overlay(tmp_path: Path) -> None:
     base = tmp_path / "volumes/root/disk/fedora.qcow2"
     base.parent.mkdir(parents=True)
