@@ -15,6 +15,8 @@ FAILED = 1
 INTERRUPTED = 130
 """128 + SIGINT, as shells do."""
 
+OUT_OF_MEMORY = "this process gets no more memory: raise the container's limit, or try again"
+
 
 def exit_code_of(action: Callable[[], int]) -> int:
     """Run `action` and return its exit code; log an error that it raises and return that error's code."""
@@ -24,19 +26,27 @@ def exit_code_of(action: Callable[[], int]) -> int:
         return INTERRUPTED
     except Exception as error:
         code = getattr(error, "exit_code", None)
-        if code is not None or _is_typed(error):
+        if code is not None or is_typed(error):
             for line in getattr(error, "lines", (str(error),)):
                 log.error("%s", shortened(line))
-        elif isinstance(error, OSError) and error.errno:
-            log.error("%s", failed_call(error))
-            log.debug("it was raised here", exc_info=True)
         else:
-            log.critical("%s: %s", type(error).__name__, error, exc_info=True)
+            log_untyped(error)
         return FAILED if code is None else int(code)
+
+
+def log_untyped(error: Exception) -> None:
+    """Log an error that is none of ours: what the system refuses is one line, anything else is a defect."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+        log.error("%s", message_of(error))
+        log.debug("it was raised here", exc_info=error)
+    else:
+        log.critical("%s: %s", type(error).__name__, error, exc_info=error)
 
 
 def message_of(error: BaseException) -> str:
     """What an error says, for one line with others."""
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
     return failed_call(error) if isinstance(error, OSError) and error.errno else str(error)
 
 
@@ -51,6 +61,6 @@ def failed_call(error: OSError) -> str:
     return str(KernelRefused.of(f"{step}: {error.filename}" if error.filename else step, error))
 
 
-def _is_typed(error: Exception) -> bool:
+def is_typed(error: Exception) -> bool:
     """Whether the error's class is one of this project's; any other is a defect and logged with its traceback."""
     return type(error).__module__.partition(".")[0] in ("dhcp", "launcher", "netsetup")

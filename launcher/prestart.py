@@ -19,6 +19,7 @@ from dhcp.daemon.connection import ServerError
 from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import printable
 from dhcp.process import ServerProcess
+from launcher.exit_codes import FAILED, is_typed, log_untyped, message_of
 from launcher.phases.result import Network, PodNetwork, network_of
 from launcher.phases.server_file import find_server
 from launcher.phases.undo import Undo
@@ -180,6 +181,19 @@ def teardown_pod_network(
     NotRestored says what is not restored, and VMRuns that a launcher holds the pod for its VM, unless `under_vm` says
     that it is meant.
     """
+    try:
+        return _teardown_pod_network(state_dir, host_network, under_vm)
+    except Exception as error:
+        if getattr(error, "exit_code", FAILED) != FAILED:
+            raise
+        if not is_typed(error):
+            log_untyped(error)
+        from netsetup.errors import NotRestored
+
+        raise NotRestored(f"not everything was put back: {message_of(error)}; run teardown again") from error
+
+
+def _teardown_pod_network(state_dir: str | os.PathLike[str] | None, host_network: bool, under_vm: bool) -> bool:
     from launcher.serve import LOCK
     from netsetup.apply import restore_pod_network_interfaces
     from netsetup.errors import HookBusy, KernelRefused, NotPermitted, NotRestored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -222,3 +223,21 @@ def printed(namespace: Namespace) -> tuple[Any, ...]:
     routes = namespace.run(["ip", "-j", "route", "show", "table", "all"]).stdout
     routes6 = namespace.run(["ip", "-6", "-j", "route", "show", "table", "all"]).stdout
     return json.loads(addresses), json.loads(routes), json.loads(routes6)
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "ZeroDivisionError('a defect')"])
+def test_what_nobody_expects_is_no_success(pod: Pod, agent: Agent, error: str) -> None:
+    """Exit code 1 would say that everything is undone."""
+    original = take_snapshot(pod.pod)
+    agent.prestart()
+    fails = (
+        "import sys; from netsetup import apply; from launcher import cli\n"
+        f"def restore(*_, **__): raise {error}\n"
+        "apply.restore_pod_network_interfaces = restore; sys.exit(cli.main())"
+    )
+    done = pod.pod.run([sys.executable, "-c", fails, *agent.command("teardown")[1:]], check=False)
+    assert done.returncode == 3
+    assert "not everything was put back: " in done.stderr.splitlines()[-1]
+    assert ("critical: ZeroDivisionError" in done.stderr) == ("defect" in error)
+    agent.teardown()
+    assert_restored(pod.pod, original)
