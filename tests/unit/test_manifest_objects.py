@@ -204,7 +204,7 @@ def test_files_without_a_machine(documents: list[Any], line: str) -> None:
 def test_all_problems_at_once() -> None:
     devices = {
         "gpus": [{"name": "g"}],
-        "tpm": {},
+        "hostDevices": [{"name": "h"}],
         "interfaces": [{"name": "default", "bridge": {}, "modell": "e1000"}, {"name": "b", "bridge": {}, "model": "x"}],
         "disks": [{"name": "a", "bootOrder": 0}, {"name": "b", "cache": "fast"}],
     }
@@ -213,18 +213,18 @@ def test_all_problems_at_once() -> None:
         "cpu": {"cores": "2", "threads": 0},
         "memory": {"guest": []},
         "machine": {"type": "vax"},
-        "firmware": {"bootloader": {"efi": {"secureBoot": False}}, "uuid": "no"},
+        "firmware": {"acpi": {"slicNameRef": "a"}, "uuid": "no"},
     }
     networks = [{"name": "default", "pod": {}}, {"name": "b", "multus": {"networkName": ""}}]
     lines = refused(vmi(spec={"domain": domain, "networks": networks, "volumes": [{"name": "a"}]}))
     base = "spec.domain"
     assert [line.split(": ")[0] for line in lines] == [
         f"{base}.devices.gpus",
-        f"{base}.devices.tpm",
+        f"{base}.devices.hostDevices",
         f"{base}.devices.interfaces[0].modell",
         f"{base}.cpu.cores",
         f"{base}.memory.guest",
-        f"{base}.firmware.bootloader.efi",
+        f"{base}.firmware.acpi",
         f"{base}.firmware.uuid",
         f"{base}.cpu.threads",
         "spec.networks[1].multus.networkName",
@@ -319,9 +319,9 @@ def test_a_manifest_that_has_been_through_a_cluster() -> None:
 
 
 def test_what_the_vm_goes_without_is_a_warning() -> None:
-    spec = {**SPEC, "domain": {**SPEC["domain"], "ioThreadsPolicy": "auto"}}
+    spec = {**SPEC, "domain": {**SPEC["domain"], "chassis": {"sku": "a"}}}
     assert loaded(vm(spec=spec)).warnings == (
-        "spec.template.spec.domain.ioThreadsPolicy: is ignored: disks share QEMU's main thread",
+        "spec.template.spec.domain.chassis: is ignored: the guest sees no chassis data",
     )
 
 
@@ -485,7 +485,7 @@ def test_unknown_fields_of_instance_types_and_preferences() -> None:
 
 def test_what_an_instance_type_says_is_named_by_its_own_path() -> None:
     size = sized("VirtualMachineInstancetype", "gpu", cpu={"guest": 0}, memory={"guest": "1Gi"}, gpus=[{"name": "g"}])
-    preference = {"spec": {"devices": {"preferredTPM": {}}, "features": {"preferredSmm": {"enabled": False}}}}
+    preference = {"spec": {"devices": {"preferredTPM": "yes"}, "features": {"preferredSmm": {"enabled": False}}}}
     lines = refused(size, vm(spec=BARE, instancetype={"name": "gpu"}, preference=preference))
     assert [line.partition(": ")[0] for line in lines] == [
         "VirtualMachineInstancetype/gpu.spec.gpus",
