@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dhcp.lean.frozen import Frozen, replace
 from launcher.dhcpconfig.client import client_config
 from launcher.phases.server_file import find_server
 from netsetup.errors import NetworkSetupError
+from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.record import read_record
@@ -55,7 +57,7 @@ def probe(state_dir: str | os.PathLike[str] | None = None, request: SetupRequest
         import dhcp.probe.dhcp4  # noqa: F401
     except ImportError:
         raise ProbeNotInstalled("probe needs scapy: pip install 'virt-launcher[probe]'") from None
-    with NamespaceLock():
+    with NamespaceLock() if has_capability(CAP_NET_ADMIN) else contextlib.nullcontext():
         record = read_record(state_dir)
     if record is None:
         raise NetworkSetupError("nothing is set up in this network namespace")

@@ -43,12 +43,13 @@ _SIGNALLED = 128
 """Added to the number of the signal that ended a process, as shells do."""
 
 
-def supervise(main: Callable[[], int]) -> int:
+def supervise(main: Callable[[], int], *, keeps_capabilities: bool = True) -> int:
     """Run `main` in a child process, forward signals to it, reap every orphan, and return its exit code.
 
     To be called before anything costly is imported and before any thread is started. When `main` ends, the processes
     that it left below this one are killed. When this process exits first, the child gets SIGTERM.
     Signals stay blocked afterwards: the caller can only exit, and a late signal would replace the exit code.
+    What this process does takes no capability but CAP_KILL for children of other users.
     """
     # Blocked before the fork, so that a signal in between stays pending until `_forward_and_reap`.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
@@ -57,6 +58,10 @@ def supervise(main: Callable[[], int]) -> int:
     if child == 0:
         _run(main, parent, before)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if not keeps_capabilities:
+        from netsetup.kernel.capabilities import keep_capabilities
+
+        keep_capabilities(())
     return _forward_and_reap(child)
 
 

@@ -4,14 +4,16 @@ A second VM's launcher would find the first one's network set up, take it for it
 is refused, and so is a teardown under a running VM. The kernel frees the lock when its holder ends in whatever way.
 
 Where the phases run in containers of their own, the one with the VM may not lock the namespace: it locks a file of the
-state directory (flock(2)), which the phase `network` has made for it.
+state directory (F_OFD_SETLK, fcntl(2)), which the phase `network` has made for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import struct
 from typing import TYPE_CHECKING
 
 from dhcp.lean.text import printable
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 LOCK = "vm"
 _LONGEST_DESCRIPTION = 300
+_WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+"""struct flock of a write lock."""
 
 
 class VMRuns(InvalidRequest):
@@ -49,14 +53,6 @@ def vm_lock(state_dir: str, way_out: str) -> Iterator[None]:
             yield
     finally:
         lock.__exit__()
-
-
-def vm_holder(state_dir: str) -> str | None:
-    """How the lock names who holds it; empty for nobody. None where it cannot be told: a file's lock is not asked for,
-    because that would take it for a moment."""
-    if holder := lock_holder(LOCK):
-        return holder
-    return "" if has_capability(CAP_NET_ADMIN) and not os.path.exists(f"{state_dir}/{VM_LOCK}") else None
 
 
 @contextlib.contextmanager
@@ -92,12 +88,40 @@ def file_lock(folder: str, name: str, what: str, way_out: str, *, make: bool = F
         raise RecordError(f"{folder}/{name}: {error.strerror}") from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = printable(os.pread(descriptor, _LONGEST_DESCRIPTION, 0).decode(errors="replace"))
-            raise VMRuns(f"{what} ({holder}); {way_out}") from None
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise VMRuns(f"{what} ({_description(descriptor)}); {way_out}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, description(f"state directory {folder}").encode(errors="backslashreplace"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def vm_holder(state_dir: str) -> str | None:
+    """How the lock names who holds it; empty for nobody, None where it cannot be told. Takes nothing."""
+    of_file = _file_holder(state_dir)
+    if holder := lock_holder(LOCK) or of_file:
+        return holder
+    return "" if has_capability(CAP_NET_ADMIN) and of_file is not None else None
+
+
+def _file_holder(state_dir: str) -> str | None:
+    try:
+        descriptor = open_lock(state_dir, VM_LOCK)
+    except FileNotFoundError:
+        return ""
+    except (OSError, RecordError):
+        return None
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        return "" if struct.unpack_from("h", found)[0] == fcntl.F_UNLCK else _description(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _description(descriptor: int) -> str:
+    """What the file's holder has written there, which is the VM's user."""
+    return printable(os.pread(descriptor, _LONGEST_DESCRIPTION, 0).decode(errors="replace"))

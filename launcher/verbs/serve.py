@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from launcher.exit_codes import exit_code_of
 
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))  # until they are awaited
-    return supervise(lambda: exit_code_of(lambda: _serve(options)))
+    return supervise(lambda: exit_code_of(lambda: _serve(options)), keeps_capabilities=False)
 
 
 def _serve(options: argparse.Namespace) -> int:

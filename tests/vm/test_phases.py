@@ -85,12 +85,15 @@ def test_a_vm_without_any_capability(pod: Pod, volume: Volume) -> None:
         assert second.returncode == 2
         assert "a VM runs in this pod (pid " in second.stderr
         assert f"state directory /run/virt-launcher/{volume.state.name})" in second.stderr
+        status = json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)
+        assert status["launcher"].startswith("pid "), status
         refused = volume.run(NETWORK, "teardown")
         assert (refused.returncode, "stop it first, or add --force" in refused.stderr) == (2, True)
         vm.signal(signal.SIGTERM)
         assert vm.wait(BOOT_SECONDS) == 0, vm.log()
         assert "Traceback" not in vm.log()
-        assert json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)["pending"] == [], "it stays set up"
+        status = json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)
+        assert (status["pending"], status["launcher"]) == ([], ""), "it stays set up"
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
     torn_down = volume.run(NETWORK, "teardown")
