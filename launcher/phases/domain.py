@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import printable
 from launcher.container.vm_lock import vm_file_lock
+from launcher.phases.requirements import require_for_domain
 from launcher.phases.result import Network, network_of
-from launcher.phases.shared_folder import DOMAIN_FOLDER, VM_LOCK
+from launcher.phases.shared_folder import DOMAIN_FOLDER
 from netsetup.apply import require_same
 from netsetup.bindings.device_names import with_devices
 from netsetup.errors import InvalidRequest, MissingFeature
@@ -39,10 +40,8 @@ class RecordedNetworks(Frozen):
 
 
 def domain_lock(folder: str) -> AbstractContextManager[None]:
-    """Held while the VM runs. Raises MissingFeature where the phase `network` has not made it, and VMRuns."""
-    if not os.path.exists(f"{folder}/{VM_LOCK}"):
-        who = f"{os.geteuid()}:{os.getegid()}"
-        raise MissingFeature(f"{folder}: no pod is set up there for user {who}; {SET_UP_FIRST.format(who)}")
+    """Held while the VM runs. Raises MissingNeeds, as where the phase `network` has not made it, and VMRuns."""
+    require_for_domain(domain_folder(folder), SET_UP_FIRST.format(f"{os.geteuid()}:{os.getegid()}"))
     return vm_file_lock(folder, "stop that one first")
 
 

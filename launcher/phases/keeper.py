@@ -19,9 +19,10 @@ from dhcp.daemon.connection import ServerError, connect
 from dhcp.daemon.registration import random_name
 from dhcp.process import ServerProcess
 from launcher.container.dhcp_watchdog import NOTHING_TO_SERVE, DHCPWatchdog
+from launcher.phases.requirements import MissingNeeds, flags_of
 from launcher.phases.server_file import publish, published_name, withdraw
 from launcher.vmi.errors import ManifestError
-from netsetup.errors import InvalidRequest, MissingFeature, NetworkSetupError, NotPermitted, RecordError
+from netsetup.errors import InvalidRequest, MissingFeature, NetworkSetupError, RecordError
 from netsetup.kernel.capabilities import (
     CAP_NET_ADMIN,
     CAP_NET_RAW,
@@ -71,7 +72,7 @@ def keep_serving(
     after the pod's server, and ServerError when it does not start.
     """
     if not has_capability(CAP_NET_RAW):
-        raise NotPermitted("DHCP server: open a packet socket", "CAP_NET_RAW")
+        raise MissingNeeds.of([f"CAP_NET_RAW, to open a packet socket ({flags_of('NET_RAW')})"])
     keep_capabilities({CAP_NET_RAW, CAP_SETUID, CAP_SETGID} | ({CAP_NET_ADMIN} if take_in else set()))
     deadline = time.monotonic() + wait_seconds
     while (missing := _missing_record(folder)) and time.monotonic() < deadline:

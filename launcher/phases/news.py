@@ -31,7 +31,7 @@ def take_news_in(folder: str, vmi: str | None, name: str | None, resolver_path: 
     request = replace(
         request,
         isolated=all(network.isolated for network in networks),
-        reaches_pod=any(network.private.reaches_pod for network in networks if network.private),
+        reaches_pod=any(getattr(network.private, "reaches_pod", False) for network in networks),
     )
     pod = setup_pod_network(
         request, state_dir=folder, resolver_path=resolver_path, host_network=host_network, phase="network"

@@ -25,6 +25,8 @@ from netsetup.resolver import read_resolver
 from netsetup.steps import CreateBridge, CreateTap, SetSysctl
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from launcher.request import SetupRequest
     from netsetup.plan import Plan
 
@@ -37,6 +39,12 @@ SETTINGS: Final = (
     "Docker: --security-opt systempaths=unconfined; Podman: --security-opt unmask=/proc/sys; "
     "Kubernetes: securityContext.procMount: Unmasked; or have them set: --sysctl, the pod's securityContext.sysctls"
 )
+KVM_DEVICE: Final = "/dev/kvm"
+KVM: Final = f"Docker, Podman: --device {KVM_DEVICE}; Kubernetes: as {DEVICE}"
+OWNER: Final = (
+    "Docker, Podman: --user, --group-add as `prestart --owner` says, and a volume; Kubernetes: runAsUser, runAsGroup, "
+    "fsGroup, and an emptyDir"
+)
 FOLDER: Final = "Docker, Podman: --tmpfs {0}, or a volume; Kubernetes: an emptyDir at {0}"
 IN_IMAGE: Final = "in the image: apt-get install {0}"
 KERNEL: Final = "on the node: modprobe {0}"
@@ -44,6 +52,12 @@ KERNEL: Final = "on the node: modprobe {0}"
 
 class MissingNeeds(MissingFeature):
     """The container lacks several things, or one; the message names each with the flag that gives it."""
+
+    @classmethod
+    def of(cls, things: Sequence[str]) -> MissingNeeds:
+        """Of things as `THING (FLAGS)`."""
+        count = f"{len(things)} things: " if len(things) > 1 else ""
+        return cls(f"the container lacks {count}{'; '.join(things)}")
 
 
 def naming_all(
@@ -61,8 +75,26 @@ def naming_all(
         return failure
     if len(lacking) > 1:
         besides = [str(failure)] if str(failure).startswith("this kernel lacks") else []
-        return MissingNeeds(f"the container lacks {len(lacking)} things: {'; '.join([*lacking, *besides])}")
+        return MissingNeeds.of([*lacking, *besides])
     return MissingNeeds(f"{failure} ({_flags(lacking[0])})")
+
+
+def require_for_domain(folder: str, set_up_first: str) -> None:
+    """Raises MissingNeeds with all that a container lacks to run a VM in a pod that another one has set up.
+
+    `folder` is where the VM's files go, and `set_up_first` what to do where there is none.
+    """
+    lacking = []
+    if not os.path.isdir(folder):
+        lacking.append(f"a network that is set up for its user ({set_up_first})")
+    elif problem := _folder_problem(folder):
+        lacking.append(f"write access to {folder}: {problem} ({OWNER})")
+    if problem := _tun_problem():
+        lacking.append(f"{DEVICE}: {problem} ({TUN})")
+    if lacking:
+        if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
+            lacking.append(f"{KVM_DEVICE}, without which a VM is slow ({KVM})")
+        raise MissingNeeds.of(lacking)
 
 
 def missing_needs(request: SetupRequest, folder: str, resolver_path: str, *, serves: bool) -> list[str]:

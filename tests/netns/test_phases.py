@@ -148,7 +148,7 @@ def test_it_says_what_to_do_first(pod: Pod, volume: Volume) -> None:
     (line,) = refused.stderr.splitlines()
     assert "after 0.1 s; run `virt-launcher prestart --phase network` in this pod first" in line
     refused = volume.run(root(), "serve", "--wait", "0.1")
-    assert (refused.returncode, "the container needs CAP_NET_RAW" in refused.stderr) == (2, True)
+    assert (refused.returncode, "CAP_NET_RAW, to open a packet socket (Docker, " in refused.stderr) == (2, True)
 
 
 def test_a_volume_that_cannot_be_shared_is_refused(pod: Pod) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,24 +72,34 @@ def lease(container: Container, console: Path) -> GuestReport:
     return leases()[0]
 
 
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    __tracebackhide__ = True
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    for word in words:
+        assert word in line
+
+
 def test_a_vm_without_any_capability(pod: Pod, volume: Volume) -> None:
     before = take_snapshot(pod.pod)
+    run = ("run", "--phase", "domain", "--vmi", VMI)
+    assert_refused(volume.run(DOMAIN, *run), "a network that is set up for its user (run `virt-launcher prestart ")
     done = volume.run(NETWORK, "prestart", "--phase", "network", "--owner", str(VM_USER), "--vmi", VMI)
     assert (done.returncode, done.stderr) == (0, "")
-    with volume.start(SERVE, "serve") as server, volume.start(DOMAIN, "run", "--phase", "domain", "--vmi", VMI) as vm:
+    missing = ["write access to /run/virt-launcher/", "/dev/net/tun: No such file or directory (Docker"]
+    assert_refused(volume.run(DOMAIN, *run, bare=True), *missing)
+    assert_refused(volume.run(user(VM_USER + 1, groups=GROUPS), *run), "may be opened by 107:107 alone")
+    with volume.start(SERVE, "serve") as server, volume.start(DOMAIN, *run) as vm:
         assert_lease_line(lease(vm, volume.state / "vm/console.log"), pod)
         mine = [pid for pid in pod.pod.processes() if rights_of(pid)["Uid"][0] == str(VM_USER)]
         assert len(mine) == 3, "first process, launcher, QEMU"
         for pid in mine:
             assert_no_capability(pid)
-        second = volume.run(DOMAIN, "run", "--phase", "domain", "--vmi", VMI)
-        assert second.returncode == 2
-        assert "a VM runs in this pod (pid " in second.stderr
-        assert f"state directory /run/virt-launcher/{volume.state.name})" in second.stderr
+        held = f"state directory /run/virt-launcher/{volume.state.name})"
+        assert_refused(volume.run(DOMAIN, *run), "a VM runs in this pod (pid ", held)
         status = json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)
         assert status["launcher"].startswith("pid "), status
-        refused = volume.run(NETWORK, "teardown")
-        assert (refused.returncode, "stop it first, or add --force" in refused.stderr) == (2, True)
+        assert_refused(volume.run(NETWORK, "teardown"), "stop it first, or add --force")
         vm.signal(signal.SIGTERM)
         assert vm.wait(BOOT_SECONDS) == 0, vm.log()
         assert "Traceback" not in vm.log()
