@@ -53,13 +53,15 @@ def main(words: list[str]) -> int:
     options.results.parent.mkdir(exist_ok=True)
     left = 0
     deadline = time.monotonic() + options.seconds
-    for verb in options.verbs:
+    for index, verb in enumerate(options.verbs):
         new_bench = functools.partial(Bench, vm=verb == "run", binding=options.binding)
         points = _points(verb, options.results, new_bench)[:: options.every]
         tried = _tried(options.results)
         waiting = [point for point in points if str(point) not in tried]
         done = 0
-        for row in _outcomes(waiting, new_bench, options.jobs, deadline):
+        now = time.monotonic()
+        share = (deadline - now) / (len(options.verbs) - index)
+        for row in _outcomes(waiting, new_bench, options.jobs, now + share):
             with options.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             done += 1
@@ -69,9 +71,9 @@ def main(words: list[str]) -> int:
     everything = list(_rows(options.results).values())
     rows = [row for row in everything if row["verb"] in options.verbs]
     untrue = sum(1 for row in rows if row["wrong"])
-    print(f"{table(rows)}{untrue} untrue, {left} left")
+    print(f"{table(rows, options.results)}{untrue} untrue, {left} left")
     if options.write:
-        options.write.write_text(_TABLE.sub(lambda _: table(everything), options.write.read_text()))
+        options.write.write_text(_TABLE.sub(lambda _: table(everything, options.results), options.write.read_text()))
     return 1 if untrue else 2 if left else 0
 
 
@@ -87,29 +89,39 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """How many points of each verb and kind had which outcome."""
+def table(rows: Sequence[Row], results: Path) -> str:
+    """How many points of each verb and kind there are, were tried, and had which outcome."""
     counted: dict[tuple[str, str], Counter[object]] = {}
     for row in rows:
         counted.setdefault((row["verb"], "lasting" if row["lasting"] else "once"), Counter())[row["code"]] += 1
-    lines = [["verb", "fault", "points", *map(str, CODES)], ["---"] * (3 + len(CODES))]
+    lines = [["verb", "fault", "points", "tried", *map(str, CODES)], ["---"] * (4 + len(CODES))]
     for verb in VERBS:
         for fault in ("once", "lasting"):
             if codes := counted.get((verb, fault)):
-                lines.append([f"`{verb}`", fault, str(codes.total()), *(str(codes[code]) for code in CODES)])
+                counts = (len(_calls(verb, results)), codes.total(), *(codes[code] for code in CODES))
+                lines.append([f"`{verb}`", fault, *map(str, counts)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _points(verb: str, results: Path, new_bench: NewBench) -> list[Point]:
     """Every point of a verb, in a random order that is always the same; counted once for a file of results."""
-    path = results.with_suffix(f".{verb.replace(' ', '-')}.json")
+    path = _calls_path(verb, results)
     if not path.exists():
         with new_bench() as bench:
             path.write_text(json.dumps(bench.calls(verb)))
-    calls = json.loads(path.read_text())
+    calls = _calls(verb, results)
     points = [Point(verb, call, number, lasting) for lasting in (False, True) for call, number in calls]
     random.Random(SEED).shuffle(points)
     return points
+
+
+def _calls_path(verb: str, results: Path) -> Path:
+    return results.with_suffix(f".{verb.replace(' ', '-')}.json")
+
+
+def _calls(verb: str, results: Path) -> list[tuple[str, int]]:
+    calls: list[tuple[str, int]] = json.loads(_calls_path(verb, results).read_text())
+    return calls
 
 
 def _rows(results: Path) -> dict[str, Row]:
