@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -13,9 +12,9 @@ pytest.register_assert_rewrite("lab.checks")
 
 from lab.agent import Agent  # noqa: E402
 from lab.namespace import sweep  # noqa: E402
-from lab.pod import MakePod, Pod  # noqa: E402
+from lab.pod import Pod  # noqa: E402
 
-pytest_plugins = ["lab.second_try"]
+pytest_plugins = ["lab.second_try", "launcher.testing.plugin"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,23 +41,6 @@ def _swept() -> None:
     """Namespaces of earlier runs that were killed are gone before the first test."""
     if os.geteuid() == 0:
         sweep()
-
-
-@pytest.fixture
-def make_pod() -> Iterator[MakePod]:
-    """A function with the arguments of `lab.pod.Pod`; what it made is removed after the test."""
-    with ExitStack() as stack:
-
-        def make(*arguments: object, **options: object) -> Pod:
-            return stack.enter_context(Pod(*arguments, **options))  # type: ignore[arg-type]
-
-        yield make
-
-
-@pytest.fixture
-def pod(make_pod: MakePod) -> Pod:
-    """A pod of the plain shape (flannel) with a guest at `tap0`."""
-    return make_pod()
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """The test laboratory: pods, nodes and guests as network namespaces of this host, and tools to observe them.
 
-Only `lab.agent`, which runs the command line, `lab.forked` and `lab.readout` use the program under test.
+`namespace`, `shape`, `pod`, `waiting` and most `clients` are those of `launcher.testing`, where other projects' tests
+have them. Only `lab.agent`, which runs the command line, `lab.forked` and `lab.readout` use the program under test.
 
 - `namespace`  creates, enters, empties and removes a network namespace
-- `shape`      what one CNI leaves in a pod, as `ip` commands read from `tests/shapes/*.toml`
+- `shape`      what one CNI leaves in a pod, as `ip` commands read from `launcher/testing/shapes/*.toml`
 - `cni`        a pod made by real CNI plugins
 - `pod`        builds a shape: node, neighbour, pod and guest namespaces joined by veth pairs
 - `snapshot`   the complete network state of a namespace, for comparison

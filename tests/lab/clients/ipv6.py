@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lab.clients.base import Client
-from lab.clients.dhcpcd import Dhcpcd
-from lab.clients.networkd import Networkd
-from lab.clients.networkmanager import NetworkManager
+from lab.clients import Client, Dhcpcd, Networkd, NetworkManager
 from lab.waiting import PATIENCE
 
 _RDNSSD = Path(__file__).parents[3] / ".cache" / "rdnssd"

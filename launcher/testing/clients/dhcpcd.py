@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.clients.base import Client
+from launcher.testing.clients.base import Client
 
 _SCRIPT = """#!/bin/sh
 /lib/dhcpcd/dhcpcd-run-hooks "$@"

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from lab.namespace import Namespace
-from lab.waiting import PATIENCE
+from launcher.testing.namespace import Namespace
+from launcher.testing.waiting import PATIENCE
 
 # The client may write all over /etc and /run: both are its own. $1 is its directory.
 _PRIVATE_FILES = """

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.clients.base import Client
+from launcher.testing.clients.base import Client
 
 _DEBIANS_SCRIPT = Path("/etc/udhcpc/default.script")
 _SCRIPT = f"""#!/bin/sh

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.clients.base import Client
+from launcher.testing.clients.base import Client
 
 
 class Dhclient(Client):
