@@ -45,36 +45,53 @@ class ClientConfig(Frozen):
     """Everything that the one client behind one interface is served. Addresses are in network byte order."""
 
     client_mac: bytes
+    """The only client that is answered."""
     client_address: bytes
     """Empty, as `server_address` may be then, where nothing but IPv6 is served."""
     prefix_length: int
+    """In JSON it is part of `client_address`: `10.0.0.2/24`."""
     server_address: bytes
+    """The server identifier, option 54: the router's, or a free link-local address."""
     interface: str = ""
+    """The guest port; may be left out where there is one, which the command line names."""
     router: bytes = b""
+    """The default gateway, option 3."""
     routes: tuple[Route, ...] = ()
+    """Option 121; in JSON `{"destination": "10.1.0.0/16", "gateway": "10.0.0.1"}`, on-link without a gateway."""
     dns: tuple[bytes, ...] = ()
+    """Name servers, option 6."""
     search: tuple[str, ...] = ()
+    """Search list, option 119."""
     domain: str = ""
+    """Option 15."""
     hostname: str = ""
+    """Option 12."""
     mtu: int = 0
     """Option 26 in octets; 0 leaves it out."""
     ntp: tuple[bytes, ...] = ()
+    """Option 42."""
     tftp_server: str = ""
+    """Option 66."""
     boot_file: str = ""
+    """Option 67."""
     options: tuple[tuple[int, bytes], ...] = ()
-    """Further options by number, encoded."""
+    """Further options by number, encoded; in JSON `{"224": "text", "225": "0x0102"}`."""
     lease_seconds: int = DEFAULT_LEASE
+    """Option 51; 4294967295 is for ever."""
     t1_seconds: int = DEFAULT_T1
-    """0 with an infinite lease, as `t2_seconds` is."""
+    """Option 58; 0 with an infinite lease, as `t2_seconds` is."""
     t2_seconds: int = DEFAULT_T2
+    """Option 59."""
     lease_end: int = 0
     """When the IPv4 address runs out, by CLOCK_BOOTTIME in seconds; 0 for never. The times above are shorter then."""
     rapid_commit: bool = False
+    """Answer a DISCOVER with option 80 by an ACK (RFC 4039), and a Solicit likewise."""
     neighbours: tuple[tuple[bytes, bytes], ...] = ()
     """(IPv4 or IPv6 address, MAC) that the server answers for, because no host on the link does."""
     allowed_sources: tuple[bytes, ...] = ()
     """The IPv4 source addresses that isolation lets the guest send from, the field `heard`; empty where it is any."""
     ipv6: ClientConfig6 | None = None
+    """What is served over IPv6; in JSON its fields stand beside these."""
 
 
 def parse_configs(data: object) -> tuple[ClientConfig, ...]:

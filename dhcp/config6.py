@@ -34,12 +34,15 @@ class ClientConfig6(Frozen):
     is_default: bool = False
     """Whether the default route leads through the router."""
     router_mac: bytes = b""
+    """May be left out where the gateway is link-local, or `uplink` is given."""
     uplink: str = ""
     """The interface on which the gateway's MAC is resolved; empty where the client does that itself."""
     routes: tuple[Route6, ...] = ()
+    """In JSON `{"destination": "fd00:1::/48", "gateway": "fe80::1"}`, all through the same gateway."""
     on_link: tuple[Route6, ...] = ()
     """Prefixes on the link besides the address's own."""
     dns: tuple[bytes, ...] = ()
+    """Up to 16 resolvers."""
     times: tuple[int, ...] = ()
     """T1, T2, preferred and valid lifetime in seconds; empty for those of IPv4."""
     lease_end: int = 0

@@ -17,7 +17,14 @@ from launcher.hardware.host import check_hardware, firmware_files
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel
 from launcher.machine.domain_xml import domain_xml
-from launcher.machine.libvirt_driver import SHARED_CACHE, DriverOpening, LibvirtError, connect, require_binding
+from launcher.machine.libvirt_driver import (
+    SHARED_CACHE,
+    DriverOpening,
+    LibvirtError,
+    check_root,
+    connect,
+    require_binding,
+)
 from launcher.request import SetupRequest
 from launcher.volumes.folder import DEFAULT_FOLDER
 from launcher.volumes.storage import Storage
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
     from launcher.machine.accelerator import Accelerator
     from launcher.machine.disk_images import DiskImage
+    from launcher.machine.emulator_end import ContainerMemory
     from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
     from launcher.vmi.model import VirtualMachineInstance
 
@@ -40,6 +48,9 @@ VNC_SOCKET = "vnc.sock"
 PRESS_AGAIN_SECONDS = 2.0
 """A guest that is still booting ignores its power button, so it is pressed again until the grace period ends."""
 
+REAPED_WITHIN_SECONDS = 2.0
+"""QEMU's exit code comes from the first process, a moment after libvirt has seen QEMU's end."""
+
 
 class Ending(Enum):
     """How the VM ended."""
@@ -48,11 +59,12 @@ class Ending(Enum):
     SHUT_DOWN = "shut down"
     DESTROYED = "destroyed"
     CRASHED = "crashed"
+    KILLED = "killed"
 
     @property
     def exit_code(self) -> int:
         """The launcher's exit code."""
-        return {Ending.DESTROYED: 4, Ending.CRASHED: 5}.get(self, 0)
+        return {Ending.DESTROYED: 4, Ending.CRASHED: 5, Ending.KILLED: 6}.get(self, 0)
 
 
 class AttachedNetwork(Protocol):
@@ -96,7 +108,7 @@ class LibvirtDomainManager:
         teardown: Callable[[Path], object] | None = None,
         host_network: bool = False,
     ) -> None:
-        """Check kernel and disk images, before anything is changed. Raises ManifestError.
+        """Check kernel, disk images and folder, before anything is changed. Raises ManifestError and UnusableRoot.
 
         `disks` gives the images of volumes by their names, before those that are found in the folder `volumes`; with
         `backing_files` they may name other files, which QEMU opens as well. `uri` is the libvirt to use instead of the
@@ -121,6 +133,8 @@ class LibvirtDomainManager:
         self._teardown = teardown or functools.partial(_teardown_pod_network, host_network)
         self._networks: AttachedNetworks | None = None
         self._root = self.state_dir / "libvirt"
+        if uri is None:
+            check_root(self._root)
         self._opening: DriverOpening | None = None
         self._connection: Connection | None = None
         self._domain: Domain | None = None
@@ -129,6 +143,10 @@ class LibvirtDomainManager:
         self._ending: Ending | None = None
         self._stop_requested = False
         self._lost = False
+        self._memory: ContainerMemory | None = None
+        self._emulator: int | None = None
+        self.end_reason = ""
+        """Why QEMU itself has ended, and what to do; empty when the guest ended, or was ended."""
 
     def __enter__(self) -> LibvirtDomainManager:
         return self
@@ -215,8 +233,12 @@ class LibvirtDomainManager:
         self._images = self._storage.make()
         if self.vmi.hardware.efi is not None:
             self._storage.prepare()
+        from launcher.machine.emulator_end import container_memory, emulator_pid
+
+        self._memory = container_memory()
         try:
             self._domain = self._connection.create(self.domain_xml())
+            self._emulator = emulator_pid(self._root, name)
         except BaseException:
             # Such as a signal handler's exception during the call: the domain may run nevertheless.
             with contextlib.suppress(LibvirtError):
@@ -241,6 +263,8 @@ class LibvirtDomainManager:
                 self._lost = True
                 raise LibvirtError("the connection to libvirt is lost, and the domain with it")
             self._ending = _ending(event, self._stop_requested)
+            if event.detail == _STOPPED_FAILED and self._uri is None:
+                self._ending = self._end_of_emulator()
         return self._ending
 
     def stop(self, grace_seconds: float | None = None) -> Ending:
@@ -285,6 +309,15 @@ class LibvirtDomainManager:
         if self._opening is not None:
             self._opening.discard()
             self._opening = None
+
+    def _end_of_emulator(self) -> Ending:
+        """How QEMU ended without the guest's doing."""
+        from launcher.container.init import exit_code_of_orphan
+        from launcher.machine.emulator_end import container_memory, how_it_ended
+
+        status = None if self._emulator is None else exit_code_of_orphan(self._emulator, REAPED_WITHIN_SECONDS)
+        killed, self.end_reason = how_it_ended(status, self._memory, container_memory(), self.vmi.memory)
+        return Ending.KILLED if killed else Ending.CRASHED
 
     def _running(self) -> bool:
         return self.wait(0) is None

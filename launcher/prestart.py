@@ -338,9 +338,9 @@ def _remove_if_unused(folder: str) -> None:
     for name in (DHCP_LOG, UNFINISHED, history.FILE, f"{history.FILE}.new", VM_LOCK):
         try:
             os.unlink(f"{folder}/{name}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
         except OSError as error:
+            if not os.path.lexists(f"{folder}/{name}"):
+                continue
             from netsetup.errors import NotRestored
 
             raise NotRestored(f"{folder}/{name} is left: {error.strerror}; remove it") from None

@@ -33,7 +33,10 @@ class InterfaceNotFound(InvalidRequest):
 
     def __init__(self, name: str, present: list[str]) -> None:
         there = ", ".join(present) or "none"
-        super().__init__(f"{name}: no such interface in this network namespace (there: {there})")
+        super().__init__(
+            f"{name}: no such interface in this network namespace (there: {there}); "
+            "name the pod's with --interface, or by podInterfaceName in the manifest's status"
+        )
 
 
 class DeviceConflict(InvalidRequest):

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
+import struct
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from dhcp.lean.libc import prctl
@@ -39,8 +42,15 @@ FORWARDED = frozenset(
 )
 _WAITED_FOR = FORWARDED | {signal.SIGCHLD}
 
+_END = struct.Struct("=ii")
+"""Pid and exit code of an orphan, negative for a signal, as the first process hands it to its child."""
+
 _SIGNALLED = 128
 """Added to the number of the signal that ended a process, as shells do."""
+
+
+_ends: list[int] = []
+"""In the child alone: the pipe from which the ends of orphans are read."""
 
 
 def supervise(main: Callable[[], int], *, keeps_capabilities: bool = True) -> int:
@@ -54,15 +64,36 @@ def supervise(main: Callable[[], int], *, keeps_capabilities: bool = True) -> in
     # Blocked before the fork, so that a signal in between stays pending until `_forward_and_reap`.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     parent = os.getpid()
+    ends, reaped = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
+        _ends.append(ends)
+        os.close(reaped)
         _run(main, parent, before)
+    os.close(ends)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if not keeps_capabilities:
         from netsetup.kernel.capabilities import keep_capabilities
 
         keep_capabilities(())
-    return _forward_and_reap(child)
+    return _forward_and_reap(child, reaped)
+
+
+def exit_code_of_orphan(pid: int, seconds: float) -> int | None:
+    """In `main`: the exit code of a process that the first one has reaped, negative for a signal.
+
+    None when it has not ended in time, or nothing supervises.
+    """
+    deadline = time.monotonic() + seconds
+    while _ends and (remaining := deadline - time.monotonic()) > 0:
+        if select.select(_ends, [], [], remaining)[0]:
+            received = os.read(_ends[0], 512 * _END.size)
+            if not received:
+                return None
+            for orphan, code in _END.iter_unpack(received):
+                if orphan == pid:
+                    return int(code)
+    return None
 
 
 def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
@@ -88,8 +119,8 @@ def _run(main: Callable[[], int], parent: int, mask: set[int | signal.Signals]) 
         os._exit(status)
 
 
-def _forward_and_reap(child: int) -> int:
-    """Forward signals and reap children until `child` has exited; its exit code."""
+def _forward_and_reap(child: int, reaped: int) -> int:
+    """Forward signals and reap children until `child` has exited; its exit code. Others' go to the pipe `reaped`."""
     while True:
         information = signal.sigwaitinfo(_WAITED_FOR)
         if information.si_signo != signal.SIGCHLD:
@@ -102,6 +133,9 @@ def _forward_and_reap(child: int) -> int:
         while (ended := _reap_any()) is not None:
             if ended[0] == child:
                 status = os.waitstatus_to_exitcode(ended[1])
+            else:
+                with contextlib.suppress(OSError):  # full of what nobody has asked for, or its reader has ended
+                    os.write(reaped, _END.pack(ended[0], os.waitstatus_to_exitcode(ended[1])))
         if status is not None:
             _kill_orphans()
             return status if status >= 0 else _SIGNALLED - status

@@ -35,6 +35,11 @@ log = logging.getLogger("launcher")
 
 STDERR = 2
 
+STOPPING = (
+    "received a signal to stop; the guest has %d s to shut down, unless the container's own stop time-out is shorter: "
+    "make that longer (docker, podman: --stop-timeout; Kubernetes: terminationGracePeriodSeconds)"
+)
+
 BOTH_NEED = ("launcher.request", "netsetup.bindings.dns", "netsetup.bindings.keeper", "dhcp.config", "pathlib")
 """Modules for which the process that reads the manifest would take 9 ms, and the hook as long again."""
 
@@ -251,6 +256,8 @@ class _Machine:
         except Terminated:
             log.info("received a signal to stop after the VM had ended")
         finally:
+            if manager.end_reason:
+                log.error("%s", manager.end_reason)
             if ending is not None:
                 _event("ended", f"{self._vmi.domain_name} {ending.value}", {"how": ending.value})
         return ending.exit_code if ending is not None else 0
@@ -280,7 +287,7 @@ class _Machine:
         if not self._manager.started:
             log.info("received a signal to stop before the VM was started")
             return None
-        log.info("received a signal to stop; the guest has %d s to shut down", self._vmi.grace_seconds)
+        log.info(STOPPING, self._vmi.grace_seconds)
         return self._manager.stop()
 
     def _set_up(self, request: SetupRequest, state_dir: Path) -> AttachedNetworks:

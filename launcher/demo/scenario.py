@@ -86,6 +86,16 @@ class Printer:
         took = f"{milliseconds / 1e3:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
         self.line(f"  {name:<22}{took:>8}   {seen}")
 
+    def table(self, rows: dict[str, str]) -> None:
+        """Names and values, under what the step before has seen."""
+        widths = max(map(len, rows)), max(map(len, rows.values()))
+        rules = ["─" * (width + 2) for width in widths]
+        indent = " " * 35
+        self.line(f"{indent}┌{rules[0]}┬{rules[1]}┐")
+        for name, value in rows.items():
+            self.line(f"{indent}│ {name:<{widths[0]}} │ {value:<{widths[1]}} │")
+        self.line(f"{indent}└{rules[0]}┴{rules[1]}┘")
+
 
 def demo(output: str = "text") -> int:
     """Run the demo; 0 if every step worked. Raises DemoError and GuestError."""
@@ -162,9 +172,12 @@ class _Demo:
                 "search": lease.list("search"),
             }
             seen("the guest printed:")
-        for name, value in self._result.guest.items():
-            text = " ".join(value) if isinstance(value, list) else value
-            self._printer.line(f"{'':<35}{name:<8} {text}")
+        self._printer.table(
+            {
+                name: " ".join(value) if isinstance(value, list) else str(value)
+                for name, value in self._result.guest.items()
+            }
+        )
         with self._step("ping, guest to node") as seen:
             ping = launcher.report("ping")
             self._result.ping["guest_to_node"] = ping.fields.get("result") == "ok"

@@ -92,7 +92,7 @@ def check_kernel(vmi: VirtualMachineInstance) -> None:
             with open(file, "rb"):
                 pass
         except OSError as error:
-            raise ManifestError(path, f"{file}: {error.strerror}") from None
+            raise ManifestError(path, f"{file}: {error.strerror}; mount it into the container") from None
 
 
 def _image(option: str, path: str | os.PathLike[str], readonly: bool) -> DiskImage:
@@ -102,12 +102,17 @@ def _image(option: str, path: str | os.PathLike[str], readonly: bool) -> DiskIma
     try:
         status = absolute.stat()
     except OSError as error:
-        raise ManifestError(option, f"{absolute}: {error.strerror}") from None
+        reason = f"{absolute}: {error.strerror}; mount it into the container, or give another --disk NAME=PATH"
+        raise ManifestError(option, reason) from None
     block = stat.S_ISBLK(status.st_mode)
     if not block and not stat.S_ISREG(status.st_mode):
         raise ManifestError(option, f"{absolute} is neither a file nor a block device")
-    if not os.access(absolute, os.R_OK if readonly else os.R_OK | os.W_OK):
-        raise ManifestError(option, f"{absolute}: not permitted")
+    try:
+        os.close(os.open(absolute, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        wanted = "read" if readonly else "read and write"
+        reason = f"{absolute}: {error.strerror}; let user {os.geteuid()} {wanted} it (chown, chmod)"
+        raise ManifestError(option, reason) from None
     # The format is not probed where a guest writes: it could write a qcow2 header, which may name a backing file of the
     # host, into its raw disk.
     qcow2 = absolute.suffix == ".qcow2" or (is_mounted_readonly(absolute) and _has_qcow2_header(absolute))

@@ -55,6 +55,12 @@ class BindingMissing(LibvirtError):
     exit_code = 2
 
 
+class UnusableRoot(LibvirtError):
+    """The embedded driver cannot have its files there; nothing has been changed."""
+
+    exit_code = 2
+
+
 class LifecycleEvent(Frozen):
     """A lifecycle event of a domain: virDomainEventType and the detail of that type."""
 
@@ -308,6 +314,8 @@ def _as_libvirt_error(action: str) -> Iterator[None]:
             hint = "; useradd --system --user-group libvirt-qemu"
         elif error.get_error_code() in (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN):
             hint = "; apt-get install libvirt-daemon-driver-qemu"
+        elif "tap device" in message and "resource busy" in message:
+            hint = "; another process has it open, such as another VM's QEMU: end that"
         elif _is_missing(EMULATOR):
             hint = f"; there is no {EMULATOR}: apt-get install qemu-system-x86"
         raise LibvirtError(f"libvirt cannot {action}: {message}{hint}") from None
@@ -319,11 +327,18 @@ def _is_missing(program: str) -> bool:
     return shutil.which(program) is None
 
 
+def check_root(root: Path) -> None:
+    """Raise UnusableRoot for a folder whose name leaves no room for that of a unix socket."""
+    excess = len(os.fsencode(root)) + _LONGEST_SOCKET - _SOCKET_PATH_MAXIMUM
+    if excess > 0:
+        raise UnusableRoot(
+            f"{root}: too long for libvirt's sockets below it; name a --state-dir {excess} octets shorter"
+        )
+
+
 def _prepare_root(root: Path, cache: Path | None) -> None:
     """Create the directories and the configuration of an embedded driver."""
-    if len(os.fsencode(root)) + _LONGEST_SOCKET > _SOCKET_PATH_MAXIMUM:
-        limit = _SOCKET_PATH_MAXIMUM - _LONGEST_SOCKET
-        raise LibvirtError(f"{root} is too long for the sockets of libvirt below it: at most {limit} characters")
+    check_root(root)
     try:
         root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / "etc").mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ def read_documents(path: str | PathLike[str]) -> list[object]:
             data = source.read(MOST_OCTETS + 1)
         text = data.decode()
     except OSError as error:
-        raise ManifestError(file, error.strerror or str(error)) from None
+        raise ManifestError(file, f"{error.strerror or error}; name a manifest that can be read") from None
     except UnicodeDecodeError as error:
         raise ManifestError(file, f"is not UTF-8 text: {error.reason} at byte {error.start}") from None
     if len(data) > MOST_OCTETS:

@@ -22,8 +22,14 @@ def check_match(path: str, value: str, pattern: re.Pattern[str], reason: str) ->
         raise ManifestError(path, f"{reason}, is `{value}`")
 
 
+def check_length(path: str, value: str, at_most: int) -> None:
+    if len(value) > at_most:
+        raise ManifestError(path, f"must be at most {at_most} characters, has {len(value)}")
+
+
 def check_name(path: str, name: str, taken: Collection[str]) -> None:
     """Check that `name` is valid in a device alias and differs from all of `taken`."""
+    check_length(path, name, 63)
     check_match(path, name, _NAME, "must be letters, digits, `_` and `-`")
     if name in taken:
         raise ManifestError(path, f"`{name}` is used twice")

@@ -10,7 +10,7 @@ from dhcp.config import LARGEST_MTU, SMALLEST_MTU
 from dhcp.lean.frozen import replace
 from launcher.manifest import schema as source
 from launcher.request import SetupRequest
-from launcher.vmi.checks import check_match, check_positive, choose
+from launcher.vmi.checks import check_length, check_match, check_positive, choose
 from launcher.vmi.dns import admit_dns
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.interfaces import admit_interfaces
@@ -27,6 +27,7 @@ else:
 
 _UUID_NAMESPACE = bytes.fromhex("0f3f0f0c5f0e4f0c9a4e6f8a3b1f6a70")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+LONGEST_NAME, LONGEST_LABEL = 253, 63
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
 OUR_ANNOTATIONS = ("isolation", "mac", "mtu", "pod-services")
@@ -47,6 +48,7 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         ("spec.subdomain", spec.subdomain or "default", _LABEL, "must be a DNS label"),
     ):
         with problems:
+            check_length(path, name, LONGEST_NAME if pattern is _OBJECT_NAME else LONGEST_LABEL)
             check_match(path, name, pattern, rule)
     _check_annotations(metadata, problems)
     with problems:

@@ -23,7 +23,10 @@ def enter(namespace: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise InvalidRequest(f"network namespace {namespace}: {error.strerror}") from None
+        raise InvalidRequest(
+            f"network namespace {namespace}: {error.strerror}; "
+            "name one of `ip netns list`, or a path such as /proc/1/ns/net"
+        ) from None
     import ctypes  # os.setns() comes with Python 3.12
 
     try:

@@ -62,7 +62,11 @@ def test_an_image_that_names_none_is_taken(tmp_path: Path, image: bytes) -> None
     [
         ({}, "spec.volumes: `root` has no image: give --disk root=PATH, or mount it at /nowhere/root"),
         ({"root": "/proc/self/exe", "other": "/x"}, "--disk other: the manifest has no volume `other`"),
-        ({"root": "/nowhere"}, "--disk root: /nowhere: No such file or directory"),
+        (
+            {"root": "/nowhere"},
+            "--disk root: /nowhere: No such file or directory; mount it into the container, or give another "
+            "--disk NAME=PATH",
+        ),
         ({"root": "/dev"}, "--disk root: /dev is neither a file nor a block device"),
     ],
 )

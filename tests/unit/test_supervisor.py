@@ -65,6 +65,34 @@ def test_exit_code(body: str, code: int) -> None:
     assert ("unforeseen" in errors) is ("unforeseen" in body)
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"), [("os._exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("time.sleep(60)", None)]
+)
+def test_how_an_orphan_has_ended_can_be_asked(ends: str, code: int | None) -> None:
+    """It is the first process that waits for it; libvirt makes QEMU an orphan in the same way."""
+    process = start(
+        f"""
+        from launcher.container.init import exit_code_of_orphan
+
+        def main():
+            read, write = os.pipe()
+            middle = os.fork()
+            if middle == 0:
+                orphan = os.fork()
+                if orphan == 0:
+                    os.close(write)
+                    {ends}
+                os.write(write, str(orphan).encode())
+                os._exit(0)
+            os.waitpid(middle, 0)
+            pid = int(os.read(read, 16))
+            print(exit_code_of_orphan(pid, {"0.1" if code is None else "30"}))
+            return 0
+        """
+    )
+    assert process.communicate(timeout=PATIENCE)[0].strip() == str(code)
+
+
 def test_output_is_not_lost() -> None:
     process = start("def main():\n    sys.stdout.write('a result')\n    return 0")
     assert process.communicate(timeout=PATIENCE)[0] == "a result"

@@ -462,7 +462,7 @@ def test_reasons_are_those_of_one_parser(text: str) -> None:
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"nowhere: No such file or directory$"):
+    with pytest.raises(ManifestError, match=r"nowhere: No such file or directory; name a manifest"):
         load_vmi(tmp_path / "nowhere")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ManifestError, match="not UTF-8"):

@@ -119,7 +119,7 @@ def test_in_words_with_cni_plugins(temporary: Path) -> None:
     assert (status, errors) == (0, "")
     assert re.findall(r"^  ([a-zA-Z].*?)  +[\d.]+ m?s   ", output, re.MULTILINE) == STEPS
     assert "connected by the CNI plugins bridge and host-local" in output
-    shown = dict(re.findall(r"^ {20,}(\w+) +(.*)$", output, re.MULTILINE))
+    shown = dict(re.findall(r"^ {20,}│ (\w+) +│ (.*?) +│$", output, re.MULTILINE))
     assert shown == {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in GUEST.items()}
     assert "10.244.77.1: ok" in output
     assert "10.244.77.2: ok" in output
