@@ -2,13 +2,14 @@
 #
 #   make demo    a pod, a node and a real virtual machine, shown step by step
 #   make test    the linters, the type checker and every test; with STRICT=1 the first failure of a test is final
+#   make docs    docs/ as a site, in .cache/site
 #   make test-debian13 (or -debian12)    make test on that release, in a chroot
 #
 # They install what they need the first time (the packages below, and .venv with the files of constraints.txt, by their
 # hashes); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
+.PHONY: help docs demo test test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -18,6 +19,9 @@ PYTEST := $(BIN)/python -m pytest
 INSTALL := $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
 SECOND_TRY := --second-try --last-failed --last-failed-no-failures none
 PACKAGES := dhcp launcher netsetup
+# What setup.cfg requires of the program itself, with its extra `run` if there is one.
+RUN_REQUIREMENTS := $(shell sed -n '/^install_requires/,/^$$/p;/^run =/,/^[a-z\#]/p' setup.cfg | \
+    sed -n 's/^  *\([A-Za-z0-9_-]*\).*/\1/p' | tr A-Z a-z)
 
 # Needed to build libvirt's Python binding, and to run a VM in a pod.
 DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
@@ -37,7 +41,7 @@ BENCH_PACKAGES := $(DEMO_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: demo-packages venv
+demo: demo-packages $(VENV)/runs
 	$(BIN)/virt-launcher demo
 
 # Two test files per core at a time, the long ones first: most tests wait for packets, not for the CPU. Unless STRICT=1,
@@ -83,20 +87,31 @@ bench: bench-packages venv
 venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
-	@echo "Making $(VENV) with the files of constraints.txt"
-	$(PYTHON) -m venv $(VENV)
-	sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt >$(VENV)/build.txt
+# What the program itself needs, which is all that `make demo` waits for.
+$(VENV)/runs: setup.cfg pyproject.toml constraints.txt
+	@echo "Making $(VENV) with $(RUN_REQUIREMENTS), by the hashes of constraints.txt"
+	@$(PYTHON) -m venv $(VENV)
+	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt >$(VENV)/build.txt
+	@for name in $(RUN_REQUIREMENTS); do sed -n "/^$$name==/,/[^\\\\]\$$/p" constraints.txt; done >$(VENV)/run.txt
 	$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
-	$(INSTALL) --require-hashes --requirement constraints.txt
+	$(INSTALL) --progress-bar on --require-hashes --requirement $(VENV)/run.txt
 	$(INSTALL) --config-settings editable_mode=compat --editable .
+	@$(BIN)/python -m compileall -q $(PACKAGES)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/runs
+	@echo "Installing the other files of constraints.txt"
+	$(INSTALL) --require-hashes --requirement constraints.txt
 	@$(BIN)/python -m compileall -q $(VENV)/lib
 	@touch $@
+
+docs: venv
+	$(BIN)/mkdocs build --strict
 
 # Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
 constraints:
 	echo setuptools | uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
-	    --extra completion --extra metrics --extra probe --extra run --extra test \
+	    --extra completion --extra docs --extra metrics --extra probe --extra run --extra test \
 	    --no-annotate --custom-compile-command 'make constraints' setup.cfg - --output-file constraints.txt
 
 # Both container images, net and full; deploy/image/build says which variables it takes.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import importlib.metadata
 import os
 import re
 import shlex
@@ -52,6 +54,16 @@ def made(*arguments: str, last: str) -> str:
 def make_demo(_pod: Pod) -> None:
     # tests/vm/test_demo.py runs it
     made("demo", last=".venv/bin/virt-launcher demo")
+
+
+def make_docs(_pod: Pod) -> None:
+    """A page that is not in the site, a broken link, an anchor that is not there: each fails."""
+    made("docs", last=".venv/bin/mkdocs build --strict")
+    with tempfile.TemporaryDirectory(prefix="vltest-") as site:
+        command = [BIN / "mkdocs", "build", "--strict", "--site-dir", site]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert (Path(site) / "index.html").exists()
 
 
 def make_test(_pod: Pod) -> None:
@@ -232,6 +244,29 @@ def hostile(_pod: Pod) -> None:
     assert int(honest[3].replace(",", "")) > 0
 
 
+def overhead(_pod: Pod) -> None:
+    command = [BIN / "python", ROOT / "bench/overhead.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    name, shared, _ = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    assert name == "**all but QEMU**"
+    assert 20 < float(shared.strip("*")) < 64  # what README says
+
+
+def demo_svg(_pod: Pod) -> None:
+    """README's picture is drawn again from its own text."""
+    svg = ROOT / "docs/demo.svg"
+    lines = [re.sub("<[^>]+>", "", line) for line in svg.read_text().splitlines() if line.startswith("<text")]
+    text = "\n".join(map(html.unescape, lines))
+    assert text.startswith("$ make demo\nA node, a pod and a real virtual machine")
+    assert text.endswith("Every step worked.")
+    with tempfile.TemporaryDirectory(prefix="vltest-") as folder:
+        recorded, drawn = Path(folder, "text"), Path(folder, "svg")
+        recorded.write_text(text)
+        command = [BIN / "python", ROOT / "docs/demo_svg.py", recorded, drawn]
+        subprocess.run(command, check=True)
+        assert drawn.read_text() == svg.read_text()
+
+
 def scale(_pod: Pod) -> None:
     command = [BIN / "python", ROOT / "bench/scale.py", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
@@ -285,6 +320,18 @@ def run_described(pod: Pod) -> None:
         launcher(pod, command, directory=str(directory))
 
 
+def extra_testing(_pod: Pod) -> None:
+    """There is that extra, and the entry point by which pytest finds the plugin."""
+    installed = importlib.metadata.distribution("virt-launcher")
+    assert 'pytest>=8.3; extra == "testing"' in (installed.requires or [])
+    assert "launcher.testing.plugin" in {point.value for point in installed.entry_points.select(group="pytest11")}
+
+
+def followed_by_other_tests(_pod: Pod) -> None:
+    """Advice in an error's line: tests/netns/test_advice.py does what it says."""
+    subprocess.run(["ip", "netns", "list"], check=True, capture_output=True)
+
+
 def options_of_ip(pod: Pod) -> None:
     assert pod.pod.ip_json("link")
 
@@ -301,6 +348,7 @@ def validate(_pod: Pod) -> None:
 
 CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
+    "make docs": make_docs,
     "make test": make_test,
     "make venv": make_venv,
     "make test STRICT=1": make_test,
@@ -327,6 +375,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     ".venv/bin/python bench/throughput.py": throughput,
     ".venv/bin/python bench/start.py --beside bac6f5a": start,
     ".venv/bin/python bench/hostile.py": hostile,
+    ".venv/bin/python bench/overhead.py": overhead,
+    ".venv/bin/python docs/demo_svg.py": demo_svg,
     "virt-launcher prestart": prestart,
     "virt-launcher teardown": teardown,
     "virt-launcher status": status,
@@ -344,8 +394,11 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make man": make_man,
     ".venv/bin/python tests/fuzz/frames.py corpus -max_total_time=600": fuzz,
     "python -m dhcp": dhcp_alone,
+    "pip install virt-launcher[testing]": extra_testing,
     "virt-launcher run --vmi vmi.yaml --disk rootdisk=/disks/root.qcow2": run,
     "virt-launcher run --disk root=debian.qcow2 --cloud-init user-data.yaml": run_described,
+    "ip address flush dev tap0": followed_by_other_tests,
+    "ip netns list": followed_by_other_tests,
     "ip -j": options_of_ip,
     "ip -d -j": options_of_ip,
 }
