@@ -74,6 +74,16 @@ class Podman:
         self.folder = Path(self._directory.name)
         self.node = Namespace("node")
         self._environment = _environment(self.folder)
+        # Where podman's networks and their name server are known, of which there would be one for the whole machine
+        Path("/run/containers").mkdir(exist_ok=True)
+        own = self.folder / "run-containers"
+        own.mkdir()
+        hold = f"mount --bind {own} /run/containers && echo mounted && exec sleep infinity"
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", hold], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        assert self._holder.stdout
+        assert self._holder.stdout.readline() == "mounted\n"
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +94,8 @@ class Podman:
         for remove in (("pod", "rm"), ("rm",)):
             self.run(*remove, "--all", "--force", "--time", "0", check=False)
         self.node.close()
-        subprocess.run(["umount", self.folder / "store/overlay"], capture_output=True)
+        self._holder.kill()
+        self._holder.communicate()
         self._directory.cleanup()
 
     def run(
@@ -93,7 +104,7 @@ class Podman:
         """Run podman. Raises AssertionError, with its output, where it fails."""
         __tracebackhide__ = True
         # not by `ip netns exec`, whose /sys has no cgroups
-        enter = ["nsenter", f"--net={self.node.path}", "podman"]
+        enter = ["nsenter", f"--net={self.node.path}", f"--mount=/proc/{self._holder.pid}/ns/mnt", "podman"]
         store = ["--root", self.folder / "store", "--runroot", self.folder / "run", "--tmpdir", self.folder / "tmp"]
         images = ["--storage-driver", "overlay", "--storage-opt", f"overlay.imagestore={STORE / 'store'}"]
         networks = ["--network-config-dir", self.folder / "networks"]
@@ -106,7 +117,8 @@ class Podman:
 
     def network(self, name: str, *subnets: str) -> None:
         """Make a network, of both families where there are two subnets."""
-        self.run("network", "create", "--ipv6", *(word for each in subnets for word in ("--subnet", each)), name)
+        families = ["--ipv6"] if len(subnets) > 1 else []
+        self.run("network", "create", *families, *(word for each in subnets for word in ("--subnet", each)), name)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """What podman says of a container, a pod or an image."""
