@@ -31,7 +31,7 @@ IMAGE_PACKAGES := podman mmdebstrap
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
-    strace qemu-utils zsh fish mandoc ovmf swtpm swtpm-tools $(IMAGE_PACKAGES) runc catatonit
+    strace qemu-utils zsh fish mandoc ovmf swtpm swtpm-tools $(IMAGE_PACKAGES) runc catatonit slirp4netns uidmap
 
 RDNSSD := .cache/rdnssd
 

@@ -22,6 +22,7 @@ from .pages import ROOT, Page, pages
 
 BIN = Path(sys.executable).parent
 README = Page(ROOT / "README.md")
+(PODMAN_RUN,) = (line for line in Page(ROOT / "docs/containers.md").commands() if line.startswith("podman run "))
 COMMANDS = sorted({command for page in pages() for command in page.commands()})
 
 
@@ -98,6 +99,18 @@ def make_image(_pod: Pod) -> None:
     # tests/containers runs it
     assert "mmdebstrap" in made("image", last="deploy/image/build")
     assert "mmdebstrap" not in made("image", "IMAGE_BASE=docker.io/library/debian:13-slim", last="deploy/image/build")
+
+
+def podman_run(_pod: Pod) -> None:
+    """tests/containers/test_run.py runs it, with an empty disk."""
+    assert "of_page" in (ROOT / "tests/containers/test_run.py").read_text()
+
+
+def podman_play(_pod: Pod) -> None:
+    """tests/containers/test_pod.py plays what this prints, with a guest of the tests' own."""
+    convert = [ROOT / "deploy/for_podman.py", "--image", "root=/srv/disk", ROOT / "deploy/pod.yaml"]
+    done = subprocess.run([BIN / "python", *convert], capture_output=True, text=True, check=True)
+    assert [document["kind"] for document in yaml.safe_load_all(done.stdout)] == ["ConfigMap", "Pod"]
 
 
 def make_faults(_pod: Pod) -> None:
@@ -354,6 +367,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make test STRICT=1": make_test,
     "make image": make_image,
     "make image IMAGE_BASE=docker.io/library/debian:13-slim": make_image,
+    PODMAN_RUN: podman_run,
+    "deploy/for_podman.py --image root=/srv/disk deploy/pod.yaml | podman kube play -": podman_play,
     "make faults": make_faults,
     "make faults FAULTS='teardown --seconds 240'": make_faults,
     "make mutants": make_mutants,

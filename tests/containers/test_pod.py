@@ -1,0 +1,125 @@
+"""deploy/pod.yaml under podman: the VM is reached and reaches out as a pod does, is stopped, started and killed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from lab.podman import IMAGE, ROOT, Podman
+from lab.waiting import wait_until
+from vm.programs import with_programs
+from vm.test_run_families import START_DHCP6
+
+from deploy.for_podman import for_podman
+from launcher.demo.guest_image import build_guest, kernel_arguments
+
+from .guest import INITRD, KERNEL, Machine, prepare_files
+
+pytestmark = [pytest.mark.root, pytest.mark.vm]
+
+GUEST_PORT, NODE_PORT = 80, 8080
+PAGE = "page-of-the-guest"
+MEMORY, LIMIT = "128Mi", "288Mi"
+"""The guest's, and its container's: as much more as in the file."""
+FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+def documents(podman: Podman) -> list[dict[str, Any]]:
+    """The file, with the tests' guest in its place of the disk, and its port published."""
+    guest = with_programs(build_guest(), podman.folder, "dhcp6c")
+    files = prepare_files(guest, podman.folder / "boot")
+    config, pod = yaml.safe_load_all((ROOT / "deploy/pod.yaml").read_text())
+    vmi = yaml.safe_load(config["data"]["vmi.yaml"])
+    domain = vmi["spec"]["domain"]
+    mounted = "/run/virt-launcher/volumes/root"
+    boot = {"kernelPath": f"{mounted}/{KERNEL}", "initrdPath": f"{mounted}/{INITRD}"}
+    domain["firmware"] = {"kernelBoot": {"kernelArgs": kernel_arguments(), "container": boot}}
+    domain["memory"]["guest"] = MEMORY
+    del domain["devices"]["disks"], vmi["spec"]["volumes"]
+    domain["devices"]["interfaces"].append({"name": "second", "bridge": {}})
+    vmi["spec"]["networks"].append({"name": "second", "multus": {"networkName": "green"}})
+    vmi["status"] = {"interfaces": [{"name": "second", "podInterfaceName": "eth1"}]}
+    config["data"]["vmi.yaml"] = yaml.safe_dump(vmi)
+    pod["metadata"]["name"] = "machine"
+    (container,) = pod["spec"]["containers"]
+    container["resources"]["requests"]["memory"] = container["resources"]["limits"]["memory"] = LIMIT
+    container["ports"] = [{"containerPort": GUEST_PORT, "hostPort": NODE_PORT}]
+    return [for_podman(document, {"root": str(files)}) for document in (config, pod)]
+
+
+@pytest.fixture(scope="module")
+def machine(podman: Podman) -> Machine:
+    networks = ("--network", "blue:interface_name=eth0", "--network", "green:interface_name=eth1")
+    podman.play(yaml.safe_dump_all(documents(podman)), *networks)
+    machine = Machine(podman, "machine-vm")
+    machine.await_lease()
+    return machine
+
+
+def serve_page(machine: Machine) -> None:
+    """Have the guest take its IPv6 address, and serve a page."""
+    machine.command(START_DHCP6)
+    wait_until(lambda: "inet6" in machine.command("ip -6 -o addr show dev eth0 scope global"))
+    machine.command(f"mkdir -p /www && echo {PAGE} >/www/index.html && httpd -p {GUEST_PORT} -h /www")
+
+
+def fetch(podman: Podman, url: str, network: str = "blue") -> str:
+    """A page, as another container of the network gets it."""
+    get = ("run", "--rm", "--network", network, "--no-healthcheck", "--entrypoint", "python3", f"{IMAGE}:net")
+    return podman.run(*get, "-c", FETCH, url).stdout.strip()
+
+
+def fetch_on_node(podman: Podman, url: str) -> str:
+    return podman.node.run(["python3", "-c", FETCH, url]).stdout.strip()
+
+
+def test_it_is_reached_by_name_and_by_published_port(podman: Podman, machine: Machine) -> None:
+    serve_page(machine)
+    assert fetch(podman, "http://machine/") == PAGE
+    url = f"http://10.89.7.1:{NODE_PORT}/"
+    assert fetch_on_node(podman, url) == PAGE
+
+
+def test_it_reaches_others(podman: Podman, machine: Machine) -> None:
+    serve = ("--entrypoint", "httpd", f"{IMAGE}:net", "-f", "-p", "8000", "-h", "/etc")
+    podman.run("run", "--detach", "--name", "other", "--network", "blue", "--no-healthcheck", *serve)
+    address = podman.inspect("other")["NetworkSettings"]["Networks"]["blue"]["IPAddress"]
+    page = machine.command(rf"printf 'GET /nsswitch.conf HTTP/1.0\r\n\r\n' | nc {address} 8000")
+    assert "passwd: files" in page
+    assert address in machine.command("nslookup other.dns.podman 10.89.7.1")
+
+
+def test_it_is_reached_over_ipv6(podman: Podman, machine: Machine) -> None:
+    infra = podman.inspect("machine")["InfraContainerID"]
+    address = podman.inspect(infra)["NetworkSettings"]["Networks"]["blue"]["GlobalIPv6Address"]
+    assert address in machine.command("ip -6 -o addr show dev eth0 scope global")
+    assert fetch(podman, f"http://[{address}]/") == PAGE
+
+
+def test_its_second_network_is_one_of_its_own(podman: Podman, machine: Machine) -> None:
+    lease = machine.await_lease("eth1")
+    assert lease.fields["address"].startswith("10.89.8.")
+    assert fetch(podman, f"http://{lease.fields['address'].partition('/')[0]}/", "green") == PAGE
+
+
+def test_its_launcher_is_killed_and_takes_over_what_it_finds(podman: Podman, machine: Machine) -> None:
+    before, starts = machine.await_lease(), machine.count("started")
+    machine.kill_launcher()
+    machine.await_event("started", starts + 1)
+    after = machine.await_lease()
+    assert before.fields["address"] == after.fields["address"]
+    serve_page(machine)
+    assert fetch(podman, "http://machine/") == PAGE
+
+
+def test_it_is_stopped_and_started(podman: Podman, machine: Machine) -> None:
+    starts = machine.count("started")
+    podman.run("pod", "stop", "--time", "60", "machine")
+    assert machine.await_event("ended")["how"] == "shut down"
+    assert podman.inspect("machine-vm")["State"]["ExitCode"] == 0
+    podman.run("pod", "start", "machine")
+    machine.await_event("started", starts + 1)
+    machine.await_lease()
+    serve_page(machine)
+    assert fetch(podman, "http://machine/") == PAGE
