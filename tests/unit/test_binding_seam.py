@@ -27,6 +27,10 @@ LOOKUPS = {"get", "pop", "setdefault", "index", "count", "startswith", "endswith
 
 ALLOWED = {
     ("launcher/demo/pod.py", "bridge"): "a field in the configuration of the CNI plugin of that name",
+    (
+        "launcher/manifest/instancetype.py",
+        "masquerade",
+    ): "the manifest's field that `preferredInterfaceMasquerade` fills",
     ("launcher/vmi/interfaces.py", "is_private"): "a member of the seam: which fields of a manifest are for a binding",
     ("launcher/vmi/interfaces.py", "private"): "a variable: DHCP options of private use",
     ("netsetup/apply.py", "is_private"): "a member of the seam: whether there is one such network at most",
@@ -44,6 +48,8 @@ COMPARED = {
 NAMED = {
     ("launcher/demo/pod.py", "bridge"): (4, "the CNI plugin"),
     ("launcher/doctor/findings.py", "bridge"): (1, "a hop"),
+    ("launcher/manifest/instancetype.py", "bridge"): (1, "the manifest's field"),
+    ("launcher/manifest/instancetype.py", "masquerade"): (2, "likewise, and what a preference fills it with"),
     ("launcher/vmi/interfaces.py", "bridge"): (1, "the manifest's field"),
     ("launcher/vmi/interfaces.py", "masquerade"): (1, "likewise"),
     ("launcher/vmi/model.py", "bridge"): (1, "by default"),
