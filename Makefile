@@ -94,7 +94,7 @@ $(VENV)/runs: setup.cfg pyproject.toml constraints.txt
 	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt >$(VENV)/build.txt
 	@for name in $(RUN_REQUIREMENTS); do sed -n "/^$$name==/,/[^\\\\]\$$/p" constraints.txt; done >$(VENV)/run.txt
 	$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
-	$(INSTALL) --progress-bar on --require-hashes --requirement $(VENV)/run.txt
+	$(filter-out --quiet,$(INSTALL)) --require-hashes --requirement $(VENV)/run.txt
 	$(INSTALL) --config-settings editable_mode=compat --editable .
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
