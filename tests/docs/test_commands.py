@@ -106,6 +106,12 @@ def podman_run(_pod: Pod) -> None:
     assert "of_page" in (ROOT / "tests/containers/test_run.py").read_text()
 
 
+def kubectl_apply(_pod: Pod) -> None:
+    """What it would read; tests of deploy/ hold it against Kubernetes' schemas."""
+    kinds = {document["kind"] for document in yaml.safe_load_all((ROOT / "deploy/pod.yaml").read_text())}
+    assert "Pod" in kinds
+
+
 def podman_play(_pod: Pod) -> None:
     """tests/containers/test_pod.py plays what this prints, with a guest of the tests' own."""
     convert = [ROOT / "deploy/for_podman.py", "--image", "root=/srv/disk", ROOT / "deploy/pod.yaml"]
@@ -368,6 +374,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make image": make_image,
     "make image IMAGE_BASE=docker.io/library/debian:13-slim": make_image,
     PODMAN_RUN: podman_run,
+    "kubectl apply --filename deploy/pod.yaml": kubectl_apply,
     "deploy/for_podman.py --image root=/srv/disk deploy/pod.yaml | podman kube play -": podman_play,
     "make faults": make_faults,
     "make faults FAULTS='teardown --seconds 240'": make_faults,
