@@ -270,7 +270,7 @@ class _Launcher:
                 self._lines.append(line.strip())
                 continue
             self._lines.append(record.get("message", line.strip()))
-            if "event" in record and "data" in record:
+            if "event" in record and record.get("logger") == "launcher":  # the DHCP server has events of its own
                 self.times[record["event"]] = record["data"].get("ms", 0.0)
                 self._events.put(record)
         self._events.put(None)
