@@ -3,13 +3,14 @@
 #   make demo    a pod, a node and a real virtual machine, shown step by step
 #   make test    the linters, the type checker and every test; with STRICT=1 the first failure of a test is final
 #   make docs    docs/ as a site, in .cache/site
+#   make test-guest    a real Debian 13 guest with cloud-init: minutes without KVM
 #   make test-debian13 (or -debian12)    make test on that release, in a chroot
 #
 # They install what they need the first time (the packages below, and .venv with the files of constraints.txt, by their
 # hashes); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo test test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
+.PHONY: help docs demo test test-guest test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
@@ -49,6 +50,11 @@ demo: demo-packages $(VENV)/runs
 # of that test.
 test: test-packages venv check
 	$(PYTEST) --numprocesses $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder$(if $(STRICT),, || { test $$? -eq 1 && $(PYTEST) $(SECOND_TRY); })
+
+# The guest is made by mmdebstrap the first time, and kept below .cache.
+test-guest: test-packages venv
+	$(call install,mmdebstrap openssh-client e2fsprogs)
+	$(PYTEST) tests/guest
 
 # The last commit's tree, in a chroot below .cache that is made the first time and kept.
 test-debian12: RELEASE := bookworm

@@ -87,6 +87,10 @@ def make_test_debian(_pod: Pod) -> None:
     made("test-debian13", last=".ci/chroot trixie make test")
 
 
+def make_test_guest(_pod: Pod) -> None:
+    made("test-guest", last=".venv/bin/python -m pytest tests/guest")
+
+
 def make_check(_pod: Pod) -> None:
     made("check", last=".venv/bin/mypy")
 
@@ -382,6 +386,7 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "make mutants MUTANTS='--share 100 --modules ^dhcp/v6'": make_mutants,
     "make test-debian12": make_test_debian,
     "make test-debian13": make_test_debian,
+    "make test-guest": make_test_guest,
     "make check": make_check,
     "make unit": make_unit,
     "make bench": make_bench,
