@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen
 from dhcp.lean.text import is_plain
 from launcher.container.init import supervise
+from launcher.container.reading import read_vmi
 from launcher.container.termination import Terminated, Termination
 from launcher.exit_codes import exit_code_of
 from launcher.volumes.folder import DEFAULT_FOLDER
@@ -40,9 +40,6 @@ STOPPING = (
     "make that longer (docker, podman: --stop-timeout; Kubernetes: terminationGracePeriodSeconds)"
 )
 
-BOTH_NEED = ("launcher.request", "netsetup.bindings.dns", "netsetup.bindings.keeper", "dhcp.config", "pathlib")
-"""Modules for which the process that reads the manifest would take 9 ms, and the hook as long again."""
-
 
 class BadArgument(ValueError):
     """An invalid command-line argument."""
@@ -64,18 +61,22 @@ def run(
     host_network: bool = False,
     metrics: str | None = None,
     phase: str = "all",
+    network_status: str | None = None,
 ) -> int:
     """Run the VM of a manifest's path, or as it is described, until it ends, as the container's init process.
 
     Returns the exit code. `name` chooses among several of the manifest's. `disks` are paths of images by the disks'
     names, which may name other files with `backing_files`; others are looked for in the folder `volumes`. `uri` is the
     libvirt to use instead of the embedded driver, `metrics` an address as of `launcher.sight.endpoint.parse_address`.
-    The `phase` is `all`, or `domain` in a pod that another container has set up, which stays so.
+    The `phase` is `all`, or `domain` in a pod that another container has set up, which stays so. `network_status` is a
+    file as of `launcher.vmi.network_status`.
     """
     for option, text in (("--connect", uri), ("--state-dir", state_dir), ("--volumes", volumes)):
         if text is not None and not is_plain(text):
             raise BadArgument(f"{option} {text}: libvirt takes plain text only, UTF-8 without control characters")
-    options = _Options(disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network, metrics, phase)
+    options = _Options(
+        disks, volumes, backing_files, netns, state_dir, uri, log_format, host_network, metrics, phase, network_status
+    )
     return supervise(lambda: exit_code_of(lambda: _launch(vmi, name, options)))
 
 
@@ -93,6 +94,7 @@ class _Options(Frozen):
     host_network: bool
     metrics: str | None
     phase: str
+    network_status: str | None
 
 
 def disk_paths(words: Sequence[str]) -> dict[str, str]:
@@ -113,7 +115,7 @@ def _launch(source: str | Described, name: str | None, options: _Options) -> int
 
     sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
     resolver_path = namespaces.resolver_path(options.netns)
-    vmi = _load_vmi(source, name, _import_what_follows)
+    vmi = read_vmi(source, name, _import_what_follows)
     for warning in vmi.warnings:
         log.warning("%s", warning)
     if options.netns is not None:
@@ -135,57 +137,6 @@ def _launch(source: str | Described, name: str | None, options: _Options) -> int
 
             machine.endpoint = held.enter_context(listening(options.metrics))
         return machine.run_vm()
-
-
-def _load(source: str | Described, name: str | None) -> VirtualMachineInstance:
-    from launcher.vmi.errors import ManifestError
-    from launcher.vmi.load import load_document, load_vmi
-
-    if isinstance(source, str):
-        return load_vmi(source, name)
-    from launcher.container.described import flag_of, manifest_of
-
-    try:
-        return load_document(manifest_of(source))
-    except ManifestError as error:
-        raise error.relocated(flag_of) from None
-
-
-def _load_vmi(source: str | Described, name: str | None, meanwhile: Callable[[], None]) -> VirtualMachineInstance:
-    """The manifest, read and checked by a process of its own while this one does something else.
-
-    It takes a fifth of the time to QEMU's start. Raises ManifestError.
-    """
-    import pickle
-
-    from launcher.vmi.errors import ManifestError
-
-    for module in BOTH_NEED:
-        import_module(module)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            loaded: VirtualMachineInstance | ManifestError
-            try:
-                loaded = _load(source, name)
-            except ManifestError as error:
-                loaded = error
-            with open(write, "wb") as pipe:
-                pickle.dump(loaded, pipe)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(write)
-    with open(read, "rb") as pipe:
-        meanwhile()
-        content = pipe.read()
-    if os.waitpid(child, 0)[1] != 0:
-        return _load(source, name)  # so that a defect shows itself
-    loaded = pickle.loads(content)
-    if isinstance(loaded, ManifestError):
-        raise loaded
-    return loaded
 
 
 def _import_what_follows() -> None:
@@ -291,6 +242,10 @@ class _Machine:
         return self._manager.stop()
 
     def _set_up(self, request: SetupRequest, state_dir: Path) -> AttachedNetworks:
+        if self._options.network_status is not None:
+            from launcher.vmi.network_status import with_network_status
+
+            request = with_network_status(request, self._options.network_status)
         if self._shared_folder is not None:
             from launcher.phases.domain import recorded_networks
 

@@ -112,3 +112,12 @@ def add_manifest(verb: argparse.ArgumentParser, default: str) -> None:
         help=f"manifest of a VirtualMachine or VirtualMachineInstance, - for standard input{without}",
     )
     verb.add_argument("--name", metavar="NAME", help="which virtual machine of the manifest, if it has several")
+
+
+def add_network_status(verb: argparse.ArgumentParser) -> None:
+    """The flag of verbs that hand over the interfaces of several networks."""
+    verb.add_argument(
+        "--network-status",
+        metavar="FILE",
+        help="Multus' annotation k8s.v1.cni.cncf.io/network-status, which names the networks' pod interfaces",
+    )

@@ -9,7 +9,7 @@ from dhcp.lean.frozen import replace
 from dhcp.lean.json import dumps
 from launcher.streams import OutputError, print_result, require_output
 from launcher.verbs.namespace import enter
-from launcher.verbs.parsers import add_manifest
+from launcher.verbs.parsers import add_manifest, add_network_status
 
 if TYPE_CHECKING:
     from launcher.prestart import PodNetwork
@@ -33,6 +33,7 @@ def add(to: Parsers) -> None:
         help="network: start no DHCP server, which is left to `serve` in another container (default: all)",
     )
     add_manifest(prestart, "one bridged NIC")
+    add_network_status(prestart)
     prestart.add_argument(
         "--owner",
         metavar="UID[:GID]",
@@ -96,6 +97,10 @@ def run(options: argparse.Namespace) -> int:
         from launcher.vmi.load import load_request
 
         request = load_request(options.vmi, options.name)
+    if options.network_status:
+        from launcher.vmi.network_status import with_network_status
+
+        request = with_network_status(request, options.network_status)
     if options.no_isolation:
         request = replace(request, isolated=False)
     if options.open_pod_services:

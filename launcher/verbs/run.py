@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from launcher.verbs.parsers import add_manifest
+from launcher.verbs.parsers import add_manifest, add_network_status
 from launcher.verbs.tools.metrics import ADDRESS_HELP
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def add(to: Parsers) -> None:
         help="domain: boot and watch in a pod that `prestart --phase network` has set up (default: all)",
     )
     add_manifest(verb, "what the flags below say")
+    add_network_status(verb)
     verb.add_argument("--disk", metavar="NAME=PATH", action="append", default=[], help="what is behind a disk")
     verb.add_argument(
         "--volumes", metavar="DIR", help="where other volumes are mounted (default: /run/virt-launcher/volumes)"
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
         log_format=options.log_format,
         metrics=options.metrics,
         phase=options.phase,
+        network_status=options.network_status,
         **more,
     )
 

@@ -102,16 +102,22 @@ def test_a_manifest_names_its_interfaces_itself(agent: Agent, tmp_path: Path) ->
     assert "--interface and --guest-port are for a VM without a manifest" in done.stderr
 
 
-def test_interfaces_of_a_container_by_their_order(pod: Pod, tmp_path: Path) -> None:
-    """A container in two networks has eth0 and eth1; no scheme of KubeVirt's names the latter so."""
-    pod.pod.ip("link add eth1 type veth peer name far1", "link set far1 up", "link set eth1 up")
+def two_networks(folder: Path) -> Path:
+    """The manifest of a VM in the pod network and another one."""
     networks = [{"name": "default", "pod": {}}, {"name": "blue", "multus": {"networkName": "blue"}}]
     interfaces = [{"name": network["name"], "bridge": {}} for network in networks]
     spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {"interfaces": interfaces}}, "networks": networks}
-    file = tmp_path / "vmi.json"
+    file = folder / "vmi.json"
     file.write_text(json.dumps({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "vm"}, "spec": spec
     }))  # fmt: skip
+    return file
+
+
+def test_interfaces_of_a_container_by_their_order(pod: Pod, tmp_path: Path) -> None:
+    """A container in two networks has eth0 and eth1; no scheme of KubeVirt's names the latter so."""
+    pod.pod.ip("link add eth1 type veth peer name far1", "link set far1 up", "link set eth1 up")
+    file = two_networks(tmp_path)
     with Agent(pod) as agent:
         by_name = {n["name"]: n for n in agent.prestart("--vmi", file)["networks"]}
         assert (by_name["blue"]["pod_interface"], by_name["blue"]["bridge"]) == ("eth1", "k6t-eth1")
@@ -125,3 +131,21 @@ def test_interfaces_of_a_container_by_their_order(pod: Pod, tmp_path: Path) -> N
         )
         assert blue["guest_port"] == "tap16477688c0e"
         agent.teardown()
+
+
+def test_interfaces_that_multus_names(pod: Pod, tmp_path: Path) -> None:
+    """By its annotation in a file of a downward-API volume; it tells two of one pod apart that no scheme names."""
+    pod.pod.ip("link add lan0 type veth peer name far1", "link set far1 up", "link set lan0 up")
+    status = tmp_path / "network-status"
+    entries = [{"name": "cbr0", "interface": "eth0", "default": True}, {"name": "default/blue", "interface": "lan0"}]
+    status.write_text(json.dumps(entries))
+    with Agent(pod) as agent:
+        file = two_networks(tmp_path)
+        refused = agent.run("prestart", "--vmi", file)
+        assert (refused.returncode, "no such interface" in refused.stderr) == (2, True)
+        networks = agent.prestart("--vmi", file, "--network-status", status)["networks"]
+        assert {n["name"]: n["pod_interface"] for n in networks} == {"default": "eth0", "blue": "lan0"}
+        agent.teardown()
+        refused = agent.run("prestart", "--vmi", file, "--network-status", tmp_path / "absent")
+        assert refused.returncode == 2
+        assert "name the file of the network-status annotation" in refused.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.container import run
+from launcher.container import reading
 from launcher.container.described import Described, vm_name
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.model import DEFAULT_INTERFACE, Disk
@@ -16,7 +16,7 @@ from launcher.volumes.model import Image, Seed
 
 
 def test_a_cloud_image_needs_no_more_than_its_path() -> None:
-    vmi = run._load(Described("web", ("root",)), None)
+    vmi = reading._load(Described("web", ("root",)), None)
     assert (vmi.name, vmi.hostname, vmi.memory, vmi.cpu.count) == ("web", "web", 2 << 30, 1)
     assert vmi.disks == (Disk("root", bus="virtio", boot_order=1),)
     assert vmi.interfaces == (DEFAULT_INTERFACE,)
@@ -25,7 +25,7 @@ def test_a_cloud_image_needs_no_more_than_its_path() -> None:
 
 
 def test_everything_that_flags_can_say() -> None:
-    vmi = run._load(Described("web", ("root", "cd"), ("cd",), "512M", 4, b"\x1f\x8b\0"), None)
+    vmi = reading._load(Described("web", ("root", "cd"), ("cd",), "512M", 4, b"\x1f\x8b\0"), None)
     assert (vmi.memory, vmi.cpu.count) == (512_000_000, 4)
     assert vmi.disks[1:] == (
         Disk("cd", "cdrom", "sata", readonly=True),
@@ -38,7 +38,7 @@ def test_everything_that_flags_can_say() -> None:
 
 
 def test_a_disk_may_have_any_name() -> None:
-    vmi = run._load(Described("web", ("cloud-init",), user_data=b"x"), None)
+    vmi = reading._load(Described("web", ("cloud-init",), user_data=b"x"), None)
     assert [disk.name for disk in vmi.disks] == ["cloud-init", "cloud-init-"]
 
 
@@ -53,7 +53,7 @@ def test_a_disk_may_have_any_name() -> None:
 )
 def test_what_is_wrong_is_named_by_its_flag(described: Described, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
-        run._load(described, None)
+        reading._load(described, None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.container import run
+from launcher.container import reading
 from launcher.vmi import load
 from launcher.vmi.errors import ManifestError
 from launcher.vmi.load import load_vmi
@@ -33,7 +33,7 @@ def manifest(tmp_path: Path) -> Path:
 
 def test_the_manifest_is_read_beside_other_work(manifest: Path) -> None:
     done: list[int] = []
-    assert run._load_vmi(str(manifest), None, lambda: done.append(os.getpid())) == load_vmi(manifest)
+    assert reading.read_vmi(str(manifest), None, lambda: done.append(os.getpid())) == load_vmi(manifest)
     assert done == [os.getpid()]
 
 
@@ -41,7 +41,7 @@ def test_the_manifest_may_come_from_a_pipe() -> None:
     read, write = os.pipe()
     os.write(write, MANIFEST.encode())
     os.close(write)
-    assert run._load_vmi(f"/dev/fd/{read}", None, lambda: None).name == "testvm"
+    assert reading.read_vmi(f"/dev/fd/{read}", None, lambda: None).name == "testvm"
     os.close(read)
 
 
@@ -50,7 +50,7 @@ def test_what_is_wrong_with_it_is_raised(manifest: Path) -> None:
     with pytest.raises(ManifestError) as expected:
         load_vmi(manifest)
     with pytest.raises(ManifestError) as raised:
-        run._load_vmi(str(manifest), None, lambda: None)
+        reading.read_vmi(str(manifest), None, lambda: None)
     assert (raised.value.path, raised.value.reason) == (expected.value.path, expected.value.reason)
     assert str(raised.value) == str(expected.value)
 
@@ -61,4 +61,4 @@ def test_a_defect_shows_itself(manifest: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(load, "load_vmi", fail)
     with pytest.raises(ZeroDivisionError):
-        run._load_vmi(str(manifest), None, lambda: None)
+        reading.read_vmi(str(manifest), None, lambda: None)
