@@ -1,8 +1,8 @@
 """The command line: verbs, results on standard output, logs and errors on standard error, exit codes.
 
 0 done; 1 failed, everything undone; 2 bad usage, bad input, or what container or kernel lack, nothing changed; 3 failed
-and not fully undone. `run` adds 4, the VM was destroyed after its grace period, 5, the guest crashed, and 6,
-QEMU was killed.
+and not fully undone. `run` adds 4, the VM was destroyed after its grace period, and 5, the guest or QEMU
+crashed, or QEMU was killed.
 """
 
 from __future__ import annotations

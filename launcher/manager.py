@@ -64,7 +64,7 @@ class Ending(Enum):
     @property
     def exit_code(self) -> int:
         """The launcher's exit code."""
-        return {Ending.DESTROYED: 4, Ending.CRASHED: 5, Ending.KILLED: 6}.get(self, 0)
+        return {Ending.DESTROYED: 4, Ending.CRASHED: 5, Ending.KILLED: 5}.get(self, 0)
 
 
 class AttachedNetwork(Protocol):
