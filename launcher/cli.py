@@ -43,13 +43,14 @@ VERBS = (
     "capture",
     "serve",
     "run",
+    "console",
     "vnc",
     "validate",
     "demo",
     "completion",
 )
 """In the order of `--help`; each is a module of launcher.verbs, or of a folder in it."""
-_TOOLS = frozenset(("metrics", "capture", "completion", "vnc"))
+_TOOLS = frozenset(("metrics", "capture", "completion", "console", "vnc"))
 
 
 def command() -> NoReturn:

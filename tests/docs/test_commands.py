@@ -321,12 +321,12 @@ def run(pod: Pod) -> None:
         launcher(pod, command.replace("=/disks", f"={directory}/disks"), directory=directory)
 
 
-def vnc(pod: Pod) -> None:
-    """Where no VM runs; tests/vm/test_hardware.py asks where one does."""
+def without_a_vm(pod: Pod, verb: str, what: str) -> None:
+    """Of verbs for a VM that runs: tests/vm/test_hardware.py and tests/vm/test_console.py have one."""
     with tempfile.TemporaryDirectory(prefix="vltest-") as state:
-        done = pod.pod.run([*at_home(state, state), BIN / "virt-launcher", "vnc"], check=False)
+        done = pod.pod.run([*at_home(state, state), BIN / "virt-launcher", verb], check=False)
     assert done.returncode == 1
-    assert "no VM with a screen runs here" in done.stderr
+    assert f"no VM with a {what} runs here" in done.stderr
 
 
 def run_described(pod: Pod) -> None:
@@ -409,7 +409,8 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
     "virt-launcher doctor --quick": doctor_quick,
-    "virt-launcher vnc": vnc,
+    "virt-launcher console": lambda pod: without_a_vm(pod, "console", "serial console"),
+    "virt-launcher vnc": lambda pod: without_a_vm(pod, "vnc", "screen"),
     "virt-launcher probe": probe,
     "virt-launcher validate vmi.yaml": validate,
     "virt-launcher metrics": metrics,
