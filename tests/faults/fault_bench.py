@@ -50,7 +50,7 @@ MANIFEST = {
     },
 }
 
-_LINE = re.compile(r"virt-launcher: |\d{4}-\d\d-\d\dT[\d:.]+Z ")
+_LINE = re.compile(r"virt-launcher: |\d{4}-\d\d-\d\dT[\d:.]+Z |libvirt:  error : failed to open \S*/libvirt\.log: ")
 
 # `run`'s first process stays apart, as PID 1 that reaps QEMU; below it strace traces the launcher proper.
 FIRST_PROCESS = """
@@ -284,5 +284,8 @@ class Bench:
 
 
 def _is_line(line: str) -> bool:
-    """Whether it is a message of ours, or of the server's log, that names no class or number of Python's."""
+    """Whether it is a message of ours, or of the server's log, that names no class or number of Python's.
+
+    Libvirt's library says by itself that it cannot log, before it ends and our message comes.
+    """
     return bool(_LINE.match(line)) and not re.search(r"Traceback|\[Errno|Error:", line)
