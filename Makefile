@@ -112,7 +112,7 @@ $(VENV)/installed: $(VENV)/runs
 	@touch $@
 
 docs: venv
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict --config-file .ci/mkdocs.yml
 
 # Which files `make venv` may install; versions stay where setup.cfg allows them, but with UPGRADE=--upgrade. Needs uv.
 constraints:

@@ -59,9 +59,9 @@ def make_demo(_pod: Pod) -> None:
 
 def make_docs(_pod: Pod) -> None:
     """A page that is not in the site, a broken link, an anchor that is not there: each fails."""
-    made("docs", last=".venv/bin/mkdocs build --strict")
+    made("docs", last=".venv/bin/mkdocs build --strict --config-file .ci/mkdocs.yml")
     with tempfile.TemporaryDirectory(prefix="vltest-") as site:
-        command = [BIN / "mkdocs", "build", "--strict", "--site-dir", site]
+        command = [BIN / "mkdocs", "build", "--strict", "--config-file", ".ci/mkdocs.yml", "--site-dir", site]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert (Path(site) / "index.html").exists()
