@@ -132,6 +132,7 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
             resolver_path=settings.resolver_path,
             dry_run=dry_run,
             host_network=host_network,
+            removes=request.is_whole,
             check=functools.partial(_require_servable, opens_sockets=phase == "all" and not dry_run),
         )
         if prepared.fresh and not dry_run:

@@ -22,6 +22,8 @@ class SetupRequest(Frozen):
 
     interfaces: Mapping[str, InterfaceSpec]
     """By network name, in the VM's order."""
+    is_whole: bool = True
+    """Whether the VM has no other networks, so that those which are set up besides are put back."""
     hostname: str | None = None
     """DHCP option 12; None for this host's name."""
     subdomain: str | None = None
@@ -38,8 +40,12 @@ class SetupRequest(Frozen):
 
     @classmethod
     def default(cls, pod_interface: str | None = None, guest_port: str | None = None) -> SetupRequest:
-        """A request for one virtio NIC, bridged to the default route's interface, or to the named one."""
-        return cls.of(replace(DEFAULT_INTERFACE, pod_interface=pod_interface or "", guest_port=guest_port))
+        """A request for one virtio NIC, bridged to the default route's interface, or to the named one.
+
+        It says nothing of further networks: a pod that is set up for some is not this VM's.
+        """
+        interface = replace(DEFAULT_INTERFACE, pod_interface=pod_interface or "", guest_port=guest_port)
+        return cls({interface.name: interface}, is_whole=False)
 
     @classmethod
     def of(cls, *interfaces: InterfaceSpec) -> SetupRequest:

@@ -40,7 +40,15 @@ from netsetup.plan import (
 from netsetup.preflight import check_prerequisites, check_restorable, explained
 from netsetup.record import Record
 from netsetup.resolver import read_resolver
-from netsetup.teardown import forget, release, restore, restore_pod_network_interfaces, shortened, with_networks
+from netsetup.teardown import (
+    forget,
+    release,
+    restore,
+    restore_pod_network_interfaces,
+    shortened,
+    with_changes,
+    with_networks,
+)
 
 __all__ = ["Prepared", "prepare_pod_network_interfaces", "restore_pod_network_interfaces"]
 
@@ -75,12 +83,13 @@ def prepare_pod_network_interfaces(
     resolver_path: str = "/etc/resolv.conf",
     dry_run: bool = False,
     host_network: bool = False,
+    removes: bool = True,
     check: Callable[[Record], object] = lambda record: None,
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
 
-    Of a pod that is set up, networks that are no longer asked for are put back, new ones are added, and the others stay
-    with what has changed since.
+    Of a pod that is set up, networks that are no longer asked for are put back where `removes` says that it is meant,
+    new ones are added, and the others stay with what has changed since.
 
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
     be, comes before the first change, and in a dry run too.
@@ -99,13 +108,14 @@ def prepare_pod_network_interfaces(
         discovered = time.perf_counter()
         if recorded is not None and _is_over(observed, recorded):
             recorded = None
-        fresh, gone = recorded is None, _gone(recorded, wanted)
+        fresh, gone = recorded is None, _gone(recorded, wanted, removes)
         record = _next_record(netlink, observed, recorded, wanted, resolver, ask=not dry_run and not gone)
         records.require_readable(record)
         check(record)
         plan = _plan_of(observed, record)
         before = Plan()
         if recorded is not None and gone:
+            recorded = with_changes(observed, recorded, "" if dry_run else folder)
             networks, copy = tuple(recorded.networks.values()), records.copy_of(recorded)
             before = plan_release(observed, networks, gone, recorded.sysctls, copy)
         planned = time.perf_counter()
@@ -158,8 +168,12 @@ def _by_name(requests: Iterable[NetworkRequest]) -> dict[str, NetworkRequest]:
     return by_name
 
 
-def _gone(recorded: Record | None, wanted: Mapping[str, NetworkRequest]) -> tuple[str, ...]:
-    return tuple(name for name in recorded.networks if name not in wanted) if recorded else ()
+def _gone(recorded: Record | None, wanted: Mapping[str, NetworkRequest], removes: bool) -> tuple[str, ...]:
+    """The networks that are to be put back. Raises InvalidRequest for some that are not meant to be."""
+    gone = tuple(name for name in recorded.networks if name not in wanted) if recorded else ()
+    if recorded is not None and gone and not removes:
+        require_same(recorded, wanted)
+    return gone
 
 
 def _next_record(

@@ -70,7 +70,7 @@ def _put_back(folder: str, before: Callable[[], object]) -> bool:
             before()
             forget(folder)
             return False
-        record = _with_changes(observed, record, folder)
+        record = with_changes(observed, record, folder)
         # raises where the record's binding is not installed
         plan_teardown(observed, tuple(record.networks.values()), record.sysctls)
         before()
@@ -86,14 +86,16 @@ def forget(folder: str) -> None:
         raise NotRestored(f"the pod is as it was, but its record is left: {error}") from None
 
 
-def _with_changes(observed: Namespace, record: Record, folder: str) -> Record:
-    """The record with what the CNI has configured since, saved: what it made is to be there afterwards, too."""
+def with_changes(observed: Namespace, record: Record, folder: str = "") -> Record:
+    """The record with what the CNI has configured since, saved in the folder: what it made is to be there afterwards,
+    too, also when this process is killed on the way."""
     changed = {name: replace(n, pod=changes_since(observed, n.pod)) for name, n in record.networks.items()}
     if changed == record.networks:
         return record
     record = records.rewritten(record, replace(record, networks=changed))
-    with contextlib.suppress(RecordError):  # without a file teardown goes by the kernel's copy, as before
-        records.save(folder, record)
+    if folder:
+        with contextlib.suppress(RecordError):  # without a file it goes by the kernel's copy, as before
+            records.save(folder, record)
     return record
 
 

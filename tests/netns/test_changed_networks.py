@@ -121,6 +121,45 @@ def test_all_networks_may_go(two: Pod, tmp_path: Path, binding: str) -> None:
     assert_restored(two.pod, original)
 
 
+@pytest.mark.parametrize("binding", DIRECT)
+def test_what_the_cni_has_changed_meanwhile_stays_on_the_interface(two: Pod, tmp_path: Path, binding: str) -> None:
+    """As after a teardown: addresses and routes that came, or were replaced, while the VM had it."""
+    two.pod.ip("route add 203.0.113.0/24 via 198.51.100.1 dev net1")
+    one = manifest(tmp_path / "one.json", default="bridge")
+    both = manifest(tmp_path / "both.json", default="bridge", blue=binding)
+    with Agent(two) as agent:
+        agent.prestart("--vmi", both)
+        two.pod.ip(
+            "addr add 198.51.100.77/24 dev net1",
+            "route replace 203.0.113.0/24 via 198.51.100.9 dev net1",
+            "route add 192.0.2.128/25 via 198.51.100.77 dev net1",
+        )
+        agent.prestart("--vmi", one)
+        addresses = {a["local"] for a in two.pod.ip_json("-4 addr show dev net1")[0]["addr_info"]}
+        routes = {(r["dst"], r.get("gateway")) for r in two.pod.ip_json("-4 route show dev net1")}
+        assert addresses == {"198.51.100.5", "198.51.100.77"}
+        assert routes == {
+            ("198.51.100.0/24", None),
+            ("203.0.113.0/24", "198.51.100.9"),
+            ("192.0.2.128/25", "198.51.100.77"),
+        }
+        agent.teardown()
+        assert {a["local"] for a in two.pod.ip_json("-4 addr show dev net1")[0]["addr_info"]} == addresses
+        assert {(r["dst"], r.get("gateway")) for r in two.pod.ip_json("-4 route show dev net1")} == routes
+
+
+def test_without_a_manifest_no_network_is_removed(two: Pod, tmp_path: Path) -> None:
+    """It is a slip, or another VM: nothing changes."""
+    with Agent(two) as agent:
+        agent.prestart("--vmi", manifest(tmp_path / "vmi.json", default="bridge", blue="bridge"))
+        before, networks = take_snapshot(two.pod), agent.status()["networks"]
+        done = agent.run("prestart")
+        assert done.returncode == 2
+        assert "this pod is set up for networks default, blue, not default; run teardown first" in done.stderr
+        assert_restored(two.pod, before)
+        assert agent.status()["networks"] == networks
+
+
 def test_a_network_cannot_have_the_interface_of_another(two: Pod, tmp_path: Path) -> None:
     """A manifest that renames a network is another VM's, or a slip; nothing changes."""
     with Agent(two) as agent:
