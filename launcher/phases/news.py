@@ -13,17 +13,30 @@ from netsetup.record import read_record
 log = logging.getLogger("launcher")
 
 
-def take_news_in(folder: str, vmi: str | None, name: str | None, resolver_path: str, *, host_network: bool) -> None:
+def take_news_in(
+    folder: str,
+    vmi: str | None,
+    name: str | None,
+    resolver_path: str,
+    *,
+    network_status: str | None = None,
+    host_network: bool,
+) -> None:
     """Have pod and record follow what the CNI has changed; the server follows the record.
 
-    `vmi` is the manifest that the pod was set up for, if it was, and `name` which VM of it. Raises what
-    `setup_pod_network` does, MissingFeature when nothing is set up, and ManifestError.
+    `vmi` is the manifest that the pod was set up for, if it was, `name` which VM of it, and `network_status` what names
+    its interfaces (`launcher.vmi.network_status`). Raises what `setup_pod_network` does, MissingFeature when nothing is
+    set up, and ManifestError.
     """
     request = SetupRequest.default()
     if vmi:
         from launcher.vmi.load import load_request
 
         request = load_request(vmi, name)
+    if network_status:
+        from launcher.vmi.network_status import with_network_status
+
+        request = with_network_status(request, network_status)
     record = read_record(folder)
     if record is None:
         raise MissingFeature(f"{folder}: nothing is set up in this network namespace")

@@ -8,7 +8,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from launcher.verbs.namespace import enter
-from launcher.verbs.parsers import add_manifest
+from launcher.verbs.parsers import add_manifest, add_network_status
 from launcher.verbs.tools.metrics import ADDRESS_HELP
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add(to: Parsers) -> None:
     verb.set_defaults(logs_time=True)
     verb.add_argument("--metrics", metavar="ADDRESS", help=f"serve metrics for Prometheus: {ADDRESS_HELP}")
     add_manifest(verb, "what `prestart` without one has set up")
+    add_network_status(verb)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +60,14 @@ def _serve(options: argparse.Namespace) -> int:
     def take_in() -> None:
         from launcher.phases.news import take_news_in
 
-        take_news_in(folder, options.vmi, options.name, resolver_path, host_network=options.host_network)
+        take_news_in(
+            folder,
+            options.vmi,
+            options.name,
+            resolver_path,
+            network_status=options.network_status,
+            host_network=options.host_network,
+        )
 
     with contextlib.ExitStack() as held:
         then = None

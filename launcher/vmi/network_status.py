@@ -33,10 +33,11 @@ def with_network_status(request: SetupRequest, path: str | PathLike[str]) -> Set
     interfaces = {}
     for name, interface in request.interfaces.items():
         entry = next((entry for entry in entries if _is_of(entry, interface)), None)
+        interfaces[name] = interface
         if entry is not None:
             entries.remove(entry)  # a network may be attached twice, in this order
-            interface = replace(interface, pod_interface=interface.pod_interface or _interface(path, entry))  # noqa: PLW2901
-        interfaces[name] = interface
+            named = interface.pod_interface or _interface(path, entry)
+            interfaces[name] = replace(interface, pod_interface=named)
     return replace(request, interfaces=interfaces)
 
 
