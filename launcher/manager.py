@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 _EVENT_STOPPED = 5
 _STOPPED_SHUTDOWN, _STOPPED_DESTROYED, _STOPPED_CRASHED, _STOPPED_FAILED = 0, 1, 2, 5
 
-VNC_SOCKET = "vnc.sock"
-"""Of the VM's screen, in the state directory."""
+CONSOLE_SOCKET, CONSOLE_LOG, VNC_SOCKET = "console.sock", "console.log", "vnc.sock"
+"""Of the VM's serial console and its screen, in the state directory."""
 
 PRESS_AGAIN_SECONDS = 2.0
 """A guest that is still booting ignores its power button, so it is pressed again until the grace period ends."""
@@ -117,8 +117,8 @@ class LibvirtDomainManager:
         """
         self.vmi = vmi
         self.state_dir = Path(state_dir).absolute()
-        self.console_log = self.state_dir / "console.log"
-        self.console_socket = self.state_dir / "console.sock"
+        self.console_log = self.state_dir / CONSOLE_LOG
+        self.console_socket = self.state_dir / CONSOLE_SOCKET
         check_kernel(vmi)
         if uri is None:
             check_hardware(vmi)

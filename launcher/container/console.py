@@ -34,23 +34,13 @@ class NoConsole(RuntimeError):
     """No VM with a serial console runs here."""
 
 
-def find_console(*folders: str) -> str:
-    """The first of these state directories that has the console of a VM. Raises NoConsole."""
-    for folder in folders:
-        if os.path.exists(f"{folder}/console.sock"):
-            return folder
-    raise NoConsole(
-        f"{folders[0]}: no VM with a serial console runs here; name its --state-dir, and leave out "
-        "autoattachSerialConsole in its manifest"
-    )
+def attach(path: str, log: str, keys: int, screen: int) -> None:
+    """Show a console, of QEMU's socket at `path` and its `log`, until the VM's end or Ctrl-].
 
-
-def attach(folder: str, keys: int, screen: int) -> None:
-    """Show the console of the VM of a state directory until its end, Ctrl-] or, from elsewhere than a terminal, SIGINT.
-
-    `keys` and `screen` are the descriptors to read what is typed from, and to write to. Raises NoConsole and OSError.
+    `keys` and `screen` are the descriptors to read what is typed from, and to write to. From elsewhere than a terminal
+    SIGINT ends it, too. Raises OSError.
     """
-    output, typed = _Output(folder), _Typed(f"{folder}/console.sock")
+    output, typed = _Output(log), _Typed(path)
     with _raw(keys), contextlib.closing(typed):
         _write(screen, output.earlier())
         watched = [keys]
@@ -75,8 +65,8 @@ def attach(folder: str, keys: int, screen: int) -> None:
 class _Output:
     """The log of what the guest has written, followed over its rotation (`launcher.machine.console`)."""
 
-    def __init__(self, folder: str) -> None:
-        self._path = f"{folder}/console.log"
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._at = 0
 
     def earlier(self) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen
@@ -18,6 +19,7 @@ from launcher.phases.shared_folder import DOMAIN_FOLDER
 from netsetup.apply import require_same
 from netsetup.bindings.device_names import with_devices
 from netsetup.errors import InvalidRequest, MissingFeature
+from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import Namespace
 from netsetup.record import read_record
@@ -48,6 +50,20 @@ def domain_lock(folder: str) -> AbstractContextManager[None]:
 def domain_folder(folder: str) -> str:
     """Where this phase writes, below the state directory."""
     return f"{folder}/{DOMAIN_FOLDER}"
+
+
+def find_vm_socket(state_dir: str | None, name: str) -> tuple[str, str | None]:
+    """The state directory, and the path of a socket of the VM that runs: there, or in this phase's folder."""
+    folder = os.path.abspath(state_directory(state_dir))
+    places = [f"{place}/{name}" for place in (folder, domain_folder(folder))]
+    return folder, next(filter(_is_socket, places), None)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def recorded_networks(folder: str, request: SetupRequest) -> RecordedNetworks:

@@ -19,11 +19,16 @@ def add(to: Parsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     enter(options.netns)
-    from launcher.container.console import attach, find_console
-    from launcher.phases.domain import domain_folder
-    from netsetup.kernel.netns import state_directory
+    from launcher.container.console import NoConsole, attach
+    from launcher.manager import CONSOLE_LOG, CONSOLE_SOCKET
+    from launcher.phases.domain import find_vm_socket
 
-    folder = os.path.abspath(state_directory(options.state_dir))
+    folder, path = find_vm_socket(options.state_dir, CONSOLE_SOCKET)
+    if path is None:
+        raise NoConsole(
+            f"{folder}: no VM with a serial console runs here; name its --state-dir, and leave out "
+            "autoattachSerialConsole in its manifest"
+        )
     with contextlib.suppress(KeyboardInterrupt):
-        attach(find_console(folder, domain_folder(folder)), 0, 1)
+        attach(path, os.path.join(os.path.dirname(path), CONSOLE_LOG), 0, 1)
     return 0

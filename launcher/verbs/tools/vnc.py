@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import stat
 from typing import TYPE_CHECKING
 
 from dhcp.lean.json import dumps
@@ -26,12 +24,9 @@ def add(to: Parsers) -> None:
 def run(options: argparse.Namespace) -> int:
     enter(options.netns)
     from launcher.manager import VNC_SOCKET
-    from launcher.phases.domain import domain_folder
-    from netsetup.kernel.netns import state_directory
+    from launcher.phases.domain import find_vm_socket
 
-    folder = os.path.abspath(state_directory(options.state_dir))
-    places = [os.path.join(place, VNC_SOCKET) for place in (folder, domain_folder(folder))]
-    path = next(filter(_is_socket, places), None)
+    folder, path = find_vm_socket(options.state_dir, VNC_SOCKET)
     if path is None:
         raise NoScreen(f"{folder}: no VM with a screen runs here; leave out autoattachGraphicsDevice in its manifest")
     if options.output == "json":
@@ -41,10 +36,3 @@ def run(options: argparse.Namespace) -> int:
             f"{path}\nfor a viewer at port 5900: socat TCP-LISTEN:5900,bind=127.0.0.1,fork UNIX-CONNECT:{path}"
         )
     return 0
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
