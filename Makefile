@@ -20,9 +20,8 @@ PYTEST := $(BIN)/python -m pytest
 INSTALL := $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
 SECOND_TRY := --second-try --last-failed --last-failed-no-failures none
 PACKAGES := dhcp launcher netsetup
-# What setup.cfg requires of the program itself, with its extra `run` if there is one.
-RUN_REQUIREMENTS := $(shell sed -n '/^install_requires/,/^$$/p;/^run =/,/^[a-z\#]/p' setup.cfg | \
-    sed -n 's/^  *\([A-Za-z0-9_-]*\).*/\1/p' | tr A-Z a-z)
+# Prints the entries of constraints.txt that setup.cfg requires, or one of its extras does.
+LOCKED := $(PYTHON) deploy/image/locked.py .
 
 # Needed to build libvirt's Python binding, and to run a VM in a pod.
 DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
@@ -95,10 +94,10 @@ venv: $(VENV)/installed
 
 # What the program itself needs, which is all that `make demo` waits for.
 $(VENV)/runs: setup.cfg pyproject.toml constraints.txt
-	@echo "Making $(VENV) with $(RUN_REQUIREMENTS), by the hashes of constraints.txt"
+	@echo "Making $(VENV) with what the program needs, by the hashes of constraints.txt"
 	@$(PYTHON) -m venv $(VENV)
-	@sed -n '/^setuptools==/,/[^\\]$$/p' constraints.txt >$(VENV)/build.txt
-	@for name in $(RUN_REQUIREMENTS); do sed -n "/^$$name==/,/[^\\\\]\$$/p" constraints.txt; done >$(VENV)/run.txt
+	@$(LOCKED) =setuptools >$(VENV)/build.txt
+	@{ $(LOCKED) && $(LOCKED) run; } >$(VENV)/run.txt
 	$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
 	$(filter-out --quiet,$(INSTALL)) --require-hashes --requirement $(VENV)/run.txt
 	$(INSTALL) --config-settings editable_mode=compat --editable .

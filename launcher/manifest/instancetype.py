@@ -6,8 +6,10 @@ preference fills in what the template leaves open.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from launcher.manifest.schema import BINDING_FIELDS
+from launcher.manifest.shapes import field_at, spelled
 from launcher.vmi.errors import is_one_of
 
 if TYPE_CHECKING:
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
     Find = Callable[[tuple[str, ...], str], "Object | None"]
 
     from launcher.manifest.schema import MachineSpec, Matcher
+    from launcher.manifest.shapes import Object
     from launcher.vmi.errors import Problems
 
-Object = dict[str, Any]
 KINDS = {
     "instancetype": ("VirtualMachineClusterInstancetype", "VirtualMachineInstancetype"),
     "preference": ("VirtualMachineClusterPreference", "VirtualMachinePreference"),
@@ -128,7 +130,6 @@ OTHERS = {
     ),
 }
 """Their fields that are read otherwise, or ask for nothing here."""
-BINDINGS = {"bridge", "masquerade", "sriov", "macvtap", "passt", "passtBinding", "slirp", "binding"}
 
 
 def expand(
@@ -203,9 +204,9 @@ def _check_fields(field: str, spec: Object, called: str, problems: Problems) -> 
 
 def conflicts(template: Object, instancetype: Object) -> Iterator[str]:
     """The paths of the template's spec that say what the instance type says, too."""
-    decided = [target for source, target in DECIDED.items() if get(instancetype, source) is not None]
+    decided = [target for source, target in DECIDED.items() if field_at(instancetype, source) is not None]
     for path in (*TAKEN, *decided):
-        if get(template, path) is not None:
+        if field_at(template, path) is not None:
             yield path
 
 
@@ -213,10 +214,10 @@ def apply_instancetype(template: Object, instancetype: Object, preference: Objec
     """Change the template's spec; returns the paths that were set, each with where that comes from."""
     applied = {}
     for source, target in DECIDED.items():
-        if (value := get(instancetype, source)) is not None:
+        if (value := field_at(instancetype, source)) is not None:
             put(template, target, value)
             applied[target] = source
-    count = get(instancetype, COUNTED)
+    count = field_at(instancetype, COUNTED)
     if type(count) is int:
         for part, value in zip(("sockets", "cores", "threads"), topology(count, preference), strict=True):
             put(template, f"domain.cpu.{part}", value)
@@ -226,14 +227,18 @@ def apply_instancetype(template: Object, instancetype: Object, preference: Objec
 
 def topology(count: int, preference: Object) -> tuple[int, int, int]:
     """Sockets, cores and threads of so many CPUs; of those that cannot be spread as preferred, sockets."""
-    wanted = str(get(preference, "cpu.preferredCPUTopology") or "sockets").removeprefix("prefer").lower()
+    wanted = str(field_at(preference, "cpu.preferredCPUTopology") or "sockets").removeprefix("prefer").lower()
     if wanted == "cores":
         return 1, count, 1
     if wanted == "threads":
         return 1, 1, count
     if wanted == "spread":
-        across = get(preference, "cpu.spreadOptions.across") or "SocketsCores"
-        ratio = get(preference, "cpu.spreadOptions.ratio") or get(preference, "preferSpreadSocketToCoreRatio") or 2
+        across = field_at(preference, "cpu.spreadOptions.across") or "SocketsCores"
+        ratio = (
+            field_at(preference, "cpu.spreadOptions.ratio")
+            or field_at(preference, "preferSpreadSocketToCoreRatio")
+            or 2
+        )
         threads = 2 if across in ("SocketsCoresThreads", "CoresThreads") else 1
         cores = count // threads if across == "CoresThreads" else ratio
         if type(cores) is int and cores > 0 and count % (cores * threads) == 0:
@@ -246,34 +251,36 @@ def apply_preference(template: Object, preference: Object) -> dict[str, str]:
     applied = {}
 
     def fill(path: str, source: str, value: object) -> None:
-        if value is not None and get(template, path) is None:
+        if value is not None and field_at(template, path) is None:
             put(template, path, value)
             applied[path] = source
 
-    has_clock = get(template, "domain.clock.utc") is not None or get(template, "domain.clock.timezone") is not None
-    has_bootloader = bool(get(template, "domain.firmware.bootloader"))
+    has_clock = (
+        field_at(template, "domain.clock.utc") is not None or field_at(template, "domain.clock.timezone") is not None
+    )
+    has_bootloader = bool(field_at(template, "domain.firmware.bootloader"))
     for source, target in PREFERRED.items():
         is_settled = (has_clock and "ClockOffset" in source) or (has_bootloader and source == "firmware.preferredEfi")
         if not is_settled:
-            fill(target, source, get(preference, source))
-    if get(preference, "firmware.preferredUseEfi") and not has_bootloader:
-        secure = get(preference, "firmware.preferredUseSecureBoot")
+            fill(target, source, field_at(preference, source))
+    if field_at(preference, "firmware.preferredUseEfi") and not has_bootloader:
+        secure = field_at(preference, "firmware.preferredUseSecureBoot")
         fill("domain.firmware.bootloader.efi", "firmware.preferredUseEfi", {"secureBoot": bool(secure)})
-    devices = get(template, "domain.devices")
+    devices = field_at(template, "domain.devices")
     if not isinstance(devices, dict):
         put(template, "domain.devices", devices := {})
     _fill_disks(template, devices, preference)
     for field, sources in (("interfaces", OF_INTERFACES), ("inputs", OF_INPUTS)):
         for item in _objects(devices.get(field)):
             for source, name in sources.items():
-                _fill(item, name, get(preference, source))
-    if get(preference, "devices.preferredInterfaceMasquerade") is not None:
+                _fill(item, name, field_at(preference, source))
+    if field_at(preference, "devices.preferredInterfaceMasquerade") is not None:
         for interface in _objects(devices.get("interfaces")):
-            if not BINDINGS & interface.keys():
+            if not {spelled(name) for name in BINDING_FIELDS} & interface.keys():
                 interface["masquerade"] = {}
     sound = devices.get("sound")
     if isinstance(sound, dict):
-        _fill(sound, "model", get(preference, "devices.preferredSoundModel"))
+        _fill(sound, "model", field_at(preference, "devices.preferredSoundModel"))
     return applied
 
 
@@ -288,12 +295,12 @@ def _fill_disks(template: Object, devices: Object, preference: Object) -> None:
             disks.append({"name": volume.get("name")})
     for disk in _objects(disks):
         for source, name in OF_DISKS.items():
-            _fill(disk, name, get(preference, source))
+            _fill(disk, name, field_at(preference, source))
         if not {"disk", "cdrom", "lun"} & disk.keys():
             disk["disk"] = {}
         for source, device in OF_BUSES.items():
             if isinstance(target := disk.get(device), dict):
-                _fill(target, "bus", get(preference, source))
+                _fill(target, "bus", field_at(preference, source))
 
 
 def _fill(item: Object, name: str, value: object) -> None:
@@ -304,14 +311,6 @@ def _fill(item: Object, name: str, value: object) -> None:
 def _objects(items: object) -> Iterator[Object]:
     if isinstance(items, list):
         yield from (item for item in items if isinstance(item, dict))
-
-
-def get(item: Object, path: str) -> Any:
-    """The value at a path of names with dots; None where there is none."""
-    value: Any = item
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def put(item: Object, path: str, value: object) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import Frozen
 from launcher.manifest.decode import decode
 from launcher.manifest.schema import MachineSpec, PoolSpec, ReplicaSetSpec, Template
+from launcher.manifest.shapes import Object, field_at
 from launcher.vmi.errors import ManifestError, Problems, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-Object = dict[str, Any]
 
 VMI = "VirtualMachineInstance"
 MACHINES = ("VirtualMachine", VMI, f"{VMI}ReplicaSet", "VirtualMachinePool")
@@ -50,11 +49,11 @@ class Machine(Frozen):
 
     @property
     def name(self) -> str:
-        return str(_field(self.document, "metadata", "name"))
+        return str(field_at(self.document, "metadata.name"))
 
     @property
     def namespace(self) -> str:
-        return str(_field(self.document, "metadata", "namespace") or "default")
+        return str(field_at(self.document, "metadata.namespace") or "default")
 
     @property
     def names(self) -> tuple[str, str]:
@@ -73,7 +72,7 @@ class Machine(Frozen):
 
         Raises ManifestError, without its content.
         """
-        item = _find(self.beside, _field(self.document, "metadata", "namespace"), (kind,), name)
+        item = _find(self.beside, field_at(self.document, "metadata.namespace"), (kind,), name)
         return None if item is None else _content(item, f"{kind}/{name}")
 
 
@@ -124,14 +123,6 @@ def _objects(documents: Sequence[object], file: str) -> list[Object]:
     return objects
 
 
-def _field(document: Object, *names: str) -> Any:
-    """The field of a field …; None where one of them is missing."""
-    value: Any = document
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
 def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
     kind = str(document["kind"])
     document = _named(document)
@@ -145,7 +136,7 @@ def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
         problems.add(name, "is unknown: leave it out")
     machine, prefix = _spec(kind, document.get("spec"), problems)
     template = Template() if machine is None or problems.is_broken else machine.template
-    metadata = {name: _field(document, "metadata", name) for name in ("name", "namespace")}
+    metadata = {name: field_at(document, f"metadata.{name}") for name in ("name", "namespace")}
     if template.metadata is not None:
         metadata |= {"labels": template.metadata.labels, "annotations": template.metadata.annotations}
     spec: object = template.spec
@@ -165,8 +156,8 @@ def _machine(document: Object, beside: tuple[Object, ...]) -> Machine:
 
 def _named(document: Object) -> Object:
     """The object, by what its name would begin with if the cluster is to choose it."""
-    prefix = _field(document, "metadata", "generateName")
-    if not isinstance(prefix, str) or _field(document, "metadata", "name"):
+    prefix = field_at(document, "metadata.generateName")
+    if not isinstance(prefix, str) or field_at(document, "metadata.name"):
         return document
     return {**document, "metadata": {**document["metadata"], "name": prefix.rstrip("-.")}}
 
@@ -174,8 +165,8 @@ def _named(document: Object) -> Object:
 def _find(beside: Sequence[Object], namespace: object, kinds: Collection[str], name: str) -> Object | None:
     """The object of this name and one of these kinds, if it is in this namespace or does not say in which."""
     for item in beside:
-        is_near = namespace is None or _field(item, "metadata", "namespace") in (None, namespace)
-        if is_near and item.get("kind") in kinds and _field(item, "metadata", "name") == name:
+        is_near = namespace is None or field_at(item, "metadata.namespace") in (None, namespace)
+        if is_near and item.get("kind") in kinds and field_at(item, "metadata.name") == name:
             return item
     return None
 

@@ -147,6 +147,10 @@ class PluginBinding(StrictObject):
     name: str
 
 
+BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "passt_binding", "slirp", "binding")
+"""Fields of an interface that select its binding; `binding` gives any other binding by its name."""
+
+
 class Interface(StrictObject):
     name: str
     bridge: StrictObject | None = None

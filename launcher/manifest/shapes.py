@@ -11,6 +11,8 @@ from dhcp.lean.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Object = dict[str, Any]
+"""An object of a document, as it was read."""
 Quantity = str | int | float
 """A Kubernetes quantity before it is parsed, e.g. `128Mi`."""
 
@@ -51,6 +53,14 @@ def spelled(name: str) -> str:
     """A field's name as a manifest has it."""
     first, *words = name.split("_")
     return SPELLINGS.get(name) or first + "".join(word.capitalize() for word in words)
+
+
+def field_at(item: Object, path: str) -> Any:
+    """What an object has at a path of names with dots; None where it has nothing."""
+    value: Any = item
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def paths_of(kind: type, path: str = "") -> Iterator[str]:

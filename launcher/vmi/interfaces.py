@@ -37,8 +37,6 @@ ACPI_INDEX_MAXIMUM = 16383
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
 PORT_RANGES_MAXIMUM = 10
-BINDING_FIELDS = ("bridge", "masquerade", "sriov", "macvtap", "passt", "passt_binding", "slirp", "binding")
-"""Fields of a manifest's interface that select its binding; `binding` gives any other binding by its name."""
 
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -165,7 +163,7 @@ def _interface(
 
 def _binding(interface: source.Interface, path: str) -> tuple[str, str]:
     """The binding's name and the path of the field that gives it."""
-    given = [name for name in BINDING_FIELDS if getattr(interface, name) is not None]
+    given = [name for name in source.BINDING_FIELDS if getattr(interface, name) is not None]
     if len(given) != 1:
         raise ManifestError(path, f"must have exactly one binding, of these: {', '.join(binding_names())}")
     if interface.binding is not None:

@@ -48,10 +48,9 @@ COMPARED = {
 NAMED = {
     ("launcher/demo/pod.py", "bridge"): (4, "the CNI plugin"),
     ("launcher/doctor/findings.py", "bridge"): (1, "a hop"),
-    ("launcher/manifest/instancetype.py", "bridge"): (1, "the manifest's field"),
-    ("launcher/manifest/instancetype.py", "masquerade"): (2, "likewise, and what a preference fills it with"),
-    ("launcher/vmi/interfaces.py", "bridge"): (1, "the manifest's field"),
-    ("launcher/vmi/interfaces.py", "masquerade"): (1, "likewise"),
+    ("launcher/manifest/instancetype.py", "masquerade"): (1, "the manifest's field, which a preference fills in"),
+    ("launcher/manifest/schema.py", "bridge"): (1, "the manifest's field"),
+    ("launcher/manifest/schema.py", "masquerade"): (1, "likewise"),
     ("launcher/vmi/model.py", "bridge"): (1, "by default"),
     ("netsetup/kernel/rtnetlink.py", "bridge"): (2, "the kind of a link"),
     ("netsetup/migration.py", "bridge"): (
