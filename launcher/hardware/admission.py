@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from launcher.hardware.model import IOThreadsPolicy, SoundModel, VideoModel, WatchdogAction
     from launcher.hardware.schema import InputSource
     from launcher.vmi.errors import Problems
-    from launcher.vmi.model import InterfaceSpec
 
 WATCHDOG_ACTIONS: tuple[WatchdogAction, ...] = ("reset", "poweroff", "shutdown")
 SOUND_MODELS: tuple[SoundModel, ...] = ("ich9", "ac97")
@@ -162,11 +161,6 @@ def _page_size(domain: source.Domain) -> int:
     if size not in HUGE_PAGES:
         raise ManifestError(path, f"must be 2Mi or 1Gi, is {wanted.page_size}")
     return size
-
-
-def transitional(interface: InterfaceSpec) -> InterfaceSpec:
-    """A virtio interface for guests without virtio 1.0; others are as they are."""
-    return replace(interface, model="virtio-transitional") if interface.model == "virtio" else interface
 
 
 def _with_pinning(hardware: Hardware, cpu: source.Processor) -> Hardware:

@@ -98,6 +98,7 @@ NETWORK = (
     "spec.domain.devices.autoattachPodInterface",
     "spec.domain.devices.interfaces",
     "spec.domain.devices.networkInterfaceMultiqueue",
+    "spec.domain.devices.useVirtioTransitional",
     "spec.domain.firmware.uuid",
     "spec.domain.resources.limits.cpu",
     "spec.domain.resources.requests.cpu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from launcher.hardware.admission import admit_hardware, check_memory, transitional
+from launcher.hardware.admission import admit_hardware, check_memory
 from launcher.hardware.pci import check_placement
 from launcher.manifest import schema as source
 from launcher.vmi.checks import (
@@ -72,8 +72,6 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     if request is None or problems.found:
         return None
     interfaces = tuple(request.interfaces.values())
-    if hardware.transitional:
-        interfaces = tuple(transitional(interface) for interface in interfaces)
     with problems:
         _check_boot_orders(interfaces, disks)
     vmi = VirtualMachineInstance(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hashlib import sha1
 
     from launcher.vmi.errors import Problems
+    from launcher.vmi.model import InterfaceSpec
 else:
     try:
         from _sha1 import sha1
@@ -66,9 +67,12 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
     vcpus = 1
     with problems:
         vcpus = math.prod(admit_topology(spec.domain)[0])
-    interfaces = admit_interfaces(spec, spec.domain.devices or source.Devices(), vcpus, manifest.status, problems)
+    devices = spec.domain.devices or source.Devices()
+    interfaces = admit_interfaces(spec, devices, vcpus, manifest.status, problems)
     if problems.found:
         return None
+    if devices.use_virtio_transitional:
+        interfaces = tuple(map(_transitional, interfaces))
     sidecar, kept_ports = _has_sidecar(metadata), _migration_ports(manifest.status)
     return SetupRequest(
         interfaces={i.name: replace(i, mtu=mtu, sidecar=sidecar, kept_ports=kept_ports) for i in interfaces},
@@ -79,6 +83,11 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         stable_id=identity if has_stable_mac else None,
         dns=dns,
     )
+
+
+def _transitional(interface: InterfaceSpec) -> InterfaceSpec:
+    """A virtio interface for guests without virtio 1.0; others are as they are."""
+    return replace(interface, model="virtio-transitional") if interface.model == "virtio" else interface
 
 
 def firmware_uuid(wanted: source.FirmwareSource, metadata: source.Metadata) -> str:

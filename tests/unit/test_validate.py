@@ -22,8 +22,9 @@ from launcher.manifest.objects import Machine, machines
 from launcher.manifest.reader import read_documents
 from launcher.manifest.schema import Manifest
 from launcher.manifest.shapes import paths_of
+from launcher.request import SetupRequest
 from launcher.vmi.errors import ManifestError, is_below
-from launcher.vmi.load import check_vmi
+from launcher.vmi.load import check_vmi, load_request, load_vmi
 from launcher.vmi.report import is_refused, lines, report_file
 
 FOLDER = Path(__file__).parents[1] / "manifests"
@@ -190,3 +191,26 @@ def test_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
         "what": "holds no virtual machine named `nobody`",
         "remedy": "give one of replicas, pool, sized, elsewhere",
     }
+
+
+def accepted() -> list[tuple[str, str]]:
+    """The virtual machines of the corpus that `run` takes, by file and name."""
+    reports = [(name, report) for name in CORPUS for report in report_file(str(FOLDER / name))]
+    return [(name, f"{report['namespace']}/{report['name']}") for name, report in reports if report["runs"]]
+
+
+@pytest.mark.parametrize(("file", "machine"), accepted())
+def test_the_hook_asks_for_what_run_asks_for(file: str, machine: str) -> None:
+    """The hook reads the network's part alone, and all of that: each NIC's model, MAC and DHCP options."""
+    assert load_request(FOLDER / file, machine) == SetupRequest.from_vmi(load_vmi(FOLDER / file, machine))
+
+
+def test_the_hook_makes_the_nics_of_an_old_guest(tmp_path: Path) -> None:
+    """A device's setting that is for NICs too."""
+    document = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "old"}}
+    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {"useVirtioTransitional": True}}}
+    file = tmp_path / "vmi.json"
+    file.write_text(json.dumps(document | {"spec": spec}))
+    request = load_request(file)
+    assert request == SetupRequest.from_vmi(load_vmi(file))
+    assert [interface.model for interface in request.interfaces.values()] == ["virtio-transitional"]
