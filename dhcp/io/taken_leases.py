@@ -1,6 +1,6 @@
 """The leases of one port as the client took them: when, and for how long; one of each family. Pure.
 
-Nothing is served by them: a server that is started anew does not know them, until the client renews.
+Nothing is served by them: a server that is started anew has none, until the client renews.
 """
 
 from __future__ import annotations

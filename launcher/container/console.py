@@ -114,7 +114,7 @@ class _Typed:
     def send(self, text: bytes) -> None:
         if not text:
             return
-        with contextlib.suppress(OSError):  # the VM ends, which `is_there` will tell
+        with contextlib.suppress(OSError):  # the VM ends, which `is_there` reports next
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX)
                 self._socket.connect(self._path)

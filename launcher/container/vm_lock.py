@@ -101,7 +101,7 @@ def file_lock(folder: str, name: str, what: str, way_out: str, *, make: bool = F
 
 
 def vm_holder(state_dir: str) -> str | None:
-    """How the lock names who holds it; empty for nobody, None where it cannot be told. Takes nothing."""
+    """How the lock names who holds it; empty for nobody, None where that is unknown. Takes nothing."""
     of_file = _file_holder(state_dir)
     if holder := lock_holder(LOCK) or of_file:
         return holder

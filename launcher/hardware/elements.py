@@ -64,7 +64,7 @@ def features(vmi: VirtualMachineInstance, kvm: bool) -> Iterator[str]:
 
 
 def effective_features(wanted: Features, kvm: bool) -> Features:
-    """Those of `wanted` that there are: without KVM no hypervisor tells a guest of itself, or lends it locks."""
+    """Those of `wanted` that there are: without KVM there are no enlightenments and no paravirtual spinlocks."""
     if kvm:
         return wanted
     return replace(wanted, hyperv=(), hyperv_passthrough=False, pvspinlock=None)
@@ -133,7 +133,7 @@ def devices(vmi: VirtualMachineInstance, sockets: Sockets | None) -> Iterator[st
         yield "<tpm model='tpm-crb'>"
         yield f"<backend type='emulator' version='2.0' persistent_state='{kept}'/></tpm>"
     if hardware.sound:
-        # What the guest plays is heard by nobody.
+        # What the guest plays is discarded.
         yield f"<sound model='{hardware.sound}'/><audio id='1' type='none'/>"
     if hardware.graphics and sockets is not None:
         yield f"<graphics type='vnc'><listen type='socket' socket='{escape(sockets.vnc)}'/></graphics>"

@@ -1,7 +1,7 @@
 """What becomes of the fields of KubeVirt's API that `launcher.manifest.schema` does not have. Pure.
 
 With the schema this is the whole list: the decoder, `validate --schema` and the table of docs/manifests.md are made of
-both. A path stands for everything below it. A field that gets an effect moves from here to the schema.
+both. A path includes everything below it. A field that gets an effect moves from here to the schema.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ WITHOUT = {
     "spec.domain.chassis": "the guest sees no chassis data",
     "spec.domain.devices.clientPassthrough": "no client's USB device can be redirected to the VM",
     "spec.domain.devices.disks[].cdrom.tray": "the tray is closed",
-    "spec.domain.devices.disks[].tag": "no metadata tells the guest of it",
+    "spec.domain.devices.disks[].tag": "the guest's metadata does not have it",
     "spec.domain.devices.downwardMetrics": "the guest sees no metrics of its host",
-    "spec.domain.devices.interfaces[].tag": "no metadata tells the guest of it",
+    "spec.domain.devices.interfaces[].tag": "the guest's metadata does not have it",
     "spec.domain.devices.panicDevices": "the panic device is isa",
     "spec.domain.features.hyperv.tlbflush.direct": "flushes of a nested guest are as without it",
     "spec.domain.features.hyperv.tlbflush.extended": "the guest flushes whole address spaces",

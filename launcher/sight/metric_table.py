@@ -41,7 +41,7 @@ TABLE = (
     ),
     _gauge("status_readable", "Whether the pod could be looked at; 0 while a hook works on it for long."),
     _gauge("set_up", "Whether the pod's network is handed to a VM."),
-    _gauge("launcher_up", "Whether a `run` has its VM in this pod; absent where that cannot be told."),
+    _gauge("launcher_up", "Whether a `run` has its VM in this pod; absent where that is unknown."),
     _gauge("guest_up", "Whether a VM has the network's guest port open.", "network"),
     _gauge(
         "network_info",

@@ -111,7 +111,7 @@ class Status(Frozen):
     launcher: str | None = ""
     """Which `run` has its VM here: its pid in its own PID namespace, command and state directory; empty for none.
 
-    None where it cannot be told: the VM runs in a container of its own, or CAP_NET_ADMIN is missing."""
+    None where that is unknown: the VM runs in a container of its own, or CAP_NET_ADMIN is missing."""
     history: History = History()
     """What has happened since the pod was set up."""
 

@@ -27,18 +27,18 @@ CONFIG_DRIVE = Drive(
 
 
 def metadata_file(drive: Drive, vmi: VirtualMachineInstance, keys: Iterable[SeedFile] = ()) -> SeedFile:
-    """What cloud-init is told of the VM, and of public SSH keys.
+    """The metadata of the VM for cloud-init, with public SSH keys.
 
     By the instance's id it configures a disk once, not at every start.
     """
-    told: dict[str, object]
+    metadata: dict[str, object]
     if drive == NO_CLOUD:
-        told = {"instance-id": vmi.firmware.uuid, "local-hostname": vmi.hostname}
+        metadata = {"instance-id": vmi.firmware.uuid, "local-hostname": vmi.hostname}
     else:
         instance = f"{vmi.name}.{vmi.namespace}"
-        told = {"instance_id": instance, "hostname": vmi.hostname, "uuid": vmi.firmware.uuid}
+        metadata = {"instance_id": instance, "hostname": vmi.hostname, "uuid": vmi.firmware.uuid}
     lines = [line for file in keys for line in file.content.decode(errors="replace").splitlines() if line.strip()]
     if lines:
         numbered = {str(number): line for number, line in enumerate(lines)}
-        told["public-keys" if drive == NO_CLOUD else "public_keys"] = numbered
-    return SeedFile(drive.metadata, dumps(told).encode())
+        metadata["public-keys" if drive == NO_CLOUD else "public_keys"] = numbered
+    return SeedFile(drive.metadata, dumps(metadata).encode())

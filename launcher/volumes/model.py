@@ -71,9 +71,9 @@ class Seed(Frozen):
     files: tuple[SeedFile, ...] = ()
     mounted: tuple[MountedFiles, ...] = ()
     drive: Drive | None = None
-    """Its kind if it is cloud-init's, which is told of the VM in one more file."""
+    """Its kind if it is cloud-init's, which reads metadata of the VM from one more file."""
     keys: tuple[SeedFile, ...] = ()
-    """Files of public SSH keys, of which cloud-init is told there."""
+    """Files of public SSH keys, which go to that metadata."""
     mounted_keys: tuple[MountedFiles, ...] = ()
 
 
