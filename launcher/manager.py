@@ -17,14 +17,8 @@ from launcher.hardware.host import check_hardware, firmware_files
 from launcher.machine.console import ConsoleLog
 from launcher.machine.disk_images import check_kernel
 from launcher.machine.domain_xml import domain_xml
-from launcher.machine.libvirt_driver import (
-    SHARED_CACHE,
-    DriverOpening,
-    LibvirtError,
-    check_root,
-    connect,
-    require_binding,
-)
+from launcher.machine.libvirt_driver import DriverOpening, connect, require_binding
+from launcher.machine.libvirt_root import SHARED_CACHE, LibvirtError, check_root
 from launcher.request import SetupRequest
 from launcher.volumes.folder import DEFAULT_FOLDER
 from launcher.volumes.storage import Storage

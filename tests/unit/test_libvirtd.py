@@ -12,7 +12,8 @@ def failure(root: Path, prologue: str = "") -> str:
     script = f"""
 import sys
 from pathlib import Path
-from launcher.machine.libvirt_driver import LibvirtError, connect
+from launcher.machine.libvirt_driver import connect
+from launcher.machine.libvirt_root import LibvirtError
 {prologue}
 try:
     connect(root=Path({str(root)!r}), cache=None)
@@ -48,7 +49,8 @@ def test_driver_opened_ahead_and_not_wanted_leaves_nothing() -> None:
     script = """
 import sys
 from pathlib import Path
-from launcher.machine.libvirt_driver import DriverOpening, LibvirtError
+from launcher.machine.libvirt_driver import DriverOpening
+from launcher.machine.libvirt_root import LibvirtError
 state, kept = Path(sys.argv[1], "state"), Path(sys.argv[1], "kept")
 sys.modules.update({name: None for name in sys.argv[2:]})
 kept.mkdir()
