@@ -133,6 +133,7 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
             dry_run=dry_run,
             host_network=host_network,
             removes=request.is_whole,
+            left_out=request.left_out if request.is_whole else None,
             check=functools.partial(_require_servable, opens_sockets=phase == "all" and not dry_run),
         )
         if prepared.fresh and not dry_run:
@@ -157,7 +158,7 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
             note_setup(folder, elapsed_ms)
         elif prepared.plan.lines() and not dry_run:
             note_convergence(folder)
-    warnings = warnings_of(prepared.networks.values(), boot_seconds())
+    warnings = (*request.left_out, *warnings_of(prepared.networks.values(), boot_seconds()))
     for line in warnings:
         log.warning("%s", line)
     return PodNetwork(

@@ -37,6 +37,8 @@ class SetupRequest(Frozen):
     """Who may open the VM's tap devices without CAP_NET_ADMIN; None for this process's user and group."""
     dns: DNSRequest | None = None
     """What the manifest changes of the pod's resolver configuration; None for nothing."""
+    left_out: tuple[str, ...] = ()
+    """Interfaces of the manifest that are not served, a line each, for `status`."""
 
     @classmethod
     def default(cls, pod_interface: str | None = None, guest_port: str | None = None) -> SetupRequest:
@@ -63,6 +65,7 @@ class SetupRequest(Frozen):
             reaches_pod=vmi.reaches_pod,
             stable_id=vmi.stable_id,
             dns=vmi.dns,
+            left_out=vmi.left_out,
         )
 
     def guest_options(self, interface: InterfaceSpec, hostname: str) -> GuestOptions:
@@ -87,7 +90,7 @@ class SetupRequest(Frozen):
         ordinal = 0
         for interface in self.interfaces.values():
             ordinal += not interface.is_primary
-            pod_interface, guest_port = _devices(interface, ordinal, present)
+            pod_interface, guest_port = _devices(interface, interface.ordinal or ordinal, present)
             requests.append(
                 NetworkRequest(
                     name=interface.name,

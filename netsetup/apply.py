@@ -84,6 +84,7 @@ def prepare_pod_network_interfaces(
     dry_run: bool = False,
     host_network: bool = False,
     removes: bool = True,
+    left_out: tuple[str, ...] | None = None,
     check: Callable[[Record], object] = lambda record: None,
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
@@ -91,6 +92,7 @@ def prepare_pod_network_interfaces(
     Of a pod that is set up, networks that are no longer asked for are put back where `removes` says that it is meant,
     new ones are added, and the others stay with what has changed since.
 
+    `left_out` is recorded, None leaves that as it is.
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
     be, comes before the first change, and in a dry run too.
 
@@ -109,7 +111,7 @@ def prepare_pod_network_interfaces(
         if recorded is not None and _is_over(observed, recorded):
             recorded = None
         fresh, gone = recorded is None, _gone(recorded, wanted, removes)
-        record = _next_record(netlink, observed, recorded, wanted, resolver, ask=not dry_run and not gone)
+        record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=not dry_run and not gone)
         records.require_readable(record)
         check(record)
         plan = _plan_of(observed, record)
@@ -122,7 +124,7 @@ def prepare_pod_network_interfaces(
         if not dry_run and recorded is not None and gone:
             recorded = release(netlink, recorded, gone)
             observed = observe(netlink)
-            record = _next_record(netlink, observed, recorded, wanted, resolver, ask=True)
+            record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=True)
             plan = _plan_of(observed, record)
         if not dry_run:
             with _after_release(gone):
@@ -182,6 +184,7 @@ def _next_record(
     recorded: Record | None,
     wanted: Mapping[str, NetworkRequest],
     resolver: Resolver,
+    left_out: tuple[str, ...] | None,
     *,
     ask: bool,
 ) -> Record:
@@ -202,7 +205,8 @@ def _next_record(
         new = {name: n for name, n in networks.items() if name not in present or is_replaced(observed, present[name])}
         networks |= _with_gateway_macs(netlink, new)
     base = recorded or Record(records.boot_id(), netlink.namespace_cookie, {}, written=records.clock())
-    return with_networks(observed, base, networks)
+    record = with_networks(observed, base, networks)
+    return record if left_out is None else records.rewritten(record, replace(record, left_out=left_out))
 
 
 def _as_before(network: VMNetwork, recorded: Record | None) -> VMNetwork:

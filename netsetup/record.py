@@ -52,6 +52,8 @@ class Record(Frozen):
     """The indexes of these interfaces by name. A record of an earlier release has none."""
     written: int = 0
     """When, in nanoseconds since the boot; 0 in a record of an earlier release."""
+    left_out: tuple[str, ...] = ()
+    """Interfaces that the VM's manifest asks for and that are not served, a line each."""
     version: int = VERSION
 
 

@@ -76,12 +76,21 @@ REFUSED = {
     "spec.domain.firmware.acpi": "leave it out: the guest gets no ACPI table of its own",
     "spec.domain.launchSecurity": "leave it out: the VM's memory is not encrypted",
     "spec.domain.rebootPolicy": "leave it out: a VM that reboots goes on",
-    "spec.networks[].resourceClaim": "use pod or multus",
     "spec.startStrategy": "leave it out: the VM starts at once",
     "spec.volumes[].downwardMetrics": "remove the volume: the guest sees no metrics of its host",
     "spec.volumes[].memoryDump": "remove the volume: the VM's memory is not dumped",
 }
 """Fields that are refused: what to do. Without them another VM would run than the one that is asked for."""
+
+UNSERVED = {
+    "spec.domain.devices.interfaces[].macvtap": "unless a package registers the binding macvtap",
+    "spec.domain.devices.interfaces[].passt": "unless a package registers the binding passt",
+    "spec.domain.devices.interfaces[].passtBinding": "unless a package registers the binding passt",
+    "spec.domain.devices.interfaces[].slirp": "unless a package registers the binding slirp",
+    "spec.domain.devices.interfaces[].sriov": "no device of the node can be given to the VM",
+    "spec.networks[].resourceClaim": "no device of the node can be given to the VM",
+}
+"""Fields that keep an interface from being served: with the annotation for it the VM runs without that interface."""
 
 MEANINGLESS = {"spec.domain.rebootPolicy": "Reboot"}
 """Values of refused fields that ask for what is so anyway."""

@@ -219,6 +219,7 @@ class Network(StrictObject):
     name: str
     pod: PodNetwork | None = None
     multus: MultusNetwork | None = None
+    resource_claim: object = None
 
 
 class DNSOption(StrictObject):

@@ -150,7 +150,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
         _status_of(network, observed, counters[network.name], counts, leases.get(network.guest_port, ()))
         for network in networks
     )
-    warnings = warnings_of(networks, observed.now)
+    warnings = (*record.left_out, *warnings_of(networks, observed.now))
     return Status(found, pending, refused, server, warnings, vm_holder(folder), read_history(folder))
 
 

@@ -98,6 +98,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         reaches_pod=request.reaches_pod,
         stable_id=request.stable_id,
         dns=request.dns,
+        left_out=problems.lines_of_left_out(machine.locate),
         warnings=_warnings(problems, machine),
     )
     with problems:

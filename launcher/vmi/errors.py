@@ -59,6 +59,8 @@ class Problems:
         self.found: list[ManifestError] = []
         self.ignored: list[tuple[str, str]] = []
         """Path of each field that is given, known and has no effect, and what the VM goes without; may be empty."""
+        self.left_out: list[tuple[str, str]] = []
+        """Path of each field that keeps an interface from being served, and what is done, where that is no problem."""
         self.dropped = 0
         """How many more there are than `found` has."""
         self.is_broken = False
@@ -82,6 +84,10 @@ class Problems:
         elif not any(is_below(other.path, error.path) for other in self.found):
             # else it is missing because it could not be read, which has been reported
             self.found.append(error)
+
+    def lines_of_left_out(self, locate: Callable[[str], str]) -> tuple[str, ...]:
+        """A line for each interface that is left out."""
+        return tuple(f"{locate(path)}: {what}" for path, what in self.left_out)
 
     def error(self, locate: Callable[[str], str]) -> ManifestError | None:
         """All of them as one error, at the paths that `locate` makes of theirs; None when nothing is wrong."""

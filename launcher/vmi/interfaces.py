@@ -37,16 +37,30 @@ ACPI_INDEX_MAXIMUM = 16383
 PRIVATE_OPTIONS = range(224, 255)
 """RFC 3942 section 3."""
 PORT_RANGES_MAXIMUM = 10
+UNSERVED_ANNOTATION = "virt-launcher.io/unserved-interfaces"
 
 # RFC 6335 section 5.1; at least one letter, no hyphen at either end, no two in a row.
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
+class _Unserved(ManifestError):
+    """An interface that this launcher cannot serve, as the field at `path` has it."""
+
+
 def admit_interfaces(
-    spec: source.Spec, devices: source.Devices, vcpus: int, status: source.Status | None, problems: Problems
+    spec: source.Spec,
+    devices: source.Devices,
+    vcpus: int,
+    status: source.Status | None,
+    problems: Problems,
+    *,
+    leaves_out: bool = False,
 ) -> tuple[InterfaceSpec, ...]:
-    """The guest's interfaces in the manifest's order, without those that are `absent` or have problems."""
-    interfaces = _admitted(spec, devices, vcpus, problems)
+    """The guest's interfaces in the manifest's order, without those that are `absent` or have problems.
+
+    With `leaves_out` one that cannot be served is no problem, but left out (`problems.left_out`).
+    """
+    interfaces = _admitted(spec, devices, vcpus, problems, leaves_out)
     with problems:
         interfaces = _with_status(interfaces, (status and status.interfaces) or [])
     with problems:
@@ -54,11 +68,14 @@ def admit_interfaces(
     return interfaces
 
 
-def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int, problems: Problems) -> tuple[InterfaceSpec, ...]:
+def _admitted(
+    spec: source.Spec, devices: source.Devices, vcpus: int, problems: Problems, leaves_out: bool
+) -> tuple[InterfaceSpec, ...]:
     interfaces, networks = devices.interfaces or [], spec.networks or []
     if not interfaces and not networks:
         return () if devices.autoattach_pod_interface is False else (DEFAULT_INTERFACE,)
     by_name = _networks(networks, problems)
+    ordinals = _ordinals(networks)
     names: list[str] = []
     admitted: list[InterfaceSpec] = []
     for index, interface in enumerate(interfaces):
@@ -69,14 +86,33 @@ def _admitted(spec: source.Spec, devices: source.Devices, vcpus: int, problems: 
             if attached is None:
                 raise ManifestError(f"{path}.name", f"no network of spec.networks is named `{interface.name}`")
             queues = min(vcpus, QUEUES_MAXIMUM) if devices.network_interface_multiqueue else 1
-            one = _interface(interface, path, *attached, queues)
-            if interface.state != "absent":
-                admitted.append(one)
+            try:
+                one = _interface(interface, path, *attached, queues)
+            except _Unserved as reason:
+                if interface.state != "absent":
+                    _refuse(interface.name, reason, problems, leaves_out)
+            else:
+                if interface.state != "absent":
+                    admitted.append(replace(one, ordinal=ordinals.get(one.name, 0)))
         names.append(interface.name)
     for index, network in enumerate(networks):
         if network.name not in names:
             problems.add(f"spec.networks[{index}].name", f"no interface is named `{network.name}`")
     return tuple(admitted)
+
+
+def _refuse(name: str, reason: _Unserved, problems: Problems, leaves_out: bool) -> None:
+    """Leave an interface out. Raises ManifestError where the manifest does not say that it may be."""
+    if not leaves_out:
+        way_out = f"or let the VM go without this interface (annotation {UNSERVED_ANNOTATION}: left-out)"
+        raise ManifestError(reason.path, f"{reason.reason}, {way_out}")
+    problems.left_out.append((reason.path, f"is not supported: the VM goes without the interface `{name}`"))
+
+
+def _ordinals(networks: Sequence[source.Network]) -> dict[str, int]:
+    """The numbers of the further networks by which KubeVirt's older scheme names their pod interfaces."""
+    further = [n.name for n in networks if n.pod is None and not (n.multus and n.multus.default)]
+    return {name: number for number, name in enumerate(further, 1)}
 
 
 def _with_status(
@@ -111,7 +147,8 @@ def _networks(networks: Sequence[source.Network], problems: Problems) -> dict[st
         with problems:
             check_name(f"{path}.name", network.name, by_name)
             by_name[network.name] = network, path
-            if (network.pod is None) == (network.multus is None):
+            given = [kind for kind in (network.pod, network.multus, network.resource_claim) if kind is not None]
+            if len(given) != 1:
                 raise ManifestError(path, "must be exactly one of pod and multus")
             if network.multus is not None and not network.multus.network_name:
                 raise ManifestError(f"{path}.multus.networkName", "must not be empty")
@@ -126,12 +163,14 @@ def _interface(
     interface: source.Interface, path: str, network: source.Network, network_path: str, queues: int
 ) -> InterfaceSpec:
     name, binding_path = _binding(interface, path)
+    if network.resource_claim is not None:
+        raise _Unserved(f"{network_path}.resourceClaim", "is not supported: use pod or multus")
     try:
         binding = binding_of(name)
     except UnknownBinding:
-        raise ManifestError(binding_path, f"is not supported: use one of {', '.join(binding_names())}") from None
+        raise _Unserved(binding_path, f"is not supported: use one of {', '.join(binding_names())}") from None
     except InvalidRequest as error:
-        raise ManifestError(binding_path, str(error)) from None
+        raise _Unserved(binding_path, str(error)) from None
     if binding.is_private and network.pod is None:
         raise ManifestError(binding_path, "is for the pod network alone")
     model = choose(f"{path}.model", interface.model or "virtio", MODELS)
@@ -168,7 +207,7 @@ def _binding(interface: source.Interface, path: str) -> tuple[str, str]:
         raise ManifestError(path, f"must have exactly one binding, of these: {', '.join(binding_names())}")
     if interface.binding is not None:
         return interface.binding.name, f"{path}.binding.name"
-    return given[0], f"{path}.{spelled(given[0])}"
+    return given[0].removesuffix("_binding"), f"{path}.{spelled(given[0])}"
 
 
 def _mac(path: str, text: str | None, binding: Binding) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dhcp.lean.frozen import replace
 from launcher.manifest.decode import decode
 from launcher.manifest.fields import WITHOUT_ANNOTATIONS, is_networks
 from launcher.manifest.objects import Machine, choose, machines
@@ -70,7 +71,7 @@ def load_request(path: str | PathLike[str], name: str | None = None) -> SetupReq
     request = admit_network(manifest, problems) if manifest is not None and not problems.found else None
     _raise(problems.error(machine.locate))
     assert request is not None
-    return request
+    return replace(request, left_out=problems.lines_of_left_out(machine.locate))
 
 
 def _raise(*errors: ManifestError | None) -> None:

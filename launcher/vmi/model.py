@@ -64,6 +64,9 @@ class InterfaceSpec(Frozen):
     """Name of the NetworkAttachmentDefinition; None for the pod network."""
     multus_default: bool = False
     """The attachment replaces the pod network (Multus `default`): its interface is the pod's primary one."""
+    ordinal: int = 0
+    """Which of the manifest's further networks it has, from 1, for KubeVirt's older scheme (`net1`, …); 0 for its place
+    among the request's."""
     pod_interface: str | None = None
     """Name of its pod interface; None for the name of KubeVirt's naming schemes, empty for the default route's."""
     guest_port: str | None = None
@@ -202,8 +205,10 @@ class VirtualMachineInstance(Frozen):
     """The firmware's UUID, from which MACs are derived that outlive the pod; None for the pod's MACs."""
     dns: DNSRequest | None = None
     """What `dnsPolicy` and `dnsConfig` change of the pod's resolver configuration; None for nothing."""
+    left_out: tuple[str, ...] = ()
+    """Interfaces that are not served, a line each (annotation `virt-launcher.io/unserved-interfaces`)."""
     warnings: tuple[str, ...] = ()
-    """What the manifest asks for and the VM goes without, a line each."""
+    """What else the manifest asks for and the VM goes without, a line each."""
 
     @property
     def domain_name(self) -> str:

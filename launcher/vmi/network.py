@@ -31,7 +31,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_NAME, LONGEST_LABEL = 253, 63
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
-OUR_ANNOTATIONS = ("isolation", "mac", "mtu", "pod-services")
+OUR_ANNOTATIONS = ("isolation", "mac", "mtu", "pod-services", "unserved-interfaces")
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
 """TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
@@ -64,11 +64,14 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         identity = firmware_uuid(spec.domain.firmware or source.FirmwareSource(), metadata)
     with problems:
         dns = admit_dns(spec.dns_policy, spec.dns_config)
+    leaves_out = False
+    with problems:
+        leaves_out = _annotation(metadata, "unserved-interfaces", ("refused", "left-out")) == "left-out"
     vcpus = 1
     with problems:
         vcpus = math.prod(admit_topology(spec.domain)[0])
     devices = spec.domain.devices or source.Devices()
-    interfaces = admit_interfaces(spec, devices, vcpus, manifest.status, problems)
+    interfaces = admit_interfaces(spec, devices, vcpus, manifest.status, problems, leaves_out=leaves_out)
     if problems.found:
         return None
     if devices.use_virtio_transitional:

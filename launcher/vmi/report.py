@@ -37,7 +37,7 @@ def _report(file: str, machine: Machine) -> Report:
         vmi = check_vmi(machine)
     except ManifestError as error:
         return head | _refusal(error)
-    return head | {"runs": _summary(vmi), "problems": [], "warnings": list(vmi.warnings)}
+    return head | {"runs": _summary(vmi), "problems": [], "warnings": [*vmi.left_out, *vmi.warnings]}
 
 
 def _refusal(error: ManifestError) -> Report:

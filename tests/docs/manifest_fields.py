@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from launcher.manifest.fields import CLUSTERS, REFUSED, WITHOUT, WITHOUT_ANNOTATIONS
+from launcher.manifest.fields import CLUSTERS, REFUSED, UNSERVED, WITHOUT, WITHOUT_ANNOTATIONS
 from launcher.manifest.schema import Manifest
 from launcher.manifest.shapes import paths_of
 
@@ -34,13 +34,17 @@ def tables() -> str:
             "",
             *_table("what to do", REFUSED),
             "",
+            "### Refused, unless the annotation leaves the interface out",
+            "",
+            *_table("what is not served", UNSERVED),
+            "",
         ]
     )
 
 
 def _accepted() -> Iterator[str]:
     """The fields by the object that they are of; objects whose fields follow are not listed themselves."""
-    paths = sorted({path for path in paths_of(Manifest) if path.startswith("spec")})
+    paths = sorted({path for path in paths_of(Manifest) if path.startswith("spec")} - UNSERVED.keys())
     parents = {path.rpartition(".")[0].removesuffix("[]") for path in paths}
     leaves = [path.rpartition(".") for path in paths if path not in parents]
     yield "| of | fields |"

@@ -107,13 +107,15 @@ def test_status_and_doctor_know_it(pod: Pod) -> None:
 
 def test_one_that_nobody_registers_is_refused_with_those_there_are(pod: Pod) -> None:
     assert_refused(
-        pod, "outside", r"interfaces\[0\]\.binding\.name: is not supported: use one of bridge, masquerade, fwd$"
+        pod,
+        "outside",
+        r"interfaces\[0\]\.binding\.name: is not supported: use one of bridge, masquerade, fwd, or let the VM",
     )
 
 
 @pytest.mark.usefixtures("registered")
 def test_those_of_others_are_named_too(pod: Pod) -> None:
-    assert_refused(pod, "nobody", r"is not supported: use one of bridge, masquerade, fwd, outside$")
+    assert_refused(pod, "nobody", r"is not supported: use one of bridge, masquerade, fwd, outside, or let ")
 
 
 @pytest.mark.parametrize(

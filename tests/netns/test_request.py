@@ -73,6 +73,32 @@ def test_another_number_of_queues_is_refused(agent: Agent, tmp_path: Path) -> No
     assert "network default: set up with 1 queues, not 2; run teardown first" in done.stderr
 
 
+def test_an_interface_that_cannot_be_served_is_left_out_where_the_manifest_says_so(pod: Pod, tmp_path: Path) -> None:
+    """The others keep the places that their networks have in KubeVirt's numbering; `prestart` and `status` say it."""
+    pod.pod.ip("link add net3 type veth peer name far3", "link set far3 up", "link set net3 up")
+    served = [{"name": "a", "bridge": {}}, {"name": "d", "bridge": {}}]
+    unserved = [{"name": "b", "sriov": {}}, {"name": "c", "binding": {"name": "nobodys"}}]
+    file = manifest(tmp_path, *served, *unserved)
+    with Agent(pod) as agent:
+        refused = agent.run("prestart", "--vmi", file)
+        assert refused.returncode == 2
+        for field in ("interfaces[2].sriov", "interfaces[3].binding.name"):
+            assert f"{field}: is not supported: use one of bridge, masquerade, fwd, or let the VM go " in refused.stderr
+        assert refused.stderr.count("(annotation virt-launcher.io/unserved-interfaces: left-out)\n") == 2
+        vmi = json.loads(file.read_text())
+        vmi["metadata"]["annotations"]["virt-launcher.io/unserved-interfaces"] = "left-out"
+        file.write_text(json.dumps(vmi))
+        for _ in range(2):
+            result = agent.prestart("--vmi", file)
+            assert [(n["name"], n["pod_interface"]) for n in result["networks"]] == [("a", "eth0"), ("d", "net3")]
+            assert [line.partition(": is not supported: ")[2] for line in result["warnings"]] == [
+                f"the VM goes without the interface `{name}`" for name in "bc"
+            ]
+            status = agent.status()
+            assert (status["warnings"], status["pending"]) == (result["warnings"], [])
+        agent.teardown()
+
+
 def test_networks_keep_their_own_when_the_manifest_names_them_in_another_order(pod: Pod, tmp_path: Path) -> None:
     """Model and boot order belong to a network, not to a place in a list."""
     pod.pod.ip("link add net1 type veth peer name far1", "link set far1 up", "link set net1 up")

@@ -156,6 +156,12 @@ def manifest(image: GuestImage, arguments: str, **changes: Any) -> dict[str, Any
     }
 
 
+def open_queues(pod: Namespace, tap: str = "tap0") -> int:
+    """How many queues of a tap device QEMU has open."""
+    (link,) = pod.ip_json(f"-d link show dev {tap}")
+    return int(link["linkinfo"]["info_data"]["numqueues"])
+
+
 def launch(
     segment: Segment,
     state_dir: Path,

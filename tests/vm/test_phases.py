@@ -20,7 +20,7 @@ from lab.waiting import wait_until
 from launcher.demo.guest_image import GuestImage, GuestReport, kernel_arguments, parse_reports
 
 from .entrypoint import assert_lease_line
-from .machine import BOOT_SECONDS, manifest
+from .machine import BOOT_SECONDS, manifest, open_queues
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
@@ -45,7 +45,8 @@ def vmi(guest: GuestImage, folder: Path) -> None:
     described = manifest(
         seen,
         kernel_arguments(),
-        devices={"interfaces": [{"name": "default", "bridge": {}}]},
+        cpu={"cores": 2},
+        devices={"interfaces": [{"name": "default", "bridge": {}}], "networkInterfaceMultiqueue": True},
         networks=[{"name": "default", "pod": {}}],
         terminationGracePeriodSeconds=30,
     )
@@ -91,6 +92,7 @@ def test_a_vm_without_any_capability(pod: Pod, volume: Volume) -> None:
     assert_refused(volume.run(user(VM_USER + 1, groups=GROUPS), *run), "may be opened by 107:107 alone")
     with volume.start(SERVE, "serve") as server, volume.start(DOMAIN, *run) as vm:
         assert_lease_line(lease(vm, volume.state / "vm/console.log"), pod)
+        assert open_queues(pod.pod) == 2
         mine = [pid for pid in pod.pod.processes() if rights_of(pid)["Uid"][0] == str(VM_USER)]
         assert len(mine) == 3, "first process, launcher, QEMU"
         for pid in mine:

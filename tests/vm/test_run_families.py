@@ -20,7 +20,7 @@ from lab.shape import OUTSIDE, OUTSIDE6
 from launcher.demo.guest_image import GuestImage, kernel_arguments
 
 from .entrypoint import Entrypoint, assert_lease_line
-from .machine import BOOT_SECONDS, manifest
+from .machine import BOOT_SECONDS, manifest, open_queues
 from .programs import with_programs
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
@@ -30,6 +30,7 @@ NODE = ("10.244.2.1", "fd00:10:244:3::1")
 NEIGHBOUR = ("10.244.2.6", "fd00:10:244:3::6")
 WORLD = (OUTSIDE, OUTSIDE6)
 MTU = 1400
+QUEUES = 2
 OPEN, CLOSED = 1500, 1501
 START_DHCP6 = (
     "mkdir -p /var/lib/dhcpv6 && echo 'interface eth0 { send ia-na 0; }; id-assoc na 0 { };' >/dhcp6c.conf"
@@ -82,9 +83,14 @@ class Families(Entrypoint):
         document = manifest(
             image,
             kernel_arguments(),
-            devices={"interfaces": [{"name": "default", **binding.interface}]},
-            networks=[{"name": "default", "pod": {}}],
+            cpu={"cores": QUEUES},
+            devices={
+                "interfaces": [{"name": "default", **binding.interface}, {"name": "fast", "sriov": {}}],
+                "networkInterfaceMultiqueue": True,
+            },
+            networks=[{"name": "default", "pod": {}}, {"name": "fast", "multus": {"networkName": "fast"}}],
         )
+        document["metadata"]["annotations"] = {"virt-launcher.io/unserved-interfaces": "left-out"}
         super().__init__(pod, directory, document)
         self.await_report("lease")
         self.await_output("ip -6 route show default", f"via {binding.routers[1]}")
@@ -138,6 +144,23 @@ def test_the_console_shows_both_addresses_and_both_default_routes(machine: Famil
     assert machine.command("cat /proc/sys/net/ipv6/conf/eth0/mtu").strip() == str(MTU)
     for shown in (f"address={binding.addresses[0]} router={binding.routers[0]}", addresses, routes):
         assert shown in machine.console.replace("\r", "")
+
+
+def test_the_guest_has_the_queues_that_its_processors_use(machine: Families) -> None:
+    """As many of the NIC as of the tap, which no other process can open otherwise."""
+    assert machine.command("ls /sys/class/net/eth0/queues").split() == [
+        f"{way}-{number}" for way in ("rx", "tx") for number in range(QUEUES)
+    ]
+    assert open_queues(machine.pod.pod) == QUEUES
+
+
+def test_the_interface_that_cannot_be_served_is_not_there(machine: Families) -> None:
+    """Which is said once."""
+    assert machine.command("ls /sys/class/net").split() == ["eth0", "lo"]
+    warnings = [line for line in machine.messages("warning") if "`fast`" in line]
+    assert warnings == [
+        "spec.domain.devices.interfaces[1].sriov: is not supported: the VM goes without the interface `fast`"
+    ]
 
 
 def test_the_guest_reaches_node_and_world_over_both(machine: Families) -> None:
