@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from launcher.container.described import Described
     from launcher.container.dhcp_watchdog import DHCPWatchdog
+    from launcher.container.pod_setup import PodSetup
     from launcher.manager import AttachedNetworks, Ending
     from launcher.phases.result import PodNetwork
     from launcher.request import SetupRequest
@@ -144,7 +145,13 @@ def _import_what_follows() -> None:
     from launcher.machine.libvirt_driver import preload
 
     preload()
-    for name in ("launcher.container.dhcp_watchdog", "launcher.manager", "launcher.prestart", "netsetup.apply"):
+    for name in (
+        "launcher.container.dhcp_watchdog",
+        "launcher.container.pod_setup",
+        "launcher.manager",
+        "launcher.prestart",
+        "netsetup.apply",
+    ):
         import_module(name)
 
 
@@ -172,6 +179,7 @@ class _Machine:
         self._folder = shared_folder or folder
         self._resolver_path = resolver_path
         self._measured: list[Value] = []
+        self._pod: PodSetup | None = None
         self._watchdog: DHCPWatchdog | None = None
         self._found_set_up = False
         self._manager = LibvirtDomainManager(
@@ -242,24 +250,23 @@ class _Machine:
         return self._manager.stop()
 
     def _set_up(self, request: SetupRequest, state_dir: Path) -> AttachedNetworks:
-        if self._options.network_status is not None:
-            from launcher.vmi.network_status import with_network_status
-
-            request = with_network_status(request, self._options.network_status)
+        options = self._options
         if self._shared_folder is not None:
             from launcher.phases.domain import recorded_networks
 
-            return recorded_networks(self._shared_folder, request)
-        from launcher.prestart import setup_pod_network
+            if options.network_status is not None:
+                from launcher.vmi.network_status import with_network_status
 
-        pod = setup_pod_network(
+                request = with_network_status(request, options.network_status)
+            return recorded_networks(self._shared_folder, request)
+        from launcher.container.pod_setup import PodSetup, Settings
+
+        network_status, host_network = options.network_status, options.host_network
+        self._pod = PodSetup(
             request,
-            state_dir=state_dir,
-            resolver_path=self._resolver_path,
-            server_log=STDERR,
-            server_log_format=self._options.log_format,
-            host_network=self._options.host_network,
+            Settings(str(state_dir), self._resolver_path, STDERR, options.log_format, host_network, network_status),
         )
+        pod = self._pod.converge()
         self._found_set_up = not pod.fresh
         try:
             self._watch(pod, state_dir)
@@ -293,6 +300,8 @@ class _Machine:
             return  # it is not this container's
         from launcher.prestart import teardown_pod_network
 
+        if self._pod is not None:
+            self._pod.close()
         if self._watchdog is not None:
             self._watchdog.stop()
             self._watchdog = None
