@@ -8,9 +8,9 @@ to start nft would take a hundred times as long.
 
 from __future__ import annotations
 
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, htons, socket
+from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 from _struct import pack, unpack_from
-from posix import strerror
+from posix import getpid, stat, strerror
 
 _NETLINK_NETFILTER = 12
 _NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 0x10, 0x11
@@ -30,8 +30,9 @@ LONGEST_COMMENT = 127
 UNSUPPORTED = frozenset((22, 92, 93, 95, 97))
 """The errno of a kernel that has no such tables: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT."""
 
-_MOST_KEPT = 4
-_kept: list[socket] = []
+_MOST_IDLE = 8
+_idle: list[tuple[tuple[int, ...], socket]] = []
+"""Sockets without a table, by process and network namespace (`_place`), to be used again."""
 
 
 class OwnedTable:
@@ -40,7 +41,8 @@ class OwnedTable:
     def __init__(self, name: str) -> None:
         """In the network namespace of the calling thread. Raises OSError."""
         self._name = _attribute(_NFTA_TABLE_NAME, name.encode() + b"\0")
-        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        self._place = _place()
+        self._socket = _open(self._place)
         self._is_owner = False
 
     def take(self, comment: str) -> bool:
@@ -87,14 +89,14 @@ class OwnedTable:
         """Close the socket, and with it remove the table if it is still there and ours.
 
         For some 15 ms after any table of the namespace was removed or replaced that would wait for a grace period of
-        the kernel's. So the last few sockets without a table are kept open.
+        the kernel's. So a socket without a table is kept, for the next one in this namespace.
         """
-        if self._is_owner:
+        if self._is_owner or not self._place:
             self._socket.close()
             return
-        _kept.append(self._socket)
-        if len(_kept) > _MOST_KEPT:
-            _kept.pop(0).close()
+        _idle.append((self._place, self._socket))
+        if len(_idle) > _MOST_IDLE:
+            _idle.pop(0)[1].close()
 
     def _change(self, kind: int, flags: int, content: bytes) -> int:
         """The errno of a transaction of one change."""
@@ -109,6 +111,36 @@ class OwnedTable:
         if unpack_from("H", answer, 4)[0] != _NLMSG_ERROR:
             return 0, answer
         return -unpack_from("i", answer, _NLMSG_HEADER)[0], answer
+
+
+def _place() -> tuple[int, ...]:
+    """This process and the network namespace of this thread; empty where /proc does not say."""
+    try:
+        namespace = stat("/proc/thread-self/ns/net")
+    except OSError:
+        return ()
+    return getpid(), namespace.st_dev, namespace.st_ino
+
+
+def _open(place: tuple[int, ...]) -> socket:
+    """An idle socket of this place, or a new one. Raises OSError."""
+    for kept in [kept for kept in _idle if kept[0] == place]:
+        try:
+            _idle.remove(kept)
+        except ValueError:  # another thread has taken it
+            continue
+        _drop_answers(kept[1])
+        return kept[1]
+    return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_NETFILTER)
+
+
+def _drop_answers(idle: socket) -> None:
+    """Drop what nobody has read, because a signal handler's exception came first."""
+    try:
+        while idle.recv(1, MSG_DONTWAIT):
+            pass
+    except OSError:
+        return
 
 
 def _message(kind: int, flags: int, family: int, resource: int, content: bytes) -> bytes:
