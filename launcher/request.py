@@ -108,6 +108,7 @@ class SetupRequest(Frozen):
                     options=self.guest_options(interface, hostname),
                     dns=self.dns,
                     private=_private_network(interface, self.reaches_pod),
+                    any_vm_network=_unnamed_networks(interface),
                 )
             )
         return requests
@@ -125,6 +126,14 @@ def _private_network(interface: InterfaceSpec, reaches_pod: bool) -> PrivateNetw
         sidecar=ISTIO if interface.sidecar else None,
         reaches_pod=reaches_pod,
     )
+
+
+def _unnamed_networks(interface: InterfaceSpec) -> tuple[int, ...]:
+    """The families of which the manifest does not name the VM's own network."""
+    from netsetup.model.kernel import AF_INET, AF_INET6
+
+    given = {AF_INET: interface.vm_network, AF_INET6: interface.vm_network6}
+    return tuple(family for family, network in given.items() if not network)
 
 
 def _devices(interface: InterfaceSpec, ordinal: int, present: Collection[str]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
+from netsetup.bindings.reach import egress_of
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
 from netsetup.errors import UnsuitedInterface
@@ -64,7 +65,8 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
     resolver = merge_dns(resolver, request.dns)
     if is_replaced(observed, network):
         named = replace(request, pod_interface=network.pod.name, guest_port=network.guest_port)
-        anew = binding.admit(observed, replace(named, kept_mac=network.guest.mac), resolver)
+        named = replace(named, kept_mac=network.guest.mac, kept_private=network.private)
+        anew = binding.admit(observed, named, resolver)
         return replace(
             anew,
             guest=replace(anew.guest, mac_source=network.guest.mac_source),
@@ -90,7 +92,10 @@ def with_present_mtu(observed: Namespace, network: VMNetwork, limit: int) -> VMN
 
 
 def as_prestart_would(observed: Namespace, network: VMNetwork) -> VMNetwork:
-    """The recorded network with what the next `prestart` follows without asking anybody: the MTU."""
+    """The recorded network with what the next `prestart` follows without asking anybody: the MTU, and the interfaces
+    that a router's routes lead through."""
+    if network.guest.is_routed:
+        network = replace(network, egress=egress_of(observed, network))
     return with_present_mtu(observed, network, network.mtu if network.mtu < network.pod.mtu else 0)
 
 

@@ -88,6 +88,7 @@ def _warnings(network: VMNetwork, networks: Iterable[VMNetwork], now: int) -> It
     config = client_config(network, networks)
     if config is None:
         return
+    yield from (f"network {network.name}: {line}" for line in network.warnings)
     yield from refused_names(network)
     if has_usable_resolver(network) and not any(_has_resolver(other, networks) for other in (network, *networks)):
         yield "the VM has no name server: the pod's are all of the IP version that the VM has no address of"

@@ -26,9 +26,13 @@ def with_devices(
     """
     named = {name: _with_pod_interface(observed, recorded.get(name), request) for name, request in requests.items()}
     pod_interfaces = _owners(named)
+    named = {
+        name: replace(request, others=tuple(other for other, owner in pod_interfaces.items() if owner != name))
+        for name, request in named.items()
+    }
     for name, request in named.items():
         if request.any_guest_port:
-            taken = {*pod_interfaces, *(other.guest_port for other in named.values() if other is not request)}
+            taken = {*pod_interfaces, *(other.guest_port for key, other in named.items() if key != name)}
             named[name] = replace(request, guest_port=_guest_port(observed, recorded.get(name), request, taken))
         elif request.guest_port in pod_interfaces:
             port = request.guest_port

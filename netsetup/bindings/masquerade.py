@@ -8,7 +8,6 @@ learnt from routers through all interfaces whose accept_ra is not 2 (Documentati
 comes first when setting up, and last when putting back.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from dhcp.lean.frozen import replace
@@ -31,20 +30,16 @@ from netsetup.bindings.devices import (
     require_nic,
     tap_element,
 )
-from netsetup.bindings.overlap import require_no_overlap
-from netsetup.errors import InvalidRequest
+from netsetup.bindings.reach import chosen_network, egress_of, kept_network, own_rules, policy_rules
 from netsetup.model.identity import own_nic
 from netsetup.model.kernel import (
     AF_INET,
     AF_INET6,
     IFA_F_NODAD,
     IFF_LOOPBACK,
-    TABLE_LOCAL,
-    TABLE_MAIN,
     Address,
     Link,
     Namespace,
-    Rule,
 )
 from netsetup.model.mac import local_mac
 from netsetup.model.pod_interface import PodInterface, Resolver
@@ -64,8 +59,6 @@ reserved_mac: Final = "02:00:00:00:00:00"
 
 LINK_LOCAL: Final = link_local_of(reserved_mac)
 """What the kernel makes of that MAC: the router's address in advertisements, fe80::ff:fe00:0."""
-MAIN_PRIORITY: Final = 32766
-"""Where every namespace has the rule for its main table (ip-rule(8))."""
 PROTO_RA: Final = 9
 """Routes that a router advertisement has brought (RTPROT_RA)."""
 
@@ -93,17 +86,14 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     require_no_master(observed, pod.link)  # a VRF has routing tables of its own
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge)
-    private = request.private.canonical()
-    families = [family for family in (AF_INET, AF_INET6) if pod.global_addresses(family)]
-    if not families:
+    if not any(pod.global_addresses(family) for family in (AF_INET, AF_INET6)):
         raise UnsuitedInterface(pod.name, "has no address to masquerade behind")
-    if AF_INET in families:
-        require_no_overlap(observed, pod, private.network4, "vmNetworkCIDR", bridge)
-    if AF_INET6 in families:
-        require_no_overlap(observed, pod, private.network6, "vmIPv6NetworkCIDR", bridge)
+    private, warnings = chosen_network(observed, pod, request, bridge)
     mac, source = guest_mac(request, local_mac(f"guest {pod.link.mac}"), reserved_mac)
     guest = guest_of(pod, private, mac, source)
-    return dns.carried_by_router(observed, new_network(observed, pod, request, guest, bridge=bridge, private=private))
+    network = new_network(observed, pod, request, guest, bridge=bridge, private=private)
+    egress = egress_of(observed, network, request.others)
+    return dns.carried_by_router(observed, replace(network, egress=egress, warnings=warnings))
 
 
 def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: str) -> Guest:
@@ -123,12 +113,7 @@ def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: s
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
     """The interface is in use, and what it has now is what holds. Raises InvalidRequest for another VM network."""
-    private, wanted = _private(network), request.private.canonical()
-    if (wanted.network4, wanted.network6) != (private.network4, private.network6):
-        raise InvalidRequest(
-            f"network {network.name}: the VM's networks are {private.network4} and {private.network6}; "
-            "run teardown first"
-        )
+    private, warnings = kept_network(observed, network, request)
     nic = observed.link(network.pod.name)
     pod = network.pod
     if nic:
@@ -139,8 +124,10 @@ def merge_observed_changes(observed: Namespace, network: VMNetwork, request: Net
             routes=observed.routes_of(nic.index),
             neighbours=observed.neighbours_of(nic.index),
         )
-    guest = guest_of(pod, wanted, network.guest.mac, network.guest.mac_source)
-    return dns.carried_by_router(observed, replace(network, pod=pod, private=wanted, guest=guest))
+    guest = guest_of(pod, private, network.guest.mac, network.guest.mac_source)
+    egress = egress_of(observed, network, request.others)
+    merged = replace(network, pod=pod, private=private, guest=guest, egress=egress, warnings=warnings)
+    return dns.carried_by_router(observed, merged)
 
 
 def _private(network: VMNetwork) -> PrivateNetwork:
@@ -182,6 +169,7 @@ def translation_of(network: VMNetwork) -> Translation:
         sidecar=private.sidecar,
         reaches_pod=private.reaches_pod,
         resolvers=guest.local_resolvers,
+        egress=tuple((one.name, one.forwarded) for one in network.egress),
     )
 
 
@@ -233,46 +221,14 @@ def connect_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         gateway = router6
         addresses.append(Address(AF_INET6, gateway.address, gateway.prefixlen, flags=IFA_F_NODAD))
     steps = attach_port_steps(observed, network, addresses)
-    steps += [AddRule(rule) for rule in _rules(observed, network) if rule not in observed.rules]
-    both = (network.bridge, network.pod.name)
+    rules, private = policy_rules(observed, network), _private(network)
+    steps += [AddRule(rule) for rule in rules if rule not in observed.rules]
+    steps += [DeleteRule(rule) for rule in own_rules(observed, private) if rule not in rules]
     if network.guest.router4:
-        steps += [s for name in both for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
+        steps += [s for name in _forwarding(network) for s in sysctl_steps(observed, FORWARDING4.format(name), "1")]
     if router6:
         steps += _forward6_steps(observed, network)
     return steps
-
-
-def _rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
-    """Policy routing (ip-rule(8)) that leads the VM's packets where the pod's own go.
-
-    They are routed before they get the pod's address, so the pod's rules for that address do not meet them. What is
-    for the VM stays out of that, and out of every table that the pod looks in before its main one: a wider route there
-    (a VPN's default, 10.0.0.0/8) would lead it elsewhere.
-    """
-    rules: list[Rule] = []
-    for family, gateway in ((AF_INET, network.guest.router4), (AF_INET6, network.guest.router6)):
-        if gateway is None:
-            continue
-        own, vm = ip_address(network.pod.global_addresses(family)[0].address), ip_network(gateway.network)
-        mirrored = [
-            replace(rule, source=gateway.network)
-            for rule in observed.rules
-            if rule.family == family and rule.source and not rule.selective
-            and own in (source := ip_network(rule.source)) and not source.overlaps(vm)
-        ]  # fmt: skip
-        earlier = [rule for rule in observed.rules if rule.family == family and _may_divert(rule, vm)]
-        if mirrored or earlier:
-            first = max(1, min(rule.priority for rule in (*mirrored, *earlier)) - 1)
-            rules += [Rule(family, first, TABLE_MAIN, destination=gateway.network), *mirrored]
-    return rules
-
-
-def _may_divert(rule: Rule, vm: IPv4Network | IPv6Network) -> bool:
-    """Whether a rule that is not ours has packets for the VM looked up before the main table is."""
-    ends = [ip_network(end) for end in (rule.source, rule.destination) if end]
-    ours = any(end == vm for end in ends)
-    elsewhere = bool(rule.destination) and not ip_network(rule.destination).overlaps(vm)
-    return rule.priority < MAIN_PRIORITY and rule.table not in (TABLE_LOCAL, TABLE_MAIN) and not ours and not elsewhere
 
 
 def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
@@ -286,9 +242,16 @@ def _forward6_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
         return steps + sysctl_steps(observed, FORWARDING6.format("all"), "1")
     # Makes it a router to its neighbours (RFC 4861 §6.2.7: the flag in advertisements), not to the kernel.
     steps += sysctl_steps(observed, FORWARDING6.format(network.bridge), "1")
-    for name in (network.bridge, network.pod.name):
+    for name in _forwarding(network):
+        if name != network.pod.name and observed.link(name) and observed.sysctl(FORCE_FORWARDING.format(name)) is None:
+            continue  # without IPv6, because its MTU is too small
         steps += sysctl_steps(observed, FORCE_FORWARDING.format(name), "1")
     return steps
+
+
+def _forwarding(network: VMNetwork) -> tuple[str, ...]:
+    """The interfaces that packets from and to the VM come in by: the kernel looks at the setting of that."""
+    return network.bridge, network.pod.name, *(one.name for one in network.egress)
 
 
 def _learns_routes(observed: Namespace, link: Link) -> bool:
@@ -305,8 +268,7 @@ def _learns_routes(observed: Namespace, link: Link) -> bool:
 def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
     """Our devices go, and the pod interface has its settings back; the rest of it was never ours to change."""
     steps = device_release_steps(observed, network, reserved_mac)
-    ours = {_private(network).network4, _private(network).network6}
-    steps += [DeleteRule(rule) for rule in observed.rules if {rule.source, rule.destination} & ours]
+    steps += [DeleteRule(rule) for rule in own_rules(observed, _private(network))]
     if own_nic(observed, network.pod) is None:
         return steps
     before = dict(network.pod.sysctls)
@@ -319,7 +281,8 @@ def release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 def other_settings(observed: Namespace) -> tuple[str, ...]:
     """Forwarding, router advertisements and bridge netfilter."""
     names = [link.name for link in observed.links if not link.flags & IFF_LOOPBACK]
-    keys = [*BRIDGE_NETFILTER, *(ACCEPT_RA.format(name) for name in names)]
+    keys = [*BRIDGE_NETFILTER]
+    keys += [pattern.format(name) for name in names for pattern in (FORWARDING4, FORCE_FORWARDING, ACCEPT_RA)]
     if observed.sysctl(FORWARDING6.format("all")) is not None:  # without a setting of each interface, see `discover`
         keys += [FORWARDING6.format(name) for name in ("all", "default", "lo", *names)]
     return tuple(keys)

@@ -40,6 +40,7 @@ BROADCAST_MAC = "ff:ff:ff:ff:ff:ff"
 
 # linux/fib_rules.h: what else a rule may hold without choosing among a VM's packets
 FR_ACT_TO_TBL = 1
+WHOLE_MARK = 0xFFFFFFFF
 PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_SRC", "FRA_DST", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN"}
 
 
@@ -198,6 +199,8 @@ def rule_message(rule: Rule) -> Any:
             address, _, prefix = end.partition("/")
             message[length] = int(prefix)
             attributes.append((attribute, address))
+    if rule.mark:
+        attributes += [("FRA_FWMARK", rule.mark), ("FRA_FWMASK", WHOLE_MARK)]
     message["attrs"] = attributes
     return message
 
@@ -216,4 +219,5 @@ def rule_of(m: Any) -> Rule:
         source=prefix("FRA_SRC", "src_len"),
         destination=prefix("FRA_DST", "dst_len"),
         selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),
+        mark=get("FRA_FWMARK", 0) if get("FRA_FWMASK", 0) == WHOLE_MARK else 0,
     )

@@ -61,6 +61,7 @@ def _find(links: Sequence[Link], before: Link, *macs: str) -> Link | None:
 def as_named_now(links: Sequence[Link], network: VMNetwork) -> VMNetwork:
     """The recorded network with the names that its devices have now."""
     present = {link.name: link for link in links}
+    network = _with_egress_renamed(links, network)
     port, adopted = network.guest_port, network.adopted
     found = {
         network.pod.name: _find_nic(links, network.pod),
@@ -84,6 +85,13 @@ def as_named_now(links: Sequence[Link], network: VMNetwork) -> VMNetwork:
         adopted_sysctls=renamed_settings(network.adopted_sysctls, names),
         requested=requested,
     )
+
+
+def _with_egress_renamed(links: Sequence[Link], network: VMNetwork) -> VMNetwork:
+    """By their indexes alone: of a new interface nothing is put back by the record of an old one."""
+    names = {link.index: link.name for link in links}
+    renamed = tuple(replace(one, name=names.get(one.index, one.name)) for one in network.egress)
+    return network if renamed == network.egress else replace(network, egress=renamed)
 
 
 def _made(links: Sequence[Link], network: VMNetwork, name: str, *, is_port: bool) -> Link | None:

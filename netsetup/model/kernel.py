@@ -306,12 +306,15 @@ class Rule(Frozen):
     destination: str = ""
     selective: bool = False
     """Whether it looks at more than addresses (a mark, an interface, a port …), that a VM's packets never match."""
+    mark: int = 0
+    """The whole mark (fwmark) that it looks at; 0 for none, and for a part of one."""
 
     @property
     def text(self) -> str:
         """As ip-rule(8) writes it: ``pref 500 from 10.0.2.0/24 to 10.96.0.0/12 lookup 100``."""
         ends = [f"{word} {end}" for word, end in (("from", self.source), ("to", self.destination)) if end]
-        return " ".join([f"pref {self.priority}", *ends, f"lookup {self.table}"])
+        marks = [f"fwmark {self.mark:#x}"] if self.mark else []
+        return " ".join([f"pref {self.priority}", *ends, *marks, f"lookup {self.table}"])
 
 
 class Namespace(Frozen):

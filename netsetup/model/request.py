@@ -38,3 +38,9 @@ class NetworkRequest(Frozen):
     """What the VM asks for besides the pod's resolver configuration; None for nothing."""
     private: PrivateNetwork = PrivateNetwork()
     """The VM's own network, for bindings that put it behind the pod."""
+    any_vm_network: tuple[int, ...] = ()
+    """The families of which that may be another one where this one is taken."""
+    kept_private: PrivateNetwork | None = None
+    """The one that the VM has already, which it keeps where it may be another than this one."""
+    others: tuple[str, ...] = ()
+    """The pod interfaces of the VM's other networks."""

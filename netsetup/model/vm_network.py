@@ -51,6 +51,15 @@ class Guest(Frozen):
         return self.router4 is not None or self.router6 is not None
 
 
+class EgressInterface(Frozen):
+    """Another interface of the pod, by which packets of a VM leave that the pod is the router of."""
+
+    name: str
+    index: int
+    forwarded: tuple[int, ...] = ()
+    """The families that it forwarded before: of these the pod may forward for other hosts."""
+
+
 class VMNetwork(Frozen):
     """One pod interface that serves the VM, with what was there before."""
 
@@ -85,6 +94,10 @@ class VMNetwork(Frozen):
     """MAC of the pod's IPv6 gateway as it answered at set-up; empty when it is a permanent neighbour or did not."""
     gateway4_mac: str = ""
     """Likewise of the IPv6 next hop of its IPv4 default route."""
+    egress: tuple[EgressInterface, ...] = ()
+    """The pod's other interfaces that its routes lead through, where the pod is the VM's router."""
+    warnings: tuple[str, ...] = ()
+    """What its binding has decided otherwise than usual, and what is in the VM's way by now: a line each."""
 
     @property
     def mac(self) -> str:

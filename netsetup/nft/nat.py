@@ -1,10 +1,11 @@
 """Address translation of the masquerade binding: the text of our table in the inet family. Pure.
 
     client ── eth0 (the pod's address) ═ DNAT ═▶ k6t-eth0 ── tap0 ── VM
-    world  ◀═ masquerade ═ eth0 ◀────────────── k6t-eth0 ── tap0 ── VM
+    world  ◀═ masquerade ═ eth0, tun0 … ◀────── k6t-eth0 ── tap0 ── VM
 
-A client's address reaches the guest as it is. Only sources that the guest could not answer are translated: the pod's
-own loopback address, and the guest's own when it sends to the pod's address.
+What the VM sends leaves by whatever interface it is routed to, with an address of that. A client's address reaches the
+guest as it is. Only sources that the guest could not answer are translated: the pod's own loopback address, and the
+guest's own when it sends to the pod's address.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from netsetup.model.local_resolver import LocalResolver
 from netsetup.model.private_network import ForwardedPorts, Sidecar
 from netsetup.nft.dns import dnat_rules
 from netsetup.nft.ruleset import CONNECTIONS, INET, PACKETS, Counter, chain, counter_lines, element_set
+
+REPLY_MARK: Final = 0x766C7270
+"""The mark of the guest's answers to who has reached it at the pod's address, by which they are routed."""
 
 LOOPBACK: Final = {True: "127.0.0.1", False: "::1"}
 LOOPBACK_NETWORK: Final = {True: "127.0.0.0/8", False: "::1"}
@@ -56,6 +60,13 @@ class Translation(Frozen):
     """Whether the guest may open connections to processes of the pod itself."""
     resolvers: tuple[LocalResolver, ...] = ()
     """Those that only the pod itself can reach."""
+    egress: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """The pod's other interfaces by which the guest's packets leave, with the families that each forwarded before."""
+
+    def closed(self, side: Side) -> tuple[str, ...]:
+        """The interfaces of which the pod forwards nothing for other hosts."""
+        others = [name for name, forwarded in self.egress if side.family not in forwarded]
+        return (*([] if side.forwarded_before else [self.pod_interface]), *others)
 
 
 ALL: Final = "every-port"
@@ -67,7 +78,7 @@ POD: Final = "pod"
 DROPPED: Final = {
     "outside": "from or to the VM's network, but through another interface",
     "loopback": "of the guest, to the pod's loopback address",
-    "elsewhere": "that the pod would have had to forward for other hosts, or elsewhere",
+    "elsewhere": "that the pod would have had to forward for other hosts",
     POD: "of the guest, to processes of the pod itself",
 }
 """Why a packet is dropped; a counter of each is kept under its name."""
@@ -106,6 +117,14 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         for side in sides
     ]
     lines += chain("raw", raw, "filter hook prerouting priority raw")
+    # After other programs' own marks, which come first.
+    answers = [
+        f"iifname {bridge} ct direction reply ct original {side.word} daddr {element_set(side.pod_addresses)}"
+        f" meta mark 0 meta mark set {REPLY_MARK:#x}"
+        for side in sides
+        if side.pod_addresses
+    ]
+    lines += chain("answers", answers, "filter hook prerouting priority -140")
 
     inbound = dnat_rules(translation.resolvers, f"iifname {bridge}")
     inbound += [f"iifname {nic} fib daddr type local jump inbound"]
@@ -129,7 +148,7 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
             rule
             for side in sides
             for rule in (
-                f"oifname {nic} {side.word} saddr {side.network} masquerade",
+                f'oifname != {{ {bridge}, "lo" }} {side.word} saddr {side.network} masquerade',
                 f"oifname {bridge} {side.word} saddr {{ {LOOPBACK_NETWORK[side.is_ipv4]}, {side.guest} }}"
                 f" snat {side.word} to {side.gateway}",
             )
@@ -142,16 +161,17 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
 
     # The pod forwards for the VM alone, unless it was a router before.
     forward = [
-        *(f"iifname {bridge} oifname {nic} {side.word} saddr {side.network} accept" for side in sides),
+        *(f"iifname {bridge} oifname != {bridge} {side.word} saddr {side.network} accept" for side in sides),
         f"oifname {bridge} ct state established,related accept",
         f"oifname {bridge} ct status dnat accept",
         f"oifname {bridge} counter name elsewhere drop",
         f"iifname {bridge} counter name elsewhere drop",
     ]
     forward += [
-        f"iifname {nic} meta nfproto {'ipv4' if side.is_ipv4 else 'ipv6'} counter name elsewhere drop"
+        f"iifname {_names(translation.closed(side))} meta nfproto {'ipv4' if side.is_ipv4 else 'ipv6'}"
+        " counter name elsewhere drop"
         for side in sides
-        if not side.forwarded_before
+        if translation.closed(side)
     ]
     lines += chain("forward", forward, "filter hook forward priority filter")
     # What the guest sends to itself at the pod's address leaves by the interface it came from: no redirect for that.
@@ -161,6 +181,11 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         "filter hook output priority filter",
     )
     return tuple(lines)
+
+
+def _names(interfaces: tuple[str, ...]) -> str:
+    names = [f'"{name}"' for name in interfaces]
+    return names[0] if len(names) == 1 else element_set(names)
 
 
 def _to_the_pod(bridge: str) -> Iterator[str]:

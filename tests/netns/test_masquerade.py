@@ -358,20 +358,6 @@ def test_the_pod_becomes_nobody_elses_router(make_world: Any) -> None:
     assert world.vm.status()["dropped"]["elsewhere"] > 0
 
 
-def test_the_guest_leaves_by_the_pod_network_alone(make_pod: MakePod, make_world: Any) -> None:
-    """The guest's packets do not leave by another interface of the pod, translated or not."""
-    world = make_world()
-    world.inside.ip(
-        "link add net1 type veth peer name net1 netns " + world.pod.neighbour.name,
-        "addr add 172.20.0.1/24 dev net1",
-        "link set net1 up",
-    )
-    world.pod.neighbour.ip("addr add 172.20.0.2/24 dev net1", "link set net1 up")
-    with world.server("udp", 99, 4, world.pod.neighbour) as server:
-        assert seen_by(server, world.inside, "172.20.0.2") == "172.20.0.1"
-        assert seen_by(server, world.guest, "172.20.0.2") == ""
-
-
 def test_no_redirect_tells_the_guest_about_itself(make_world: Any) -> None:
     world = make_world()
     with Sniffer(world.guest, "eth0") as sniffer:
@@ -381,23 +367,6 @@ def test_no_redirect_tells_the_guest_about_itself(make_world: Any) -> None:
     packets = [frame.packet() for frame in sniffer.frames]
     assert packets
     assert not [p for p in packets if (ICMP in p and p[ICMP].type == 5) or ICMPv6ND_Redirect in p]
-
-
-def test_the_vms_packets_take_the_pods_own_routes(make_pod: MakePod) -> None:
-    """Policy routing by the pod's address, and a main table with another default route."""
-    pod = make_pod("spiderpool")
-    pod.pod.ip("route replace default via 10.7.0.1 dev net1")
-    with Masqueraded(pod) as vm:
-        world = World(vm)
-        with serving(world.node, "udp", 1234, OUTSIDE[4]) as server:
-            assert seen_by(server, world.guest, OUTSIDE[4]) == vm.address(4)
-        assert world.ways("tcp", 80, 4) == EVERYWHERE
-        with world.server("tcp", 81, 4) as server:
-            assert seen_by(server, world.inside, vm.guest4) == vm.gateway4
-        assert vm.agent.run("prestart", "--vmi", vm.file, "--dry-run").stdout.startswith("nothing to do")
-        vm.agent.teardown()
-        pod.guest.ip("link set eth0 down")
-        assert_restored(pod.pod, vm.original)
 
 
 def test_the_path_mtu_is_told_to_the_guest(make_world: Any) -> None:
@@ -514,40 +483,6 @@ def test_custom_networks(make_pod: MakePod) -> None:
 
 
 @pytest.mark.parametrize(
-    ("commands", "networks", "message"),
-    [
-        (
-            ["route add 10.0.2.0/24 via 10.244.2.1"],
-            {},
-            r"10\.0\.2\.0/24 overlaps the route 10\.0\.2\.0/24 via 10\.244\.2\.1",
-        ),
-        (
-            ["route add 10.0.0.0/8 dev eth0", "route add 192.0.2.0/24 via 10.0.2.1"],
-            {},
-            r"overlaps the route 192\.0\.2\.0/24 via 10\.0\.2\.1",
-        ),
-        (["route add 10.0.2.128/25 dev eth0 table 100"], {}, r"overlaps the route 10\.0\.2\.128/25 table 100"),
-        (["addr add 10.0.2.77/32 dev lo"], {}, r"overlaps the address 10\.0\.2\.77/32 of lo"),
-        (["addr add 10.0.2.77/8 dev lo"], {}, r"overlaps the address 10\.0\.2\.77/8 of lo"),
-        (["route add blackhole fd10:0:2::/120"], {}, r"fd10:0:2::/120 overlaps the route fd10:0:2::/120"),
-        (["route add blackhole fd10:0:2::80/121"], {}, r"fd10:0:2::/120 overlaps the route fd10:0:2::80/121"),
-        ([], {"vmNetworkCIDR": "10.244.0.0/16"}, r"overlaps the address 10\.244\.2\.5/24 of eth0"),
-        ([], {"vmIPv6NetworkCIDR": "fd98::/64"}, r"overlaps the route fd98::/64"),
-    ],
-)
-def test_a_network_that_the_pod_knows_elsewhere_is_refused(
-    make_pod: MakePod, commands: list[str], networks: dict[str, str], message: str
-) -> None:
-    pod = make_pod(DUAL)
-    if commands:
-        pod.pod.ip(*commands)
-    with pytest.raises(AssertionError, match=message) as refused:
-        Masqueraded(pod, network=networks)
-    assert "exit code 2" in str(refused.value)
-    assert re.search(r"choose another one with vm(IPv6)?NetworkCIDR", str(refused.value))
-
-
-@pytest.mark.parametrize(
     "commands",
     [
         ["route add 10.0.0.0/8 via 10.244.2.1", "route add fd10::/16 dev eth0"],
@@ -573,12 +508,6 @@ def test_a_wider_route_is_no_overlap(make_pod: MakePod, commands: list[str]) -> 
         vm.agent.teardown()
         pod.guest.ip("link set eth0 down")
         assert_restored(pod.pod, vm.original)
-
-
-def test_a_name_server_in_the_vms_network_is_refused(make_pod: MakePod) -> None:
-    pod = make_pod(DUAL, resolv_conf="nameserver 10.0.2.3\n")
-    with pytest.raises(AssertionError, match=r"overlaps the name server 10\.0\.2\.3"):
-        Masqueraded(pod)
 
 
 def test_another_network_or_binding_needs_a_teardown(make_world: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
 
+from netsetup.bindings.reach import CANDIDATES
 from netsetup.errors import DeviceConflict, InvalidRequest
 from netsetup.model.identity import ALIAS
-from netsetup.model.kernel import AF_INET, AF_INET6, IFF_UP, SCOPE_LINK, Address, Link, Namespace, Route
+from netsetup.model.kernel import AF_INET, AF_INET6, IFF_UP, SCOPE_LINK, Address, Link, Namespace, NextHop, Route
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.private_network import ISTIO, ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest
@@ -228,6 +230,62 @@ def test_a_route_of_the_vms_own_bridge_is_no_overlap() -> None:
     network_of(dataclasses.replace(observed, routes=(DEFAULT, own)))
     with pytest.raises(InvalidRequest, match=r"10\.0\.2\.0/24 overlaps the route 10\.0\.2\.0/24 dev eth0"):
         network_of(dataclasses.replace(observed, routes=(DEFAULT, dataclasses.replace(own, interface=2))))
+
+
+@pytest.mark.parametrize(
+    ("routes", "addresses", "overlap"),
+    [
+        (
+            (Route(AF_INET, "10.0.2.0/24", interface=2, gateway="10.244.1.1"),),
+            (),
+            "the route 10.0.2.0/24 via 10.244.1.1",
+        ),
+        ((Route(AF_INET, "192.0.2.0/24", interface=2, gateway="10.0.2.1"),), (), "the route 192.0.2.0/24 via 10.0.2.1"),
+        ((Route(AF_INET, "10.0.2.128/25", table=100, interface=2),), (), "the route 10.0.2.128/25 table 100 dev eth0"),
+        ((), (Address(AF_INET, "10.0.2.77", 32),), "the address 10.0.2.77/32 of net1"),
+        ((), (Address(AF_INET, "10.0.2.77", 8),), "the address 10.0.2.77/8 of net1"),
+        ((), (Address(AF_INET, "10.9.9.9", 32, peer="10.0.2.9"),), "the address 10.9.9.9/32 of net1"),
+        ((Route(AF_INET6, "fd10:0:2::/120", type=6),), (), "the route fd10:0:2::/120"),
+        ((Route(AF_INET, "10.0.0.0/8", interface=2),), (Address(AF_INET, "10.77.0.1", 8),), ""),
+        ((Route(AF_INET, "0.0.0.0/1", interface=3), Route(AF_INET, "128.0.0.0/1", interface=3)), (), ""),
+        ((Route(AF_INET6, "::/1", interface=3), Route(AF_INET6, "fd00::/8", interface=3)), (), ""),
+    ],
+)
+def test_what_is_taken(routes: tuple[Route, ...], addresses: tuple[Address, ...], overlap: str) -> None:
+    """Refused where the manifest names the network; another one of the family is chosen where it does not."""
+    there = world(links=(NET1,))
+    owned = tuple((3, address) for address in addresses)
+    observed = dataclasses.replace(there, routes=(DEFAULT, *routes), addresses=there.addresses + owned)
+    free = network_of(observed, dataclasses.replace(REQUEST, any_vm_network=(AF_INET, AF_INET6)))
+    assert free.private is not None
+    chosen = (free.private.network4, free.private.network6)
+    assert [text.endswith(("10.0.2.0/24", "fd10:0:2::/120")) for text in chosen].count(False) == bool(overlap)
+    assert (overlap in "".join(free.warnings)) == bool(overlap) == bool(free.warnings) or not overlap
+    later = converge(observed, free, dataclasses.replace(REQUEST, any_vm_network=(AF_INET, AF_INET6)), Resolver())
+    assert (later.private, later.warnings) == (free.private, free.warnings)
+    if overlap:
+        with pytest.raises(InvalidRequest, match=f"overlaps {re.escape(overlap)}.*; choose another one with vm"):
+            network_of(observed)
+
+
+def test_no_network_is_free_in_a_pod_that_has_them_all() -> None:
+    everything = [Route(AF_INET, text, interface=2) for text in ("10.0.2.0/24", *CANDIDATES[AF_INET])]
+    observed = world(routes=(DEFAULT, *everything))
+    with pytest.raises(InvalidRequest, match="choose another one with vmNetworkCIDR"):
+        network_of(observed, dataclasses.replace(REQUEST, any_vm_network=(AF_INET,)))
+
+
+def test_interfaces_by_which_packets_leave() -> None:
+    """Those of routes, but for the VM's other networks, ports of a bridge, and what is on every link."""
+    links = tuple(dataclasses.replace(NET1, index=i, name=f"net{i}") for i in range(3, 8))
+    links = (*links[:-1], dataclasses.replace(links[-1], master=9), dataclasses.replace(NET1, index=8, name='a"b'))
+    routes = [Route(AF_INET, "172.20.0.0/24", interface=i) for i in (4, 5, 7, 8)]
+    routes += [Route(AF_INET6, "fe80::/64", interface=3), Route(AF_INET6, "::/1", nexthops=(NextHop(6, 1),))]
+    observed = world(links=links, routes=(DEFAULT, *routes))
+    network = network_of(observed, dataclasses.replace(REQUEST, others=("net5",)))
+    assert [one.name for one in network.egress] == ["net4", "net6"]
+    gone = dataclasses.replace(observed, routes=(DEFAULT,))
+    assert converge(gone, network, REQUEST, Resolver()).egress == network.egress, "they forward still"
 
 
 def test_what_forwarded_before_still_does() -> None:

@@ -29,7 +29,7 @@ from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.private_network import ForwardedPorts, PrivateNetwork
 from netsetup.model.request import NetworkRequest
 from netsetup.model.settings import interface_of, of_interface, settings_now
-from netsetup.model.vm_network import Guest, VMNetwork
+from netsetup.model.vm_network import EgressInterface, Guest, VMNetwork
 from netsetup.plan import admit
 from netsetup.steps import SetSysctl
 
@@ -41,14 +41,15 @@ DEFAULTS = {
     " preference=0 metrics=() nexthops=() expires_seconds=0 nexthop_id=0 raw=",
     NextHop: "flags=0 gateway= via=",
     Neighbour: "state=128 flags=0 extended_flags=0 proto=0",
-    Rule: "source= destination= selective=False",
+    Rule: "source= destination= selective=False mark=0",
     PodInterface: "addresses=() routes=() neighbours=() tables=(254,) tables6=(254,) sysctls=()"
     " resolver=Resolver(nameservers=(), search=(), options=(), problems=(), ports=()) equal_routes=()",
     Guest: "mac_source=pod address4=None address6=None router4=None router6=None router6_link_local= router_mac="
     " local_resolvers=()",
     VMNetwork: "bridge= queues=1 owner=None isolated=True private=None options=GuestOptions(hostname='', subdomain='',"
     " ntp=(), tftp_server='', boot_file='', private=()) adopted=None adopted_sysctls=() adopted_state=None requested=()"
-    " gateway6_mac= gateway4_mac=",
+    " gateway6_mac= gateway4_mac= egress=() warnings=()",
+    EgressInterface: "forwarded=()",
     LocalResolver: "substitute=None fault= udp_port=53 tcp_port=53",
     Substitute: "source= mac=",
     PrivateNetwork: "network4=10.0.2.0/24 network6=fd10:0:2::/120 ports=() kept_ports=() sidecar=None"

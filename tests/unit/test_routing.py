@@ -188,7 +188,7 @@ def test_the_mtu_that_gets_through(mtus: tuple[int, ...], mtu: int) -> None:
         ([Rule(AF_INET, 9, 100, source="10.0.2.0/24")], []),
         (
             [Rule(AF_INET, 9, 254, source="10.244.1.0/24")],
-            ["pref 8 to 10.0.2.0/24 lookup 254", "pref 9 from 10.0.2.0/24 lookup 254"],
+            ["pref 8 to 10.0.2.0/24 lookup 254", "pref 9 from 10.0.2.0/24 fwmark 0x766c7270 lookup 254"],
         ),
         ([Rule(AF_INET, 9, 254, source="10.245.1.0/24")], []),
         ([Rule(AF_INET, 9, 254, source="10.0.0.0/8")], []),
