@@ -9,7 +9,6 @@ import yaml
 from lab.podman import IMAGE, ROOT, Podman
 from lab.waiting import wait_until
 from vm.programs import with_programs
-from vm.test_run_families import START_DHCP6
 
 from deploy.for_podman import for_podman
 from launcher.demo.guest_image import build_guest, kernel_arguments
@@ -20,6 +19,12 @@ pytestmark = [pytest.mark.root, pytest.mark.vm]
 
 GUEST_PORT, NODE_PORT = 80, 8080
 PAGE = "page-of-the-guest"
+START_DHCP6 = (
+    "mkdir -p /var/lib/dhcpv6 && echo 'interface eth0 { send ia-na 0; }; id-assoc na 0 { };"
+    " interface eth1 { send ia-na 1; }; id-assoc na 1 { };' >/dhcp6c.conf"
+    " && /usr/sbin/dhcp6c -c /dhcp6c.conf eth0 eth1"
+)
+"""On both NICs: netavark has a published port lead to either of a container's networks, whichever its map has first."""
 MEMORY, LIMIT = "128Mi", "288Mi"
 """The guest's, and its container's: as much more as in the file."""
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
@@ -58,9 +63,14 @@ def machine(podman: Podman) -> Machine:
 
 
 def serve_page(machine: Machine) -> None:
-    """Have the guest take its IPv6 address, and serve a page."""
+    """Have the guest take its IPv6 addresses, and serve a page."""
     machine.command(START_DHCP6)
-    wait_until(lambda: "inet6" in machine.command("ip -6 -o addr show dev eth0 scope global"))
+
+    def has_addresses() -> bool:
+        shown = machine.command("ip -6 -o addr show scope global")
+        return shown.count("inet6") == len(("blue", "green")) and "tentative" not in shown
+
+    wait_until(has_addresses)
     machine.command(f"mkdir -p /www && echo {PAGE} >/www/index.html && httpd -p {GUEST_PORT} -h /www")
 
 
@@ -77,8 +87,8 @@ def fetch_on_node(podman: Podman, url: str) -> str:
 def test_it_is_reached_by_name_and_by_published_port(podman: Podman, machine: Machine) -> None:
     serve_page(machine)
     assert fetch(podman, "http://machine/") == PAGE
-    url = f"http://10.89.7.1:{NODE_PORT}/"
-    assert fetch_on_node(podman, url) == PAGE
+    for node in ("10.89.7.1", "[fd00:89:7::1]"):
+        assert fetch_on_node(podman, f"http://{node}:{NODE_PORT}/") == PAGE
 
 
 def test_it_reaches_others(podman: Podman, machine: Machine) -> None:
