@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dhcp.lean.frozen import Frozen
+from launcher.guest.events import GuestEvent
+from launcher.guest.watch import GuestWatch
 from launcher.hardware.elements import Sockets, effective_features
 from launcher.hardware.host import check_hardware, firmware_files
 from launcher.machine.console import ConsoleLog
@@ -41,6 +43,9 @@ CONSOLE_SOCKET, CONSOLE_LOG, VNC_SOCKET = "console.sock", "console.log", "vnc.so
 
 PRESS_AGAIN_SECONDS = 2.0
 """A guest that is still booting ignores its power button, so it is pressed again until the grace period ends."""
+
+AGENT_SECONDS = 2.0
+"""A head start of the guest's agent over the power button, half the grace period at most."""
 
 REAPED_WITHIN_SECONDS = 2.0
 """QEMU's exit code comes from the first process, a moment after libvirt has seen QEMU's end."""
@@ -101,13 +106,15 @@ class LibvirtDomainManager:
         setup: Callable[[SetupRequest, Path], AttachedNetworks] | None = None,
         teardown: Callable[[Path], object] | None = None,
         host_network: bool = False,
+        on_guest_event: Callable[[GuestEvent], None] | None = None,
     ) -> None:
         """Check kernel, disk images and folder, before anything is changed. Raises ManifestError and UnusableRoot.
 
         `disks` gives the images of volumes by their names, before those that are found in the folder `volumes`; with
         `backing_files` they may name other files, which QEMU opens as well. `uri` is the libvirt to use instead of the
         embedded driver.
-        The machine's own network namespace is touched only where `host_network` says so.
+        The machine's own network namespace is touched only where `host_network` says so. What the guest does is told
+        to `on_guest_event`, by `wait` and `stop`.
         """
         self.vmi = vmi
         self.state_dir = Path(state_dir).absolute()
@@ -133,7 +140,9 @@ class LibvirtDomainManager:
         self._connection: Connection | None = None
         self._domain: Domain | None = None
         self._console = ConsoleLog(self.console_log)
-        self._events: queue.SimpleQueue[LifecycleEvent | _Lost] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[LifecycleEvent | GuestEvent | _Lost] = queue.SimpleQueue()
+        self._on_guest_event = on_guest_event
+        self.guest = GuestWatch(vmi.domain_name, self._events.put)
         self._ending: Ending | None = None
         self._stop_requested = False
         self._lost = False
@@ -222,6 +231,7 @@ class LibvirtDomainManager:
             # Left by a launcher that was killed: it uses the same tap and disks.
             leftover.destroy()
         self._connection.on_lifecycle(self._on_lifecycle)
+        self.guest.listen(self._connection)
         self._connection.on_close(lambda: self._events.put(_Lost()))
         self._console.start()
         self._images = self._storage.make()
@@ -233,6 +243,7 @@ class LibvirtDomainManager:
         try:
             self._domain = self._connection.create(self.domain_xml())
             self._emulator = emulator_pid(self._root, name)
+            self.guest.begin(self._domain)
         except BaseException:
             # Such as a signal handler's exception during the call: the domain may run nevertheless.
             with contextlib.suppress(LibvirtError):
@@ -253,6 +264,10 @@ class LibvirtDomainManager:
                 event = self._events.get(timeout=remaining)
             except queue.Empty:
                 return None
+            if isinstance(event, GuestEvent):
+                if self._on_guest_event is not None:
+                    self._on_guest_event(event)
+                continue
             if isinstance(event, _Lost):
                 self._lost = True
                 raise LibvirtError("the connection to libvirt is lost, and the domain with it")
@@ -262,10 +277,15 @@ class LibvirtDomainManager:
         return self._ending
 
     def stop(self, grace_seconds: float | None = None) -> Ending:
-        """Shut the guest down; destroy the domain if it still runs after the grace period (default: the manifest's)."""
+        """Shut the guest down; destroy the domain if it still runs after the grace period (default: the manifest's).
+
+        Its agent is asked first, if there is one. Whatever comes of it, the power button follows.
+        """
         grace = self.vmi.grace_seconds if grace_seconds is None else grace_seconds
         deadline = time.monotonic() + grace
         self._stop_requested = True
+        if self._running() and self.guest.ask_to_shut_down():
+            self.wait(min(grace / 2, AGENT_SECONDS))
         while (remaining := deadline - time.monotonic()) > 0 and self._running():
             self._press_power_button()
             self.wait(min(remaining, PRESS_AGAIN_SECONDS))
@@ -279,6 +299,7 @@ class LibvirtDomainManager:
     def close(self) -> None:
         """Destroy the domain if it still runs, and close the connection. May be called at any time."""
         self._discard_opening()
+        self.guest.end()
         if self._connection is None:
             return
         try:
@@ -326,7 +347,8 @@ class LibvirtDomainManager:
                 raise
 
     def _on_lifecycle(self, name: str, event: LifecycleEvent) -> None:
-        """Queue the domain's stopped event; called on the event loop's thread."""
+        """Queue the domain's stopped event, and the guest's; called on the event loop's thread."""
+        self.guest.on_lifecycle(name, event)
         if name == self.vmi.domain_name and event.event == _EVENT_STOPPED:
             self._events.put(event)
 

@@ -20,6 +20,7 @@ from netsetup.kernel.netns import state_directory
 from netsetup.record import read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
 log = logging.getLogger("launcher")
@@ -38,11 +39,20 @@ class DHCPWatchdog:
     idle_level = logging.ERROR
     """Of the message that nothing is to be served: a VM without its network is an error."""
 
-    def __init__(self, pid: int | None, state_dir: str | os.PathLike[str], log: int, log_format: str) -> None:
+    def __init__(
+        self,
+        pid: int | None,
+        state_dir: str | os.PathLike[str],
+        log: int,
+        log_format: str,
+        on_report: Callable[[Mapping[str, object]], None] | None = None,
+    ) -> None:
         """`state_dir` holds the record; a new server logs to the descriptor `log`.
 
-        `pid` is the running server's; None when it is in another PID namespace.
+        `pid` is the running server's; None when it is in another PID namespace. The server's reports are told to
+        `on_report`, from this thread.
         """
+        self._on_report = on_report
         self.pid = pid or 0
         self.restarts = 0
         self.folder = state_directory(state_dir)
@@ -106,6 +116,8 @@ class DHCPWatchdog:
 
     def look_after(self, server: ServerConnection) -> None:
         """Called between two questions to a server that answers. Raises ServerError."""
+        if self._on_report is not None and server.is_current:
+            self._on_report(server.status())
 
     def find(self) -> ServerConnection | None:
         """Connect to the server that runs, if there is one. Raises ServerError."""

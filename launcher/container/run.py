@@ -171,6 +171,7 @@ class _Machine:
         shared_folder: str | None = None,
     ) -> None:
         """`folder` is for this machine's files; a `shared_folder` has the record of a pod that is set up."""
+        from launcher.guest.log import log_event
         from launcher.manager import LibvirtDomainManager
 
         self._shared_folder = shared_folder
@@ -191,6 +192,7 @@ class _Machine:
             uri=options.uri,
             setup=self._set_up,
             teardown=self._put_back,
+            on_guest_event=log_event,
         )
 
     def run_vm(self) -> int:
@@ -278,6 +280,13 @@ class _Machine:
     def _watch(self, pod: PodNetwork, state_dir: Path) -> None:
         """Say what was set up, and have a watchdog over the server."""
         from launcher.container.dhcp_watchdog import DHCPWatchdog
+        from launcher.guest.leases import LeaseFollower
+
+        leases = LeaseFollower()
+
+        def follow(report: Mapping[str, object]) -> None:
+            for event in leases.news(report):
+                self._manager.guest.note(event)
 
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
@@ -292,7 +301,7 @@ class _Machine:
             )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
         if pod.configs:
-            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._options.log_format)
+            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._options.log_format, follow)
             self._watchdog.start()
 
     def _put_back(self, state_dir: Path) -> None:

@@ -53,6 +53,9 @@ if [ "$(setting button)" != off ]; then
     done
 fi
 
+# What a test has added.
+[ -x /more ] && /more &
+
 act "$(setting now)"
 
 # Commands from the console, one a line.

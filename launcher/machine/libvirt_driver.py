@@ -59,6 +59,11 @@ class Domain:
         self._handle = handle
 
     @property
+    def handle(self) -> Any:
+        """libvirt's own object."""
+        return self._handle
+
+    @property
     def uuid(self) -> str:
         return str(self._handle.UUIDString())
 
@@ -129,11 +134,18 @@ class Connection:
         """Call `callback` with the domain's name at each lifecycle event; register before `create` to miss none."""
         import libvirt
 
-        def forward(_connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
-            callback(str(domain.name()), LifecycleEvent(event, detail))
+        self.on_event(
+            libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lambda name, details: callback(name, LifecycleEvent(*details))
+        )
+
+    def on_event(self, number: int, callback: Callable[[str, tuple[Any, ...]], None]) -> None:
+        """Call `callback` with the domain's name, and what else libvirt tells of it, at each event of a kind."""
+
+        def forward(_connection: Any, domain: Any, *details: Any) -> None:
+            callback(str(domain.name()), details[:-1])  # the last one is registered with it
 
         with _as_libvirt_error("register for the domain's events"):
-            self._handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, forward, None)
+            self._handle.domainEventRegisterAny(None, number, forward, None)
 
     def on_close(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the daemon closes the connection; the embedded driver never does."""

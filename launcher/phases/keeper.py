@@ -19,6 +19,8 @@ from dhcp.daemon.connection import ServerError, connect
 from dhcp.daemon.registration import random_name
 from dhcp.process import ServerProcess
 from launcher.container.dhcp_watchdog import NOTHING_TO_SERVE, DHCPWatchdog
+from launcher.guest.leases import LeaseFollower
+from launcher.guest.log import log_event
 from launcher.phases.requirements import MissingNeeds, flags_of
 from launcher.phases.server_file import publish, published_name, withdraw
 from launcher.vmi.errors import ManifestError
@@ -35,7 +37,7 @@ from netsetup.kernel.state_files import opened
 from netsetup.record import FILE, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from dhcp.daemon.connection import ServerConnection
@@ -143,7 +145,8 @@ class ServerKeeper(DHCPWatchdog):
     idle_level = logging.INFO
 
     def __init__(self, folder: str, log_format: str) -> None:
-        super().__init__(None, folder, STDERR, log_format)
+        super().__init__(None, folder, STDERR, log_format, self._log_leases)
+        self._leases = LeaseFollower()
         self._name = ""
         self._spawned: tuple[int, str] = (0, "")
         self._served: tuple[int, ...] | None = None
@@ -184,8 +187,13 @@ class ServerKeeper(DHCPWatchdog):
                 self._publish(self._spawned[1])
         return problem
 
+    def _log_leases(self, report: Mapping[str, object]) -> None:
+        for event in self._leases.news(report):
+            log_event(event)
+
     def look_after(self, server: ServerConnection) -> None:
         """Have it serve what is recorded now, if that has changed."""
+        super().look_after(server)
         version = self._version()
         if version == self._served:
             return

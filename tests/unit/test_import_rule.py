@@ -27,7 +27,7 @@ LEAN = "dhcp.lean"
 THIRD_PARTY = {
     "dhcp": set(),
     "netsetup": {"pyroute2"},
-    "launcher": {"libvirt", "msgspec", "pycdlib", "yaml"},
+    "launcher": {"libvirt", "libvirt_qemu", "msgspec", "pycdlib", "yaml"},
 }
 SOURCES = [path for package in ("dhcp", "netsetup", "launcher") for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -294,8 +294,12 @@ def test_a_second_run_and_a_stop_that_does_not_wait(
     line = said.line.replace(f"pid {machine.launcher()}", "pid 8").replace(f"{machine.state_dir}", f"{folder}/first")
     check_page(SECOND, Said("run", said.code, line), folder, pytestconfig)
     machine.terminate()
-    wait_until(lambda: "signal to stop" in machine.messages("info")[-1], log=machine.errors)
-    last = machine.messages("info")[-1]
+
+    def stopping() -> list[str]:
+        return [line for line in machine.messages("info") if "signal to stop" in line]
+
+    wait_until(stopping, log=machine.errors)
+    (last,) = stopping()
     processes = pod.pod.processes()
     os.kill(machine.process.pid, signal.SIGKILL)
     code = 128 - machine.process.wait()

@@ -1,0 +1,1 @@
+"""What the guest does and says: events, sleep, its agent."""
