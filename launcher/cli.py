@@ -43,6 +43,9 @@ VERBS = (
     "capture",
     "serve",
     "run",
+    "attach",
+    "detach",
+    "link",
     "console",
     "vnc",
     "validate",
@@ -50,7 +53,7 @@ VERBS = (
     "completion",
 )
 """In the order of `--help`; each is a module of launcher.verbs, or of a folder in it."""
-_TOOLS = frozenset(("metrics", "capture", "completion", "console", "vnc"))
+_TOOLS = frozenset(("attach", "detach", "link", "metrics", "capture", "completion", "console", "vnc"))
 
 
 def command() -> NoReturn:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from launcher.machine.accelerator import Accelerator
     from launcher.machine.disk_images import DiskImage
+    from launcher.machine.domain import Domain
     from launcher.machine.emulator_end import ContainerMemory
-    from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
+    from launcher.machine.hotplug import Hotplug
+    from launcher.machine.libvirt_driver import Connection, LifecycleEvent
     from launcher.vmi.model import VirtualMachineInstance
 
 # virDomainEventType and virDomainEventStoppedDetailType, stable parts of libvirt's API.
@@ -249,6 +251,14 @@ class LibvirtDomainManager:
             with contextlib.suppress(LibvirtError):
                 self._domain = self._connection.find(name)
             raise
+
+    def hotplug(self) -> Hotplug:
+        """What changes the interfaces of the domain that runs; other threads may use it. Raises LibvirtError."""
+        from launcher.machine.hotplug import Hotplug
+
+        assert self._connection is not None
+        assert self._domain is not None
+        return Hotplug(self._connection, self._domain, self.vmi.domain_name)
 
     def wait(self, timeout: float | None = None) -> Ending | None:
         """Wait for the VM to end and return how it did, or None if it still runs after `timeout` seconds.

@@ -44,6 +44,8 @@ class PodSetup:
     def __init__(self, request: SetupRequest, settings: Settings) -> None:
         self.request = request
         """What is set up, as of the last `converge` that succeeded; before the first, what is to be."""
+        self.changed: Callable[[PodNetwork], object] = lambda pod: None
+        """Called with what is set up now, by the thread that has changed it."""
         self._settings = settings
         self._lock = threading.Lock()
         self._is_closed = False
@@ -70,6 +72,7 @@ class PodSetup:
                 host_network=settings.host_network,
             )
             self.request = request
+            self.changed(pod)
             return pod
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from launcher.container.described import Described
     from launcher.container.dhcp_watchdog import DHCPWatchdog
     from launcher.container.pod_setup import PodSetup
+    from launcher.control.interfaces import RunningInterfaces
+    from launcher.control.server import ControlServer
     from launcher.manager import AttachedNetworks, Ending
     from launcher.phases.result import PodNetwork
     from launcher.request import SetupRequest
@@ -181,6 +183,9 @@ class _Machine:
         self._resolver_path = resolver_path
         self._measured: list[Value] = []
         self._pod: PodSetup | None = None
+        self._request: SetupRequest | None = None
+        self._interfaces: RunningInterfaces | None = None
+        self._control: ControlServer | None = None
         self._watchdog: DHCPWatchdog | None = None
         self._found_set_up = False
         self._manager = LibvirtDomainManager(
@@ -206,6 +211,7 @@ class _Machine:
                     manager.pre_start_hook()
                     termination.release()
                     self._start()
+                    self._serve_requests()
                     self._serve_metrics()
                     gc.freeze()  # what was made until now stays
                     gc.enable()
@@ -214,6 +220,7 @@ class _Machine:
                     ending = self._stop()
                 finally:
                     termination.hold()
+                    self._end_requests()
         except Terminated:
             log.info("received a signal to stop after the VM had ended")
         finally:
@@ -237,6 +244,21 @@ class _Machine:
         took = (time.perf_counter() - began) * 1e3
         _event("started", f"{self._vmi.domain_name} runs, console in {manager.console_log}", {"ms": took})
 
+    def _serve_requests(self) -> None:
+        from launcher.control.interfaces import RunningInterfaces
+        from launcher.control.protocol import SOCKET
+        from launcher.control.server import serve_requests
+
+        assert self._request is not None
+        self._interfaces = RunningInterfaces(self._vmi, self._manager.hotplug, self._request, self._pod)
+        self._control = serve_requests(str(self._manager.state_dir / SOCKET), self._interfaces.handlers())
+
+    def _end_requests(self) -> None:
+        if self._interfaces is not None:
+            self._interfaces.end()
+        if self._control is not None:
+            self._control.close()
+
     def _serve_metrics(self) -> None:
         """Once the VM runs, so that its start does not share the interpreter with importing the library."""
         if self.endpoint is not None:
@@ -252,7 +274,7 @@ class _Machine:
         return self._manager.stop()
 
     def _set_up(self, request: SetupRequest, state_dir: Path) -> AttachedNetworks:
-        options = self._options
+        options, self._request = self._options, request
         if self._shared_folder is not None:
             from launcher.phases.domain import recorded_networks
 
@@ -271,23 +293,17 @@ class _Machine:
         pod = self._pod.converge()
         self._found_set_up = not pod.fresh
         try:
-            self._watch(pod, state_dir)
+            self._report(pod)
+            self._watch(pod)
         except BaseException:
             self._put_back(state_dir)
             raise
+        self._pod.changed = self._watch
         return pod
 
-    def _watch(self, pod: PodNetwork, state_dir: Path) -> None:
-        """Say what was set up, and have a watchdog over the server."""
-        from launcher.container.dhcp_watchdog import DHCPWatchdog
-        from launcher.guest.leases import LeaseFollower
-
-        leases = LeaseFollower()
-
-        def follow(report: Mapping[str, object]) -> None:
-            for event in leases.news(report):
-                self._manager.guest.note(event)
-
+    @staticmethod
+    def _report(pod: PodNetwork) -> None:
+        """Say what was set up."""
         for network in pod.networks.values():
             addresses = ", ".join(network.addresses) or "no address"
             log.info(
@@ -300,8 +316,23 @@ class _Machine:
                 network.mtu,
             )
         _event("network", f"network ready in {pod.elapsed_ms['total']:.0f} ms", {"elapsed_ms": pod.elapsed_ms})
-        if pod.configs:
-            self._watchdog = DHCPWatchdog(pod.dhcp_pid, state_dir, STDERR, self._options.log_format, follow)
+
+    def _watch(self, pod: PodNetwork) -> None:
+        """Have a watchdog over the server, if there is one."""
+        from launcher.container.dhcp_watchdog import DHCPWatchdog
+        from launcher.guest.leases import LeaseFollower
+
+        leases = LeaseFollower()
+
+        def follow(report: Mapping[str, object]) -> None:
+            for event in leases.news(report):
+                self._manager.guest.note(event)
+
+        if self._watchdog is not None and not pod.configs:
+            self._watchdog.stop()
+            self._watchdog = None
+        elif self._watchdog is None and pod.configs:
+            self._watchdog = DHCPWatchdog(pod.dhcp_pid, self._folder, STDERR, self._options.log_format, follow)
             self._watchdog.start()
 
     def _put_back(self, state_dir: Path) -> None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from dhcp.lean.frozen import Frozen
+from launcher.machine.domain import EMULATOR, Domain, as_libvirt_error
 from launcher.machine.libvirt_root import SHARED_CACHE, LibvirtError, prepare_home, prepare_root
 from launcher.machine.threads import ThreadError, start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = [
     "EMULATOR",
@@ -36,8 +37,6 @@ __all__ = [
     "require_binding",
 ]
 
-EMULATOR = "qemu-system-x86_64"
-
 
 class BindingMissing(LibvirtError):
     """libvirt's Python binding is not installed: nothing was changed."""
@@ -50,59 +49,6 @@ class LifecycleEvent(Frozen):
 
     event: int
     detail: int
-
-
-class Domain:
-    """One libvirt domain."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    @property
-    def handle(self) -> Any:
-        """libvirt's own object."""
-        return self._handle
-
-    @property
-    def uuid(self) -> str:
-        return str(self._handle.UUIDString())
-
-    def is_active(self) -> bool:
-        """Whether the domain runs; False for one that libvirt no longer has."""
-        import libvirt
-
-        with _as_libvirt_error("query the domain's state"):
-            try:
-                return bool(self._handle.isActive())
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
-                return False
-
-    def xml(self) -> str:
-        with _as_libvirt_error("read the domain's XML"):
-            return str(self._handle.XMLDesc(0))
-
-    def press_power_button(self) -> None:
-        """Press the ACPI power button: a request to the guest to shut down."""
-        import libvirt
-
-        with _as_libvirt_error("shut the domain down"):
-            self._handle.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-
-    def destroy(self) -> None:
-        """Destroy the domain at once; one that has already ended is no error."""
-        import libvirt
-
-        with _as_libvirt_error("destroy the domain"):
-            try:
-                self._handle.destroy()
-            except libvirt.libvirtError as error:
-                if error.get_error_code() not in (
-                    libvirt.VIR_ERR_OPERATION_INVALID,
-                    libvirt.VIR_ERR_NO_DOMAIN,
-                ):
-                    raise
 
 
 class Connection:
@@ -120,12 +66,12 @@ class Connection:
         import libvirt
 
         flags = 0 if _is_embedded(self.uri) else libvirt.VIR_DOMAIN_START_AUTODESTROY
-        with _as_libvirt_error("start the domain"):
+        with as_libvirt_error("start the domain"):
             return Domain(self._handle.createXML(xml, flags))
 
     def find(self, name: str) -> Domain | None:
         """The domain of that name, or None."""
-        with _as_libvirt_error(f"look up the domain {name}"):
+        with as_libvirt_error(f"look up the domain {name}"):
             # A look-up by name would log an error in libvirt whenever there is none, which is the usual case.
             handles = [handle for handle in self._handle.listAllDomains(0) if handle.name() == name]
         return Domain(handles[0]) if handles else None
@@ -144,14 +90,14 @@ class Connection:
         def forward(_connection: Any, domain: Any, *details: Any) -> None:
             callback(str(domain.name()), details[:-1])  # the last one is registered with it
 
-        with _as_libvirt_error("register for the domain's events"):
+        with as_libvirt_error("register for the domain's events"):
             self._handle.domainEventRegisterAny(None, number, forward, None)
 
     def on_close(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the daemon closes the connection; the embedded driver never does."""
         if _is_embedded(self.uri):
             return
-        with _as_libvirt_error("monitor the connection"):
+        with as_libvirt_error("monitor the connection"):
             self._handle.registerCloseCallback(lambda _connection, _reason, _opaque: callback(), None)
 
     def examine_host(self) -> None:
@@ -166,7 +112,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection, which ends the domains started through it. May be called again."""
-        with contextlib.suppress(LibvirtError), _as_libvirt_error("close the connection"):
+        with contextlib.suppress(LibvirtError), as_libvirt_error("close the connection"):
             self._handle.close()
 
 
@@ -269,11 +215,11 @@ def _prepare(uri: str | None, root: Path, cache: Path | None) -> str:
 def _open(uri: str) -> Connection:
     import libvirt
 
-    with _as_libvirt_error(f"connect to {uri}"):
+    with as_libvirt_error(f"connect to {uri}"):
         handle = libvirt.open(uri)
     connection = Connection(handle, uri)
     if not _is_embedded(uri):
-        with _as_libvirt_error("monitor the connection"):
+        with as_libvirt_error("monitor the connection"):
             # A daemon that hangs is detected after 15 seconds.
             handle.setKeepAlive(5, 3)
     return connection
@@ -293,34 +239,6 @@ def _load(log: Path) -> None:
         raise LibvirtError(reason) from None
     # The Python binding prints every error before it raises it.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-
-
-@contextlib.contextmanager
-def _as_libvirt_error(action: str) -> Iterator[None]:
-    """Raise libvirt's errors as LibvirtError: the action that failed, libvirt's message, a hint if there is one."""
-    import libvirt
-
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        message = " ".join(str(error.get_error_message() or error).split())
-        hint = ""
-        if "Failed to parse user" in message or "Failed to parse group" in message:
-            # Debian's libvirt requires its user to exist, also where QEMU runs as another.
-            hint = "; useradd --system --user-group libvirt-qemu"
-        elif error.get_error_code() in (libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN):
-            hint = "; apt-get install libvirt-daemon-driver-qemu"
-        elif "tap device" in message and "resource busy" in message:
-            hint = "; another process has it open, such as another VM's QEMU: end that"
-        elif _is_missing(EMULATOR):
-            hint = f"; there is no {EMULATOR}: apt-get install qemu-system-x86"
-        raise LibvirtError(f"libvirt cannot {action}: {message}{hint}") from None
-
-
-def _is_missing(program: str) -> bool:
-    import shutil
-
-    return shutil.which(program) is None
 
 
 _event_loop_lock = threading.Lock()

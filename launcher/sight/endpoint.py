@@ -72,7 +72,7 @@ class Endpoint:
     def _listen(self, address: Address) -> socket.socket:
         if self._path:
             family = socket.AF_UNIX
-            _remove_stale(self._path)
+            remove_stale(self._path)
         else:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -112,7 +112,7 @@ class Endpoint:
                 os.unlink(self._path)
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove the socket of a launcher that was killed. Raises OSError where somebody listens, or it is no socket."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

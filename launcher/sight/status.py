@@ -28,6 +28,8 @@ from netsetup.nft.tables import read_counters
 from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
 
+LAUNCHER_SECONDS = 1.0
+"""For the launcher's answer."""
 NOT_SEEN = "without CAP_NET_ADMIN it is not seen what would be done, nor what was dropped or forwarded"
 
 
@@ -90,6 +92,8 @@ class NetworkStatus(Frozen):
     """All addresses that the CNI gave the pod interface, in CIDR form."""
     guest_connected: bool
     """Whether something has the guest port open: a VM runs."""
+    link: str = ""
+    """`up` or `down`, as the VM's launcher says that the guest sees its carrier; empty where there is none to ask."""
     leases: tuple[LeaseStatus, ...] = ()
     """Those that the guest has taken since the server started, IPv4 first."""
 
@@ -146,8 +150,16 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
     counts = read_counters(families) if families else {}
     server = _server_status(folder)
     leases = _leases(server or {})
+    links = _links(folder)
     found = tuple(
-        _status_of(network, observed, counters[network.name], counts, leases.get(network.guest_port, ()))
+        _status_of(
+            network,
+            observed,
+            counters[network.name],
+            counts,
+            leases.get(network.guest_port, ()),
+            links.get(network.name),
+        )
         for network in networks
     )
     warnings = (*record.left_out, *warnings_of(networks, observed.now))
@@ -160,6 +172,7 @@ def _status_of(
     counters: Iterable[Counter],
     counts: Mapping[tuple[str, str], int],
     leases: tuple[LeaseStatus, ...],
+    link: str | None,
 ) -> NetworkStatus:
     guest = network.guest
     address6 = guest.address6 if network.serves6 else None
@@ -196,8 +209,20 @@ def _status_of(
         pod_mac=network.pod.link.mac,
         pod_addresses=tuple(address.cidr for address in network.pod.addresses),
         guest_connected=guest_port is not None and guest_port.carrier,
+        link=link or "",
         leases=leases,
     )
+
+
+def _links(folder: str) -> dict[str, str]:
+    """The links of the running VM's interfaces; none without a launcher that answers."""
+    from launcher.control.client import LauncherError, ask
+
+    try:
+        answer = ask(folder, "networks", seconds=LAUNCHER_SECONDS)
+        return {network["name"]: network.get("link", "") for network in answer["networks"]}
+    except (LauncherError, KeyError, TypeError):
+        return {}
 
 
 def _server_status(folder: str) -> dict[str, Any] | None:

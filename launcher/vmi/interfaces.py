@@ -64,7 +64,7 @@ def admit_interfaces(
     with problems:
         interfaces = _with_status(interfaces, (status and status.interfaces) or [])
     with problems:
-        _check_distinct(interfaces)
+        check_distinct(interfaces)
     return interfaces
 
 
@@ -315,7 +315,7 @@ def _vm_network(path: str, text: str | None, version: int) -> str | None:
         raise ManifestError(path, str(error)) from None
 
 
-def _check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
+def check_distinct(interfaces: Sequence[InterfaceSpec]) -> None:
     """Check that no two interfaces of the VM share a MAC, ACPI index or pod interface."""
     path = "spec.domain.devices.interfaces"
     for field in ("mac", "acpi_index", "pod_interface"):

@@ -59,9 +59,13 @@ def load_request(path: str | PathLike[str], name: str | None = None) -> SetupReq
 
     Raises ManifestError for what is wrong with the network's part.
     """
+    return check_request(choose(read_documents(path), called(path), name))
+
+
+def check_request(machine: Machine) -> SetupRequest:
+    """As `load_request`, of one of a file's machines."""
     from launcher.vmi.network import admit_network
 
-    machine = choose(read_documents(path), called(path), name)
     if machine.is_broken:
         _raise(machine.error)
     problems = Problems()

@@ -321,12 +321,17 @@ def run(pod: Pod) -> None:
         launcher(pod, command.replace("=/disks", f"={directory}/disks"), directory=directory)
 
 
-def without_a_vm(pod: Pod, verb: str, what: str) -> None:
-    """Of verbs for a VM that runs: tests/vm/test_hardware.py and tests/vm/test_console.py have one."""
-    with tempfile.TemporaryDirectory(prefix="vltest-") as state:
-        done = pod.pod.run([*at_home(state, state), BIN / "virt-launcher", verb], check=False)
-    assert done.returncode == 1
-    assert f"no VM with a {what} runs here" in done.stderr
+def without_a_vm(command: str, error: str) -> Callable[[Pod], None]:
+    """Of verbs for a VM that runs: tests/vm has one in test_hardware.py, test_console.py and test_attach.py."""
+
+    def check(pod: Pod) -> None:
+        with tempfile.TemporaryDirectory(prefix="vltest-") as state:
+            Path(state, "vmi.yaml").write_text((ROOT / "tests/manifests/through_a_cluster.yaml").read_text())
+            done = pod.pod.run([*at_home(state, state), BIN / "virt-launcher", *command.split()[1:]], check=False)
+        assert done.returncode == 1
+        assert error in done.stderr
+
+    return check
 
 
 def run_described(pod: Pod) -> None:
@@ -369,6 +374,8 @@ def validate(_pod: Pod) -> None:
     assert done.stdout.startswith("vmi.yaml: VirtualMachineInstance web/shop: runs with 2 CPUs")
 
 
+NO_LAUNCHER = "no launcher has a VM running there; start one with `run`"
+
 CHECKS: dict[str, Callable[[Pod], None]] = {
     "make demo": make_demo,
     "make docs": make_docs,
@@ -409,8 +416,17 @@ CHECKS: dict[str, Callable[[Pod], None]] = {
     "virt-launcher status": status,
     "virt-launcher doctor": doctor,
     "virt-launcher doctor --quick": doctor_quick,
-    "virt-launcher console": lambda pod: without_a_vm(pod, "console", "serial console"),
-    "virt-launcher vnc": lambda pod: without_a_vm(pod, "vnc", "screen"),
+    **{
+        f"virt-launcher {words}": without_a_vm(f"virt-launcher {words}", error)
+        for words, error in (
+            ("console", "no VM with a serial console runs here"),
+            ("vnc", "no VM with a screen runs here"),
+            ("attach blue --interface net1", NO_LAUNCHER),
+            ("attach --vmi vmi.yaml", NO_LAUNCHER),
+            ("detach blue", NO_LAUNCHER),
+            ("link default down", NO_LAUNCHER),
+        )
+    },
     "virt-launcher probe": probe,
     "virt-launcher validate vmi.yaml": validate,
     "virt-launcher metrics": metrics,

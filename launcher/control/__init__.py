@@ -1,0 +1,1 @@
+"""Requests to a launcher that runs, by a unix socket in its state directory."""
