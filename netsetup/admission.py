@@ -31,8 +31,9 @@ NO_MAC: Final = "00:00:00:00:00:00"
 AGGREGATE_KINDS: Final = ("bond", "team")
 """Masters that can themselves be handed to a VM in place of their ports."""
 
-ONE_MAC_KINDS: Final = ("macvlan", "ipvlan", "ipvtap")
-"""Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst)."""
+ONE_MAC_KINDS: Final = ("macvlan", "macvtap", "ipvlan", "ipvtap")
+"""Kinds of pod interfaces of which the lower device lets no second MAC through (ipvlan.rst); the kernel takes none of
+them that has a character device as a port."""
 OWN_ADDRESS_KINDS: Final = ("ipvlan", "ipvtap")
 """Those that receive only what is for an address of their own."""
 PEER_KINDS: Final = ("veth", "netkit", "vxcan")

@@ -23,6 +23,7 @@ from netsetup.steps import (
     AddRule,
     AwaitAddresses,
     CreateBridge,
+    CreateMacvtap,
     CreateTap,
     DeleteAddress,
     DeleteLink,
@@ -102,6 +103,9 @@ def _request(netlink: Netlink, step: Step, indexes: dict[str, int]) -> None:
                 netlink.set_alias(indexes[name], name, alias)
 
             tap.create_tap(name, queues, owner, mark)
+        case CreateMacvtap(name, lower, mac, mtu):
+            netlink.create_macvtap(name, indexes[lower], mac, mtu)
+            indexes[name] = netlink.link_index(name)
         case DeleteLink(link):
             if link in indexes:
                 netlink.delete_link(indexes.pop(link), link)

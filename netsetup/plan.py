@@ -20,7 +20,7 @@ from netsetup.model.settings import ARP_IGNORE, FORWARDING6, interface_of
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of, tables_of
 from netsetup.resolver import merge_dns
-from netsetup.steps import CreateBridge, CreateTap, DeleteTable, LoadTable, SetSysctl, SetUp, Step
+from netsetup.steps import DeleteTable, LoadTable, SetSysctl, SetUp, Step, made_by
 
 NOT_FOR_HOST_SCOPE: Final = "3"
 """arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
@@ -111,8 +111,7 @@ def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "
         steps += binding_of(network.binding).device_steps(observed, network)
     if any(network.gives_pod_address4 for network in networks):
         steps += _arp_ignore_steps(observed, networks)
-    made = any(isinstance(step, CreateTap | CreateBridge) for step in steps)
-    steps += _table_steps(observed, tables, (NETDEV,), outdated=made)
+    steps += _table_steps(observed, tables, (NETDEV,), outdated=bool(made_by(steps)))
     for network in networks:
         steps += binding_of(network.binding).connect_steps(observed, network)
     return Plan(tuple(steps))
@@ -178,7 +177,7 @@ def plan_release(
     gone = [network for network in networks if network.name in names]
     kept = [network for network in networks if network.name not in names]
     rules = {network.name: binding_of(network.binding).rules(network) for network in networks}
-    hooked = {network.guest_port for network in gone if rules[network.name].netdev}
+    hooked = _forwarded_ports(network for network in gone if rules[network.name].netdev)
     rules |= {network.name: replace(rules[network.name], netdev=()) for network in gone}
     steps = _table_steps(observed, tables_of(rules.values(), copy), (BRIDGE, INET, NETDEV)) if hooked else []
     if steps:
@@ -215,9 +214,14 @@ def _stop_forwarding_steps(observed: Namespace, networks: Sequence[VMNetwork]) -
     instead."""
     if not observed.table(NETDEV):
         return []
-    hooked = {network.guest_port for network in networks if binding_of(network.binding).rules(network).netdev}
+    hooked = _forwarded_ports(n for n in networks if binding_of(n.binding).rules(n).netdev)
     ports = [link.name for link in observed.links if link.name in hooked and link.up]
     return [*(SetUp(name, False) for name in ports), DeleteTable((NETDEV,))]
+
+
+def _forwarded_ports(networks: Iterable[VMNetwork]) -> set[str]:
+    """The guest ports that are no pod interface themselves: what is on the other side of those is not this pod's."""
+    return {network.guest_port for network in networks if network.guest_port != network.pod.name}
 
 
 def _accepts_routers(step: Step) -> bool:

@@ -11,10 +11,11 @@ piece in a network namespace that is thrown away, in a process of its own, `pyth
 before every set-up would cost 6 ms, and CAP_SYS_ADMIN.
 """
 
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from netsetup.bindings.restore import unrestorable
@@ -38,7 +39,7 @@ from netsetup.nft import program
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV
 from netsetup.plan import Plan
 from netsetup.record import Record
-from netsetup.steps import CreateBridge, CreateTap, DeleteAddress, LoadTable, SetSysctl
+from netsetup.steps import CreateBridge, CreateMacvtap, CreateTap, DeleteAddress, LoadTable, SetSysctl, made_by
 
 ELSE: Final = "remove it, or use a binding that leaves the interface as it is (masquerade)"
 
@@ -86,7 +87,7 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
     Raises NotPermitted or MissingFeature for the first that cannot be had, KernelRefused for a machine that is short of
     memory or files, and RulesetRefused.
     """
-    made = {step.name for step in plan.steps if isinstance(step, CreateBridge | CreateTap)}
+    made = made_by(plan.steps)
     try:
         program.path()
         if any(isinstance(step, LoadTable) and NETDEV in step.families for step in plan.steps):
@@ -94,7 +95,11 @@ def check_prerequisites(netlink: Netlink, plan: Plan) -> None:
         for step in plan.steps:
             match step:
                 case CreateBridge(name):
-                    _require_bridges(netlink, name)
+                    with _requiring(f"create bridge {name}", "no bridge devices (bridge)"):
+                        netlink.create_bridge(name, IMPOSSIBLE_MAC, 1500)
+                case CreateMacvtap(name, lower):
+                    with _requiring(f"create macvtap {name}", "no macvtap devices (macvtap)"):
+                        netlink.create_macvtap(name, netlink.link_index(lower), IMPOSSIBLE_MAC, 1500)
                 case CreateTap(name):
                     tap.require_driver(name)
                 case SetSysctl(key) if not step.devconf:
@@ -142,12 +147,14 @@ def explained(failure: NetworkSetupError, plan: Plan) -> NetworkSetupError:
     return failure
 
 
-def _require_bridges(netlink: Netlink, name: str) -> None:
+@contextlib.contextmanager
+def _requiring(what: str, missing: str) -> Iterator[None]:
+    """For a request that makes no device, because its MAC is none. Raises KernelRefused for want of that kind."""
     try:
-        netlink.create_bridge(name, IMPOSSIBLE_MAC, 1500)
+        yield
     except KernelRefused as refused:
         if refused.errno == errno.EOPNOTSUPP:
-            raise KernelRefused(f"create bridge {name}", errno.EOPNOTSUPP, "no bridge devices (bridge)") from None
+            raise KernelRefused(what, errno.EOPNOTSUPP, missing) from None
         if refused.errno != errno.EADDRNOTAVAIL:
             raise
 

@@ -7,6 +7,7 @@ again: what is already there, or already gone, is not an error.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from dhcp.lean.frozen import Frozen
@@ -37,6 +38,18 @@ class CreateTap(Frozen):
     def __str__(self) -> str:
         owner = f" user {self.owner.uid} group {self.owner.gid}" if self.owner else ""
         return f"tuntap add {self.name} mode tap{' multi_queue' if self.queues > 1 else ''}{owner}"
+
+
+class CreateMacvtap(Frozen):
+    """A macvtap on a pod interface, or beside it on its lower device where that is a macvlan or macvtap itself."""
+
+    name: str
+    lower: str
+    mac: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"link add {self.name} link {self.lower} address {self.mac} mtu {self.mtu} type macvtap mode bridge"
 
 
 class DeleteLink(Frozen):
@@ -273,6 +286,7 @@ class DeleteTable(Frozen):
 Step = (
     CreateBridge
     | CreateTap
+    | CreateMacvtap
     | DeleteLink
     | SetAlias
     | SetMac
@@ -299,6 +313,11 @@ Step = (
     | LoadTable
     | DeleteTable
 )
+
+
+def made_by(steps: Iterable[Step]) -> set[str]:
+    """The names of the devices that steps make."""
+    return {step.name for step in steps if isinstance(step, CreateBridge | CreateTap | CreateMacvtap)}
 
 
 def sysctl_steps(observed: Namespace, key: str, value: str) -> list[Step]:

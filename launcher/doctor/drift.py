@@ -10,6 +10,7 @@ from netsetup.steps import (
     AddRoute,
     AddRule,
     CreateBridge,
+    CreateMacvtap,
     CreateTap,
     DeleteAddress,
     DeleteRoute,
@@ -43,7 +44,7 @@ def pending_findings(evidence: Evidence, hop: Hop) -> Iterator[Check]:
         return
     network = evidence.network
     steps = [step for step in evidence.steps if hop_of(step, evidence) is hop]
-    made = [step for step in steps if isinstance(step, CreateBridge | CreateTap)]
+    made = [step for step in steps if isinstance(step, CreateBridge | CreateTap | CreateMacvtap)]
     if network.bridge and evidence.bridge is None and hop is not Hop.BRIDGE:
         # A missing bridge is reported at the bridge, not at its ports.
         steps = [step for step in steps if not isinstance(step, JOINS)]
@@ -73,7 +74,7 @@ def hop_of(step: Step, evidence: Evidence) -> Hop | None:
             return None
         case SetMtu(link=device) if device == network.bridge:
             return None
-        case CreateBridge(name=name) | CreateTap(name=name):
+        case CreateBridge(name=name) | CreateTap(name=name) | CreateMacvtap(name=name):
             device = name
         case AddRoute(route=route) | MoveRoute(route) | DeleteRoute(route):
             device = next((link.name for link in evidence.observed.links if link.index == route.interface), "")
@@ -91,7 +92,7 @@ def _fault(step: Step, evidence: Evidence) -> str:
     """What is wrong when this step has to be taken."""
     observed = evidence.observed
     match step:
-        case CreateBridge(name=name) | CreateTap(name=name):
+        case CreateBridge(name=name) | CreateTap(name=name) | CreateMacvtap(name=name):
             return f"{name} is gone"
         case SetUp(link, _):
             return f"{link} is down"

@@ -82,13 +82,26 @@ REFUSED = {
 }
 """Fields that are refused: what to do. Without them another VM would run than the one that is asked for."""
 
+UNSERVED_BINDINGS = {
+    "macvtap": "no installed package registers it",
+    "passt": (
+        "Debian 12's libvirt is built without it, and Debian 13's passt ends where it may make no user namespace, "
+        "as in most containers"
+    ),
+    "slirp": "masquerade does the same",
+    "sriov": "no device of the node can be given to the VM",
+}
+"""Why a binding of KubeVirt's is not served, unless a package registers one of that name."""
+
+_INTERFACE = "spec.domain.devices.interfaces[]"
+
 UNSERVED = {
-    "spec.domain.devices.interfaces[].macvtap": "unless a package registers the binding macvtap",
-    "spec.domain.devices.interfaces[].passt": "unless a package registers the binding passt",
-    "spec.domain.devices.interfaces[].passtBinding": "unless a package registers the binding passt",
-    "spec.domain.devices.interfaces[].slirp": "unless a package registers the binding slirp",
-    "spec.domain.devices.interfaces[].sriov": "no device of the node can be given to the VM",
-    "spec.networks[].resourceClaim": "no device of the node can be given to the VM",
+    f"{_INTERFACE}.macvtap": UNSERVED_BINDINGS["macvtap"],
+    f"{_INTERFACE}.passt": UNSERVED_BINDINGS["passt"],
+    f"{_INTERFACE}.passtBinding": UNSERVED_BINDINGS["passt"],
+    f"{_INTERFACE}.slirp": UNSERVED_BINDINGS["slirp"],
+    f"{_INTERFACE}.sriov": UNSERVED_BINDINGS["sriov"],
+    "spec.networks[].resourceClaim": UNSERVED_BINDINGS["sriov"],
 }
 """Fields that keep an interface from being served: with the annotation for it the VM runs without that interface."""
 

@@ -22,7 +22,7 @@ from netsetup.nft import program
 from netsetup.nft.tables import has_netfilter
 from netsetup.plan import admit, plan_setup
 from netsetup.resolver import read_resolver
-from netsetup.steps import CreateBridge, CreateTap, SetSysctl
+from netsetup.steps import CreateTap, SetSysctl, made_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +156,7 @@ def _fixed_settings(plan: Plan) -> list[str]:
     """The settings that a plan changes and that cannot be written; of a device to be made, those it begins with."""
     # With the capability users other than root may write them, too.
     is_fixed = _is_unwritable if has_capability(CAP_NET_ADMIN) else _is_read_only
-    made = {step.name for step in plan.steps if isinstance(step, CreateBridge | CreateTap)}
+    made = made_by(plan.steps)
     found = []
     for step in plan.steps:
         if isinstance(step, SetSysctl) and not step.devconf:

@@ -64,7 +64,8 @@ def _network_values(network: NetworkStatus, now: float) -> Iterator[Value]:
     name = network.name
     where = (network.binding, network.pod_interface, network.guest_port, network.mac, network.mac_source)
     yield "network_info", (name, *where), 1
-    yield "guest_up", (name,), network.guest_connected
+    if network.guest_connected is not None:
+        yield "guest_up", (name,), network.guest_connected
     yield "network_mtu_bytes", (name,), network.mtu
     for cause, count in network.dropped.items():
         yield "dropped_packets_total", (name, cause), count

@@ -21,6 +21,7 @@ from netsetup.kernel.capabilities import CAP_NET_ADMIN, has_capability
 from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.rtnetlink import Netlink
+from netsetup.model.identity import MACVTAP
 from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import CONNECTIONS, Counter
@@ -90,8 +91,8 @@ class NetworkStatus(Frozen):
     """The pod interface's MAC as the CNI left it."""
     pod_addresses: tuple[str, ...]
     """All addresses that the CNI gave the pod interface, in CIDR form."""
-    guest_connected: bool
-    """Whether something has the guest port open: a VM runs."""
+    guest_connected: bool | None
+    """Whether something has the guest port open: a VM runs. None where that is not seen, of a macvtap."""
     link: str = ""
     """`up` or `down`, as the VM's launcher says that the guest sees its carrier; empty where there is none to ask."""
     leases: tuple[LeaseStatus, ...] = ()
@@ -208,7 +209,7 @@ def _status_of(
         forwarded={counter.label: count for counter, count in values if counter.counts == CONNECTIONS},
         pod_mac=network.pod.link.mac,
         pod_addresses=tuple(address.cidr for address in network.pod.addresses),
-        guest_connected=guest_port is not None and guest_port.carrier,
+        guest_connected=None if guest_port and guest_port.kind == MACVTAP else bool(guest_port and guest_port.carrier),
         link=link or "",
         leases=leases,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from launcher.sight.status import LeaseStatus, NetworkStatus, Status, timestamp
 
+_OPENED = {True: "open: a VM runs", False: "opened by no VM", None: "a macvtap, which does not say whether a VM runs"}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -24,9 +25,8 @@ def _network_lines(network: NetworkStatus) -> Iterator[str]:
     yield f"network {network.name}, {network.binding}: {way}"
     had = ", ".join(network.pod_addresses) or "no address"
     yield f"  pod's side: {network.pod_interface}, which the CNI gave MAC {network.pod_mac}, {had}"
-    state = "open: a VM runs" if network.guest_connected else "opened by no VM"
     link = ", its link is down" if network.link == "down" else ""
-    yield f"  guest's side: {network.guest_port}, {state}{link}"
+    yield f"  guest's side: {network.guest_port}, {_OPENED[network.guest_connected]}{link}"
     yield f"  VM's MAC {network.mac} (from {network.mac_source}), MTU {network.mtu}"
     served = ", ".join(filter(None, (network.address, network.address6)))
     yield f"  VM's address {served or 'none: the network itself has to serve one'}"

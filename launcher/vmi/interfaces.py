@@ -11,6 +11,7 @@ from dhcp.config_options import parse_option
 from dhcp.lean.frozen import replace
 from dhcp.lean.text import interface_name, option_text
 from launcher.manifest import schema as source
+from launcher.manifest.fields import UNSERVED_BINDINGS
 from launcher.manifest.shapes import spelled
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
@@ -164,11 +165,13 @@ def _interface(
 ) -> InterfaceSpec:
     name, binding_path = _binding(interface, path)
     if network.resource_claim is not None:
-        raise _Unserved(f"{network_path}.resourceClaim", "is not supported: use pod or multus")
+        why = UNSERVED_BINDINGS["sriov"]
+        raise _Unserved(f"{network_path}.resourceClaim", f"is not supported: {why}: use pod or multus")
     try:
         binding = binding_of(name)
     except UnknownBinding:
-        raise _Unserved(binding_path, f"is not supported: use one of {', '.join(binding_names())}") from None
+        why = f"{UNSERVED_BINDINGS[name]}: " if name in UNSERVED_BINDINGS else ""
+        raise _Unserved(binding_path, f"is not supported: {why}use one of {', '.join(binding_names())}") from None
     except InvalidRequest as error:
         raise _Unserved(binding_path, str(error)) from None
     if binding.is_private and network.pod is None:

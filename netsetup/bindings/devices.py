@@ -12,7 +12,7 @@ from netsetup.admission import a_device, devices_on_top, is_ethernet, master_of,
 from netsetup.bindings.binding import InterfaceElement
 from netsetup.bindings.restore import restore_steps, unfinished_steps
 from netsetup.errors import DeviceConflict, InvalidRequest
-from netsetup.model.identity import TAP, is_marked, mark_of
+from netsetup.model.identity import GUEST_PORTS, TAP, is_marked, mark_of
 from netsetup.model.kernel import AF_INET, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.mac import local_mac, parse_guest_mac
 from netsetup.model.pod_interface import PodInterface
@@ -294,7 +294,7 @@ def port_release_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
             steps += restore_steps(observed, replace(network.adopted_state, sysctls=network.adopted_sysctls))
         else:
             steps += [s for key, value in network.adopted_sysctls for s in sysctl_steps(observed, key, value)]
-    elif port and port.kind == TAP and port.alias == mark_of(network.name):
+    elif port and port.kind in GUEST_PORTS and port.alias == mark_of(network.name):
         steps.append(DeleteLink(port.name))
     return steps
 

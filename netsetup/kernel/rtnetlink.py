@@ -70,6 +70,7 @@ IFLA_AF_SPEC, IFLA_INET_CONF, NLA_F_NESTED = 26, 1, 0x8000
 # linux/neighbour.h
 NTF_USE, NTF_MASTER, NTF_STICKY = 0x01, 0x04, 0x40
 AF_BRIDGE = 7
+MACVLAN_MODE_BRIDGE = 4
 
 
 class Netlink(NetlinkSocket):
@@ -143,18 +144,19 @@ class Netlink(NetlinkSocket):
             ("IFLA_BR_STP_STATE", 0),
             ("IFLA_BR_MCAST_SNOOPING", 0),
         ]
+        self._create(name, "bridge", [("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu)], settings)
+
+    def create_macvtap(self, name: str, lower: int, mac: str, mtu: int) -> None:
+        """A macvtap that reaches the others on its lower device; on a macvlan, it is on that one's lower device."""
+        attributes: Attributes = [("IFLA_LINK", lower), ("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu)]
+        self._create(name, "macvtap", attributes, [("IFLA_MACVLAN_MODE", MACVLAN_MODE_BRIDGE)])
+
+    def _create(self, name: str, kind: str, attributes: Attributes, settings: Attributes) -> None:
+        info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": settings})]}
         self._link_request(
-            f"create bridge {name}",
+            f"create {kind} {name}",
             0,
-            [
-                ("IFLA_IFNAME", name),
-                ("IFLA_ADDRESS", mac),
-                ("IFLA_MTU", mtu),
-                (
-                    "IFLA_LINKINFO",
-                    {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": settings})]},
-                ),
-            ],
+            [("IFLA_IFNAME", name), *attributes, ("IFLA_LINKINFO", info)],
             flags=NLM_F_CREATE | NLM_F_EXCL,
         )
 

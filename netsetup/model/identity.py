@@ -19,6 +19,9 @@ ALIAS: Final = "virt-launcher"
 LABEL_MAX: Final = 15
 TAP: Final = "tun"
 """The kind of tap devices, and of tun devices."""
+MACVTAP: Final = "macvtap"
+GUEST_PORTS: Final = (TAP, MACVTAP)
+"""The kinds of devices of ours that a VM opens."""
 
 
 def mark_of(network: str) -> str:
@@ -68,6 +71,8 @@ def as_named_now(links: Sequence[Link], network: VMNetwork) -> VMNetwork:
         network.bridge: _made(links, network, network.bridge, is_port=False),
         port: _find(links, adopted) if adopted else _made(links, network, port, is_port=True),
     }
+    if port == network.pod.name:
+        found[port] = _find_nic(links, network.pod)
     names = {name: link.name for name, link in found.items() if name and link and link.name != name}
     requested = network.requested or (network.pod.name, port)
     if found[network.pod.name] is None and network.pod.name not in present and requested[0] in present:
@@ -96,7 +101,7 @@ def _with_egress_renamed(links: Sequence[Link], network: VMNetwork) -> VMNetwork
 
 def _made(links: Sequence[Link], network: VMNetwork, name: str, *, is_port: bool) -> Link | None:
     """A device of ours: the marked one of that name, else any that is marked so."""
-    marked = [link for link in links if (link.kind == TAP) is is_port and link.alias == mark_of(network.name)]
+    marked = [link for link in links if (link.kind in GUEST_PORTS) is is_port and link.alias == mark_of(network.name)]
     return next((link for link in marked if link.name == name), marked[0] if marked else None)
 
 

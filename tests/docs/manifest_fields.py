@@ -36,7 +36,7 @@ def tables() -> str:
             "",
             "### Refused, unless the annotation leaves the interface out",
             "",
-            *_table("what is not served", UNSERVED),
+            *_table("why", UNSERVED),
             "",
         ]
     )

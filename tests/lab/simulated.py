@@ -133,6 +133,11 @@ def _create_tap(observed: Namespace, step: s.CreateTap) -> Namespace:
     return with_new_link(observed, link)
 
 
+def _create_macvtap(observed: Namespace, step: s.CreateMacvtap) -> Namespace:
+    index = max(link.index for link in observed.links) + 1
+    return with_new_link(observed, Link(index, step.name, "macvtap", step.mac, step.mtu, 0, 0, "", 0, None))
+
+
 def _set_mtu(observed: Namespace, step: s.SetMtu) -> Namespace:
     observed = with_link(observed, step.link, mtu=step.mtu)
     if step.mtu >= 1280:
@@ -341,6 +346,7 @@ def _set(field: str, value: str) -> Callable[[Namespace, Any], Namespace]:
 _KINDS: dict[type, Callable[[Namespace, Any], Namespace]] = {
     s.CreateBridge: _create_bridge,
     s.CreateTap: _create_tap,
+    s.CreateMacvtap: _create_macvtap,
     s.DeleteLink: lambda observed, step: without_link(observed, step.link),
     s.SetAlias: lambda observed, step: with_link(observed, step.link, alias=step.alias),
     s.SetMac: _set("mac", "mac"),

@@ -83,7 +83,8 @@ def test_an_interface_that_cannot_be_served_is_left_out_where_the_manifest_says_
         refused = agent.run("prestart", "--vmi", file)
         assert refused.returncode == 2
         for field in ("interfaces[2].sriov", "interfaces[3].binding.name"):
-            assert f"{field}: is not supported: use one of bridge, masquerade, fwd, or let the VM go " in refused.stderr
+            assert f"{field}: is not supported: " in refused.stderr
+        assert refused.stderr.count("use one of bridge, masquerade, fwd, or let the VM go without this interface") == 2
         assert refused.stderr.count("(annotation virt-launcher.io/unserved-interfaces: left-out)\n") == 2
         vmi = json.loads(file.read_text())
         vmi["metadata"]["annotations"]["virt-launcher.io/unserved-interfaces"] = "left-out"

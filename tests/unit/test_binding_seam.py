@@ -266,8 +266,8 @@ def test_a_binding_has_all_members(module: str) -> None:
 
 
 def test_the_types_of_members_are_those_of_the_protocol(tmp_path: Path) -> None:
-    """Of the package's own, and of the one from outside; a module can be an implementation for mypy, too."""
-    names = {**BUILT_IN, "outside": "outside"}
+    """Of the package's own, and of those from outside; a module can be an implementation for mypy, too."""
+    names = {**BUILT_IN, "outside": "outside", "macvtap": "macvtap"}
     imports = [f"import {module} as {name}" for name, module in names.items()]
     lines = ["from netsetup.bindings.binding import Binding", *imports, f"every: list[Binding] = [{', '.join(names)}]"]
     file = tmp_path / "check.py"
@@ -275,7 +275,7 @@ def test_the_types_of_members_are_those_of_the_protocol(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file", ROOT / "setup.cfg", "--strict", file],
         cwd=ROOT,
-        env={"MYPYPATH": f"{ROOT}:{ROOT / 'tests/outside_binding'}"},
+        env={"MYPYPATH": f"{ROOT}:{ROOT / 'tests/outside_binding'}:{ROOT / 'tests/macvtap_binding'}"},
         capture_output=True,
         text=True,
     )

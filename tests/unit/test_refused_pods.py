@@ -98,6 +98,7 @@ REFUSED: dict[str, tuple[Namespace, dict[str, Any], type[Exception], str]] = {
     "macvlan in a bridge": (beside(kind="macvlan"), {}, UnsuitedInterface, "a macvlan device lets no second MAC thr"),
     "ipvlan in a bridge": (beside(kind="ipvlan"), {}, UnsuitedInterface, "an ipvlan device lets no second MAC thr"),
     "ipvlan, fwd": (beside(kind="ipvlan"), {"binding": "fwd"}, UnsuitedInterface, "receives nothing for an address"),
+    "macvtap in a bridge": (beside(kind="macvtap"), {}, UnsuitedInterface, "a macvtap device lets no second MAC thr"),
     "macvlan, fwd, another MAC": (
         beside(kind="macvlan"),
         {"binding": "fwd", "mac": "02:00:00:00:00:10"},
