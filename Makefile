@@ -52,7 +52,7 @@ test: test-packages venv check
 
 # The guest is made by mmdebstrap the first time, and kept below .cache.
 test-guest: test-packages venv
-	$(call install,mmdebstrap openssh-client e2fsprogs)
+	$(call install,mmdebstrap openssh-client e2fsprogs dosfstools mtools fdisk)
 	$(PYTEST) tests/guest
 
 # The last commit's tree, in a chroot below .cache that is made the first time and kept.

@@ -20,18 +20,27 @@ PACKAGES = (
     "netbase",
     "openssh-server",
     "qemu-guest-agent",
+    "systemd-boot-efi",
     "systemd-resolved",
     "systemd-sysv",
+    "systemd-ukify",
     "udev",
 )
-SIZE = "2G"
-"""Of the root file system, of which the image has what is used."""
-FOLDER = Path(__file__).parents[2] / ".cache" / "debian-guest"
+LABEL = "debian"
+ARGUMENTS = f"root=LABEL={LABEL} rw console=ttyS0"
+MIB = 1 << 20
+ESP, ROOT = 192, 2048
+"""Sizes of the partitions in MiB; the image has what is used of them."""
+FOLDER = Path(__file__).parents[2] / ".cache" / "debian-efi-guest"
 
 
 @dataclass(frozen=True)
 class DebianGuest:
-    """Kernel and initrd, and a folder of volumes: its volume `root` is the disk, as an image volume has it."""
+    """Kernel and initrd, and a folder of volumes: its volume `root` is the disk, as an image volume has it.
+
+    The disk boots by itself under UEFI: the program that the firmware starts is kernel, initrd and arguments in one
+    (UAPI Group, Unified Kernel Image).
+    """
 
     kernel: Path
     initrd: Path
@@ -56,11 +65,17 @@ def debian_guest() -> DebianGuest:
 def _make(guest: DebianGuest) -> None:
     with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
         root, image, apt = Path(scratch, "root"), Path(scratch, "image"), Path(scratch, "apt")
+        unified = root / "boot" / "unified.efi"
         apt.write_bytes(_run("apt-config", "dump", "Acquire"))  # as this machine's is, with its mirror's settings
         without = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
         services = "systemctl enable systemd-networkd ssh qemu-guest-agent serial-getty@ttyS0"
+        build = (
+            'ukify build --linux="$(echo /boot/vmlinuz-*)" --initrd="$(echo /boot/initrd.img-*)"'
+            f' --cmdline="{ARGUMENTS}" --output=/boot/{unified.name}'
+        )
         hooks = [
-            "printf '/dev/vda / ext4 defaults 0 1\\n' >\"$1/etc/fstab\"",
+            f"printf 'LABEL={LABEL} / ext4 defaults 0 1\\n' >\"$1/etc/fstab\"",
+            f"chroot \"$1\" sh -c '{build}'",
             'rm -rf "$1/etc/hostname" "$1"/etc/ssh/ssh_host_* "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
             f'chroot "$1" {services}',
             # search lists, which networkd takes from DHCP only when it is told to
@@ -69,11 +84,28 @@ def _make(guest: DebianGuest) -> None:
         ]
         options = [f"--aptopt={apt}", *without, *(f"--customize-hook={hook}" for hook in hooks)]
         _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options, RELEASE, root)
-        _run("mke2fs", "-q", "-t", "ext4", "-d", root, image, SIZE)
+        _make_disk(root, unified, Path(scratch), image)
         for pattern, path in (("vmlinuz-*", guest.kernel), ("initrd.img-*", guest.initrd)):
             (found,) = (root / "boot").glob(pattern)
             found.rename(path)
         os.rename(image, guest.disk)  # last: what is there is whole
+
+
+def _make_disk(root: Path, unified: Path, scratch: Path, image: Path) -> None:
+    """A disk with the EFI system partition, where firmware looks on a disk that it does not know (UEFI 3.5.1.1), and
+    the root file system."""
+    esp, system = scratch / "esp", scratch / "system"
+    _run("mkfs.vfat", "-F", "32", "-C", esp, str(ESP << 10))
+    _run("mmd", "-i", esp, "::EFI", "::EFI/BOOT")
+    _run("mcopy", "-i", esp, unified, "::EFI/BOOT/BOOTX64.EFI")
+    unified.unlink()
+    _run("mke2fs", "-q", "-t", "ext4", "-L", LABEL, "-d", root, system, f"{ROOT}M")
+    with image.open("wb") as file:
+        file.truncate((ESP + ROOT + 2) * MIB)
+    table = f"label: gpt\nstart=1MiB, size={ESP}MiB, type=uefi\nsize={ROOT}MiB, type=linux\n"
+    subprocess.run(["sfdisk", "--quiet", image], input=table, text=True, check=True)
+    for part, start in ((esp, 1), (system, 1 + ESP)):
+        _run("dd", "status=none", "bs=1M", "conv=notrunc,sparse", f"if={part}", f"of={image}", f"seek={start}")
 
 
 def _run(*command: str | Path) -> bytes:

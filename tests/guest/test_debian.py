@@ -13,7 +13,7 @@ from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.waiting import wait_until
 from vm.entrypoint import Entrypoint
 
-from .debian import DebianGuest, debian_guest
+from .debian import ARGUMENTS, DebianGuest, debian_guest
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
@@ -54,10 +54,17 @@ class Login:
         return done.stdout.strip() if done.returncode == 0 else None
 
 
-def manifest(guest: DebianGuest, key: str) -> dict[str, Any]:
-    """As it is written for a cluster, but for the kernel, whose paths are the launcher's."""
-    user_data = f"#cloud-config\ndisable_root: false\nssh_authorized_keys: ['{key}']\n"
+def firmware(guest: DebianGuest, boots: str) -> dict[str, Any]:
+    """How it boots: its disk by UEFI, or the kernel directly, whose paths are the launcher's."""
+    if boots == "efi":
+        return {"bootloader": {"efi": {"secureBoot": False}}}
     kernel = {"kernelPath": str(guest.kernel), "initrdPath": str(guest.initrd)}
+    return {"kernelBoot": {"kernelArgs": ARGUMENTS, "container": kernel}}
+
+
+def manifest(guest: DebianGuest, key: str, boots: str) -> dict[str, Any]:
+    """As it is written for a cluster."""
+    user_data = f"#cloud-config\ndisable_root: false\nssh_authorized_keys: ['{key}']\n"
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
@@ -70,9 +77,7 @@ def manifest(guest: DebianGuest, key: str) -> dict[str, Any]:
                     "domain": {
                         "cpu": {"cores": 1},
                         "memory": {"guest": "1Gi"},
-                        "firmware": {
-                            "kernelBoot": {"kernelArgs": "root=/dev/vda rw console=ttyS0", "container": kernel}
-                        },
+                        "firmware": firmware(guest, boots),
                         "devices": {
                             "disks": [
                                 {"name": "root", "disk": {"bus": "virtio"}},
@@ -97,10 +102,12 @@ def manifest(guest: DebianGuest, key: str) -> dict[str, Any]:
     }
 
 
-def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest) -> None:
+@pytest.mark.parametrize("boots", ["efi", "kernel"])
+def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest, boots: str) -> None:
+    """It has its network by DHCP and what cloud-init was given; it keeps its addresses over a reboot, by UEFI."""
     pod = make_pod("calico", guest_port=False)
     login = Login(pod, directory)
-    machine = Entrypoint(pod, directory, manifest(guest, login.public_key), "--volumes", guest.volumes)
+    machine = Entrypoint(pod, directory, manifest(guest, login.public_key, boots), "--volumes", guest.volumes)
 
     def boot_id() -> str | None:
         return login.run("cat /proc/sys/kernel/random/boot_id")
@@ -110,6 +117,7 @@ def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest) -> None:
 
     wait_until(boot_id, BOOT_SECONDS, log=seen)
     assert login.run("hostname") == "front"
+    assert login.run("test -d /sys/firmware/efi && echo efi || echo kernel") == boots
     assert login.run("cat /sys/class/net/e*/mtu") == str(MTU)
     assert login.run("cloud-init status --wait >/dev/null; cloud-id") == "nocloud"
     resolver = login.run("resolvectl --no-pager status") or ""
@@ -118,10 +126,11 @@ def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest) -> None:
     assert login.run("hostname", ADDRESS6) == "front"
     addresses = login.run(ADDRESSES)
     assert addresses
-    first = boot_id()
-    login.run("systemctl reboot")
-    wait_until(lambda: boot_id() not in (None, first), BOOT_SECONDS, log=seen)
-    assert login.run(ADDRESSES) == addresses
+    if boots == "efi":
+        first = boot_id()
+        login.run("systemctl reboot")
+        wait_until(lambda: boot_id() not in (None, first), BOOT_SECONDS, log=seen)
+        assert login.run(ADDRESSES) == addresses
     machine.terminate()
     assert machine.await_end(BOOT_SECONDS) == 0
     machine.assert_pod_restored()
