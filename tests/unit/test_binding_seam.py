@@ -39,6 +39,7 @@ ALLOWED = {
 }
 
 COMPARED = {
+    ("launcher/verbs/tools/attach.py", "options.binding or DEFAULT_INTERFACE.binding"): "whether the flag is given",
     ("launcher/vmi/interfaces.py", "interface.binding is not None"): "whether the manifest has the field",
     ("netsetup/apply.py", "request.binding == binding"): "which networks have the same one, whichever it is",
     ("netsetup/apply.py", "request.binding != network.binding"): "whether it is the recorded one, whichever it is",

@@ -65,9 +65,9 @@ def _described(options: argparse.Namespace, vm: str) -> dict[str, Any]:
     from launcher.manifest.objects import machines
     from launcher.vmi.errors import ManifestError
     from launcher.vmi.load import check_request
+    from launcher.vmi.model import DEFAULT_INTERFACE
 
-    name, binding = options.network, options.binding or "bridge"
-    field = {binding: {}} if binding in ("bridge", "masquerade") else {"binding": {"name": binding}}
+    name, binding = options.network, {"name": options.binding or DEFAULT_INTERFACE.binding}
     document = {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
@@ -75,7 +75,9 @@ def _described(options: argparse.Namespace, vm: str) -> dict[str, Any]:
         "spec": {
             "domain": {
                 "devices": {
-                    "interfaces": [{"name": name, **field, "model": options.model, "macAddress": options.mac}],
+                    "interfaces": [
+                        {"name": name, "binding": binding, "model": options.model, "macAddress": options.mac}
+                    ],
                 },
             },
             "networks": [{"name": name, "multus": {"networkName": name}}],
