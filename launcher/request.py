@@ -31,6 +31,8 @@ class SetupRequest(Frozen):
     """Whether the guest may send with its own addresses only."""
     reaches_pod: bool = False
     """Whether the guest reaches processes of the pod itself, where the pod is its router."""
+    hides_clients: bool = False
+    """Whether the guest sees its router's address for all clients, where the pod is its router."""
     stable_id: str | None = None
     """Identifies the VM in whatever pod it runs; MACs that the manifest does not give are derived from it."""
     owner: Owner | None = None
@@ -63,6 +65,7 @@ class SetupRequest(Frozen):
             subdomain=vmi.subdomain,
             isolated=vmi.isolated,
             reaches_pod=vmi.reaches_pod,
+            hides_clients=vmi.hides_clients,
             stable_id=vmi.stable_id,
             dns=vmi.dns,
             left_out=vmi.left_out,
@@ -107,24 +110,27 @@ class SetupRequest(Frozen):
                     isolated=self.isolated,
                     options=self.guest_options(interface, hostname),
                     dns=self.dns,
-                    private=_private_network(interface, self.reaches_pod),
+                    private=_private_network(interface, self.reaches_pod, self.hides_clients),
                     any_vm_network=_unnamed_networks(interface),
                 )
             )
         return requests
 
 
-def _private_network(interface: InterfaceSpec, reaches_pod: bool) -> PrivateNetwork:
+def _private_network(interface: InterfaceSpec, reaches_pod: bool, hides_clients: bool) -> PrivateNetwork:
     """The VM's own network and the ports that are forwarded to it, for bindings that use one."""
     from netsetup.model.private_network import ISTIO, VM_NETWORK4, VM_NETWORK6, ForwardedPorts, PrivateNetwork
 
     return PrivateNetwork(
         network4=interface.vm_network or VM_NETWORK4,
         network6=interface.vm_network6 or VM_NETWORK6,
-        ports=tuple(ForwardedPorts(p.protocol.lower(), p.port, p.last or p.port) for p in interface.ports),
+        ports=tuple(
+            ForwardedPorts(p.protocol.lower(), p.port, p.last or p.port, p.interfaces) for p in interface.ports
+        ),
         kept_ports=interface.kept_ports,
         sidecar=ISTIO if interface.sidecar else None,
         reaches_pod=reaches_pod,
+        hides_clients=hides_clients,
     )
 
 

@@ -94,9 +94,13 @@ def with_present_mtu(observed: Namespace, network: VMNetwork, limit: int) -> VMN
 def as_prestart_would(observed: Namespace, network: VMNetwork) -> VMNetwork:
     """The recorded network with what the next `prestart` follows without asking anybody: the MTU, and the interfaces
     that a router's routes lead through."""
-    if network.guest.is_routed:
-        network = replace(network, egress=egress_of(observed, network))
-    return with_present_mtu(observed, network, network.mtu if network.mtu < network.pod.mtu else 0)
+    limit = network.mtu if network.mtu < network.pod.mtu else 0
+    return with_present_mtu(observed, with_present_egress(observed, network), limit)
+
+
+def with_present_egress(observed: Namespace, network: VMNetwork) -> VMNetwork:
+    """The recorded network with the other interfaces that the pod's routes lead through now, where it is a router."""
+    return replace(network, egress=egress_of(observed, network)) if network.guest.is_routed else network
 
 
 def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "") -> Plan:

@@ -34,7 +34,7 @@ from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of
 from netsetup.nft.tables import EDITED
-from netsetup.plan import plan_setup, table_faults, wanted_tables
+from netsetup.plan import plan_setup, table_faults, wanted_tables, with_present_egress
 from netsetup.record import Record, copy_of, find_record
 from netsetup.steps import LoadTable, SetSysctl, Step
 
@@ -98,7 +98,7 @@ def _pending_steps(observed: Namespace, record: Record) -> tuple[dict[str, tuple
     for network in record.networks.values():
         others = ports - {network.guest_port}
         try:
-            plan = plan_setup(observed, [network])
+            plan = plan_setup(observed, [with_present_egress(observed, network)])
         except InvalidRequest as refusal:
             conflicts[network.name] = str(refusal)
             continue

@@ -96,6 +96,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         isolated=request.isolated,
         reaches_pod=request.reaches_pod,
+        hides_clients=request.hides_clients,
         stable_id=request.stable_id,
         dns=request.dns,
         left_out=problems.lines_of_left_out(machine.locate),

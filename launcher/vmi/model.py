@@ -35,6 +35,8 @@ class Port(Frozen):
     name: str = ""
     last: int | None = None
     """The last port of a range that begins with `port`; None for a single port."""
+    interfaces: tuple[str, ...] = ()
+    """The pod's interfaces at which clients reach it; none for the pod network's alone."""
 
 
 class DHCPOptions(Frozen):
@@ -201,6 +203,8 @@ class VirtualMachineInstance(Frozen):
     """Whether the guest may send with its own addresses only (annotation `virt-launcher.io/isolation`)."""
     reaches_pod: bool = False
     """Whether the guest reaches processes of the pod itself (annotation `virt-launcher.io/pod-services`)."""
+    hides_clients: bool = False
+    """Whether the guest sees its router's address for all clients (annotation `virt-launcher.io/client-addresses`)."""
     stable_id: str | None = None
     """The firmware's UUID, from which MACs are derived that outlive the pod; None for the pod's MACs."""
     dns: DNSRequest | None = None

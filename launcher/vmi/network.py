@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hashlib import sha1
 
     from launcher.vmi.errors import Problems
-    from launcher.vmi.model import InterfaceSpec
+    from launcher.vmi.model import InterfaceSpec, Port
 else:
     try:
         from _sha1 import sha1
@@ -31,7 +31,17 @@ _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_NAME, LONGEST_LABEL = 253, 63
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
-OUR_ANNOTATIONS = ("isolation", "mac", "mtu", "pod-services", "unserved-interfaces")
+OUR_ANNOTATIONS = (
+    "client-addresses",
+    "isolation",
+    "mac",
+    "mtu",
+    "pod-services",
+    "port-interfaces",
+    "unserved-interfaces",
+)
+PORT_INTERFACES_MAXIMUM = 64
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.@-]{1,15}")
 ISTIO_ANNOTATION = "sidecar.istio.io/inject"
 MIGRATION_PORTS = (49152, 49153)
 """TCP ports at which KubeVirt's libvirt receives a VM that migrates: direct and block migration."""
@@ -59,6 +69,8 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
     with problems:
         reaches_pod = _annotation(metadata, "pod-services", ("closed", "open")) == "open"
     with problems:
+        hides_clients = _annotation(metadata, "client-addresses", ("kept", "hidden")) == "hidden"
+    with problems:
         has_stable_mac = _annotation(metadata, "mac", ("stable", "pod")) == "stable"
     with problems:
         identity = firmware_uuid(spec.domain.firmware or source.FirmwareSource(), metadata)
@@ -72,6 +84,8 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         vcpus = math.prod(admit_topology(spec.domain)[0])
     devices = spec.domain.devices or source.Devices()
     interfaces = admit_interfaces(spec, devices, vcpus, manifest.status, problems, leaves_out=leaves_out)
+    with problems:
+        interfaces = _with_port_interfaces(metadata, interfaces)
     if problems.found:
         return None
     if devices.use_virtio_transitional:
@@ -83,6 +97,7 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         subdomain=spec.subdomain or None,
         isolated=isolated,
         reaches_pod=reaches_pod,
+        hides_clients=hides_clients,
         stable_id=identity if has_stable_mac else None,
         dns=dns,
     )
@@ -164,6 +179,39 @@ def _check_annotations(metadata: source.Metadata, problems: Problems) -> None:
         if key.startswith(ANNOTATIONS) and key.removeprefix(ANNOTATIONS) not in OUR_ANNOTATIONS:
             known = ", ".join(f"{ANNOTATIONS}{name}" for name in OUR_ANNOTATIONS)
             problems.add(f"metadata.annotations.{key}", f"is unknown: leave it out, or write one of {known}")
+
+
+def _with_port_interfaces(
+    metadata: source.Metadata, interfaces: tuple[InterfaceSpec, ...]
+) -> tuple[InterfaceSpec, ...]:
+    """The interfaces, with their ports at the pod's interfaces that the annotation names.
+
+    ``http=net1, 8443=tun0, 8443=eth0``: a port by its name or number, a range by both numbers (``8000-8010``).
+    """
+    path = f"metadata.annotations.{ANNOTATIONS}port-interfaces"
+    text = (metadata.annotations or {}).get(f"{ANNOTATIONS}port-interfaces", "").strip()
+    entries = [entry.strip() for entry in text.split(",")] if text else []
+    if len(entries) > PORT_INTERFACES_MAXIMUM:
+        raise ManifestError(path, f"must be at most {PORT_INTERFACES_MAXIMUM}, are {len(entries)}")
+    for entry in entries:
+        key, equals, name = (part.strip() for part in entry.partition("="))
+        if not equals or not _INTERFACE.fullmatch(name):
+            raise ManifestError(path, f"must be ports with an interface each, such as http=net1, has `{entry}`")
+        if not any(_is_called(port, key) for interface in interfaces for port in interface.ports):
+            raise ManifestError(path, f"`{key}` is neither name nor number of one of the interfaces' ports")
+        interfaces = tuple(
+            replace(interface, ports=tuple(_also_at(p, name) if _is_called(p, key) else p for p in interface.ports))
+            for interface in interfaces
+        )
+    return interfaces
+
+
+def _is_called(port: Port, key: str) -> bool:
+    return key in (port.name, f"{port.port}-{port.last}" if port.last else str(port.port)) and bool(key)
+
+
+def _also_at(port: Port, name: str) -> Port:
+    return replace(port, interfaces=(*(other for other in port.interfaces if other != name), name))
 
 
 def _mtu(metadata: source.Metadata) -> int:

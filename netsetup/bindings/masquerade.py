@@ -138,7 +138,8 @@ def _private(network: VMNetwork) -> PrivateNetwork:
 def rules(network: VMNetwork) -> NetworkRules:
     """Isolation on the bridge, and the translation between bridge and pod interface."""
     own = tuple(a for a in (network.guest.address4, network.guest.address6) if a)
-    isolation, translation = routed_rules(allow_list(network, own)), translation_of(network)
+    router = network.guest.router4.address if network.guest.router4 else ""
+    isolation, translation = routed_rules(allow_list(network, own), router), translation_of(network)
     return replace(isolation, inet=nat_rules(translation), counters=(*isolation.counters, *nat_counters(translation)))
 
 
@@ -168,6 +169,7 @@ def translation_of(network: VMNetwork) -> Translation:
         kept_ports=private.kept_ports,
         sidecar=private.sidecar,
         reaches_pod=private.reaches_pod,
+        hides_clients=private.hides_clients,
         resolvers=guest.local_resolvers,
         egress=tuple((one.name, one.forwarded) for one in network.egress),
     )

@@ -184,19 +184,21 @@ def _unless_kept(request: NetworkRequest, kept: PrivateNetwork | None) -> Privat
 
 
 def egress_of(observed: Namespace, network: VMNetwork, others: tuple[str, ...] = ()) -> tuple[EgressInterface, ...]:
-    """The pod's other interfaces that its routes lead through, besides those of the VM's `others` networks.
+    """The pod's other interfaces that its routes lead through, or ports name, but for those of the `others` networks.
 
     One that was recorded stays as long as it is there: it goes on forwarding until it is put back.
     """
     recorded = {one.index: one for one in network.egress}
     through = {index for route in observed.routes if _leads_out(route) for index in route.interfaces}
+    ports = network.private.ports if network.private else ()
+    named = {name for port in ports for name in port.interfaces}
     found = []
     for link in observed.links:
         if link.index == network.pod.link.index or link.name in others or not _may_lead_out(link):
             continue
         if link.index in recorded:
             found.append(replace(recorded[link.index], name=link.name))
-        elif link.index in through:
+        elif link.index in through or link.name in named:
             found.append(EgressInterface(link.name, link.index, _forwarded(observed, network, link.name)))
     return tuple(found)
 

@@ -18,6 +18,8 @@ class ForwardedPorts(Frozen):
     """``tcp``, ``udp`` or ``sctp``."""
     first: int
     last: int
+    interfaces: tuple[str, ...] = ()
+    """The pod's interfaces at which clients reach them; none for the pod network's alone."""
 
     @property
     def match(self) -> str:
@@ -63,6 +65,8 @@ class PrivateNetwork(Frozen):
     sidecar: Sidecar | None = None
     reaches_pod: bool = False
     """Whether the guest may open connections to processes of the pod itself."""
+    hides_clients: bool = False
+    """Whether the guest sees the pod's own address on its network for all clients."""
 
     def host(self, family: int, number: int) -> Address:
         """The host address of this number, 1 for the pod and 2 for the guest, with the subnet's prefix length."""

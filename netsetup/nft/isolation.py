@@ -65,7 +65,7 @@ def bridged_rules(allowed: AllowList, pod_interface: str) -> NetworkRules:
     )
 
 
-def routed_rules(allowed: AllowList) -> NetworkRules:
+def routed_rules(allowed: AllowList, router4: str) -> NetworkRules:
     """For a bridge that is the guest's router, with the guest port as its only port."""
     guest = allowed.guest_port
     # The server receives from the guest's port itself; no other server of the pod is to receive the same.
@@ -73,6 +73,9 @@ def routed_rules(allowed: AllowList) -> NetworkRules:
         f'iifname "{guest}" meta protocol ip udp dport {{ 67, 68 }} drop',
         f'iifname "{guest}" meta protocol ip6 udp dport {{ 546, 547 }} drop',
     ]
+    if router4:
+        # The kernel answers for every address of the pod, those on other interfaces among them.
+        rules.append(f'iifname "{guest}" arp operation request arp daddr ip != {router4} drop')
     if allowed.isolated:
         rules.append(f'iifname "{guest}" jump {guest}')
     return NetworkRules(

@@ -60,6 +60,8 @@ class Translation(Frozen):
     """Whether the guest may open connections to processes of the pod itself."""
     resolvers: tuple[LocalResolver, ...] = ()
     """Those that only the pod itself can reach."""
+    hides_clients: bool = False
+    """Whether a client's address is translated, too, to the gateway's."""
     egress: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """The pod's other interfaces by which the guest's packets leave, with the families that each forwarded before."""
 
@@ -134,7 +136,14 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
         if side.pod_addresses
     ]
     lines += chain("guest", [f"dnat {side.word} to {side.guest}" for side in sides])
-    lines += chain("inbound", ["ip6 daddr fe80::/10 return", *_forward(_reached_from_outside(translation))])
+    outside, own = _reached_from_outside(translation), translation.pod_interface
+    at_nic = outside and tuple(port for port in outside if not port.interfaces or own in port.interfaces)
+    lines += chain("inbound", ["ip6 daddr fe80::/10 return", *_forward(at_nic)])
+    others = sorted({name for port in outside or () for name in port.interfaces} - {own})
+    for number, name in enumerate(others):
+        at_other = tuple(port for port in outside or () if name in port.interfaces)
+        lines += chain(f"inbound{number}", ["ip6 daddr fe80::/10 return", *_forward(at_other)])
+        inbound.append(f'iifname "{name}" fib daddr type local jump inbound{number}')
     lines += chain("loopback", [*_kept(translation), *_forward(_reached_from_inside(translation))])
     lines += chain("prerouting", inbound, "nat hook prerouting priority dstnat")
     lines += chain(
@@ -151,6 +160,7 @@ def nat_rules(translation: Translation) -> tuple[str, ...]:
                 f'oifname != {{ {bridge}, "lo" }} {side.word} saddr {side.network} masquerade',
                 f"oifname {bridge} {side.word} saddr {{ {LOOPBACK_NETWORK[side.is_ipv4]}, {side.guest} }}"
                 f" snat {side.word} to {side.gateway}",
+                *_hidden(translation, side),
             )
         ],
         "nat hook postrouting priority srcnat",
@@ -199,6 +209,12 @@ def _to_the_pod(bridge: str) -> Iterator[str]:
     # What another program hands to a process without NAT (TPROXY): for an address that is not the pod's, by a mark.
     yield "meta mark != 0 fib daddr type unicast accept"
     yield f"counter name {POD} drop"
+
+
+def _hidden(translation: Translation, side: Side) -> Iterator[str]:
+    if translation.hides_clients:
+        way = f'oifname "{translation.bridge}" ct status dnat {side.word} saddr != {side.gateway}'
+        yield f"{way} snat {side.word} to {side.gateway}"
 
 
 def _reached_from_outside(translation: Translation) -> tuple[ForwardedPorts, ...] | None:

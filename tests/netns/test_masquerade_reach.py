@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from lab.masqueraded import Masqueraded
 from lab.pod import MakePod, Pod
+from lab.rawclient import RawClient
 from lab.reach import seen_by, serving
 from lab.snapshot import assert_restored
 from lab.tunnel import Tunnel
@@ -156,6 +157,42 @@ def test_a_rule_that_leads_the_pods_address_past_a_vpn_does_not_lead_the_vm(make
                 assert seen_by(server, vm.node, vm.address(4), source=OUTSIDE[4]) == OUTSIDE[4]
             pod.pod.ip("neigh del 0.0.0.0 dev tun0")  # of the kernel's own making
             assert_put_back(vm)
+
+
+def test_ports_at_another_interface_and_hidden_clients(make_pod: MakePod) -> None:
+    """By annotation; a guest with the clients' network of its own answers them, for it does not see their addresses."""
+    pod = make_pod(DUAL)
+    add_second_network(pod)
+    annotations = {
+        "virt-launcher.io/port-interfaces": "web=net1, 81 = eth0, 81=net1",
+        "virt-launcher.io/client-addresses": "hidden",
+    }
+    ports = [{"port": 80, "name": "web"}, {"port": 81, "protocol": "UDP"}, {"port": 82}]
+    with Masqueraded(pod, interface={"ports": ports}, metadata={"annotations": annotations}) as vm:
+        vm.guest.ip("link add docker0 type bridge", "addr add 192.0.2.254/24 dev docker0", "link set docker0 up")
+        vm.guest.ip("addr add 172.20.0.254/24 dev docker0")
+        for version, (own, _) in NET1.items():
+            for protocol, port, at_eth0, at_net1 in (
+                ("tcp", 80, False, True), ("udp", 81, True, True), ("tcp", 82, True, False)
+            ):  # fmt: skip
+                gateway = vm.gateway4 if version == 4 else vm.gateway6
+                with serving(vm.guest, protocol, port, ANY[version]) as server:
+                    seen = seen_by(server, vm.node, vm.address(version), source=OUTSIDE[version])
+                    assert seen == (gateway if at_eth0 else ""), (port, version)
+                    seen = seen_by(server, pod.neighbour, own)
+                    assert seen == (gateway if at_net1 else ""), (port, version)
+        assert vm.status()["forwarded"] == {"tcp-80": 2, "udp-81": 4, "tcp-82": 2}
+        assert_put_back(vm)
+
+
+def test_the_guests_link_shows_none_of_the_pods_other_addresses(make_pod: MakePod) -> None:
+    """The pod's kernel would answer ARP for an address on whatever interface it has it."""
+    pod = make_pod(DUAL)
+    add_second_network(pod)
+    with Masqueraded(pod) as vm, RawClient(vm.guest, mac=vm.network["mac"]) as client:
+        for address in (NET1[4][0], vm.address(4)):
+            assert client.who_has(address, vm.guest4, timeout=0.2) is None
+        assert client.who_has(vm.gateway4, vm.guest4) == "02:00:00:00:00:00"
 
 
 # --- the VM's network -------------------------------------------------------------------------------------------------

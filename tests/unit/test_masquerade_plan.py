@@ -305,5 +305,6 @@ def test_the_same_wishes_give_the_same_digest_and_others_another() -> None:
     http = ForwardedPorts("tcp", 80, 80)
     assert digest(ports=(http,)) == digest(ports=(http,))
     variants: list[dict[str, Any]] = [{}, {"ports": (http,)}, {"sidecar": ISTIO}, {"reaches_pod": True}]
+    variants += [{"ports": (ForwardedPorts("tcp", 80, 80, ("net1",)),)}, {"hides_clients": True}]
     variants += [{"kept_ports": (49152,)}, {"network4": "10.9.0.0/24"}]
     assert len({digest(**wishes) for wishes in variants}) == len(variants)

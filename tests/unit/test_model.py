@@ -53,7 +53,8 @@ DEFAULTS = {
     LocalResolver: "substitute=None fault= udp_port=53 tcp_port=53",
     Substitute: "source= mac=",
     PrivateNetwork: "network4=10.0.2.0/24 network6=fd10:0:2::/120 ports=() kept_ports=() sidecar=None"
-    " reaches_pod=False",
+    " reaches_pod=False hides_clients=False",
+    ForwardedPorts: "interfaces=()",
 }
 
 

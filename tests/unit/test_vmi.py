@@ -523,6 +523,51 @@ def test_processes_of_the_pod_are_closed_unless_the_annotation_opens_them(tmp_pa
         assert load(tmp_path, changed(path, {"virt-launcher.io/pod-services": value})).reaches_pod == opened
     with pytest.raises(ManifestError, match=rf"^{path}\.virt-launcher\.io/pod-services: must be one of closed, open"):
         load(tmp_path, changed(path, {"virt-launcher.io/pod-services": "yes"}))
+    assert not load(tmp_path, MINIMAL).hides_clients
+    assert load(tmp_path, changed(path, {"virt-launcher.io/client-addresses": "hidden"})).hides_clients
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [(), ()]),
+        ("http=net1", [("net1",), ()]),
+        ("80 = eth0,http=net1 , 53=tun0,80=eth0", [("net1", "eth0"), ("tun0",)]),
+    ],
+)
+def test_ports_at_further_interfaces(tmp_path: Path, text: str, expected: list[tuple[str, ...]]) -> None:
+    ports = [{"name": "http", "port": 80}, {"port": 53, "protocol": "UDP"}]
+    assert [port.interfaces for port in _at_interfaces(tmp_path, text, ports=ports)] == expected
+
+
+def test_a_range_of_ports_at_a_further_interface(tmp_path: Path) -> None:
+    (ports,) = _at_interfaces(tmp_path, "8000-8010=net1", portRanges=[{"start": 8000, "end": 8010}])
+    assert ports.interfaces == ("net1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("http", "must be ports with an interface each, such as http=net1, has `http`"),
+        ("http=", "must be ports"),
+        ("http=a name", "must be ports"),
+        ('http=a"b', "must be ports"),
+        ("http=net1,", "must be ports"),
+        ("http=..", "must be ports"),
+        ("81=net1", "`81` is neither name nor number of one of the interfaces' ports"),
+        ("=net1", "`` is neither"),
+        (",".join(["http=net1"] * 65), "must be at most 64, are 65"),
+    ],
+)
+def test_ports_at_interfaces_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=rf"^metadata\.annotations\.virt-launcher\.io/port-interfaces: {message}"):
+        _at_interfaces(tmp_path, text, ports=[{"name": "http", "port": 80}])
+
+
+def _at_interfaces(tmp_path: Path, text: str, **ports: Any) -> tuple[Port, ...]:
+    document = with_interface({"masquerade": {}, **ports})
+    document["metadata"]["annotations"] = {"virt-launcher.io/port-interfaces": text}
+    return load(tmp_path, document).interfaces[0].ports
 
 
 @pytest.mark.parametrize(
