@@ -10,14 +10,11 @@ import contextlib
 import functools
 import logging
 import os
-import socket
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from dhcp.daemon.connection import ServerError
 from dhcp.lean.frozen import Frozen
-from dhcp.lean.text import printable
 from dhcp.process import ServerProcess
 from launcher.exit_codes import FAILED, is_typed, log_untyped, message_of
 from launcher.phases.result import Network, PodNetwork, network_of
@@ -27,6 +24,8 @@ from launcher.request import SetupRequest
 from netsetup.kernel.netns import require_own_namespace, state_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netsetup.record import Record
 
 __all__ = ["Network", "PodNetwork", "setup_pod_network", "teardown_pod_network"]
@@ -48,6 +47,7 @@ def setup_pod_network(
     dry_run: bool = False,
     host_network: bool = False,
     phase: Literal["all", "network"] = "all",
+    follows: bool = False,
 ) -> PodNetwork:
     """Set up the VM's network in the current network namespace, and serve it DHCP.
 
@@ -57,13 +57,14 @@ def setup_pod_network(
     `host_network` says so.
 
     The phase `network` leaves the server to `virt-launcher serve`, and lets the request's `owner` read the record.
+    A caller that `follows` a pod does not want one set up that is not (NotSetUp), and logs the warnings that are new.
 
     Raises NetworkSetupError when pod or kernel do not allow it, and ServerError; the pod is then as it was before.
     """
     require_own_namespace(host_network)
     request = request or SetupRequest.default()
     settings = _Settings(
-        state_directory(state_dir), resolver_path, server_log, server_log_format, dry_run, host_network, phase
+        state_directory(state_dir), resolver_path, server_log, server_log_format, dry_run, host_network, phase, follows
     )
     try:
         return _set_up(request, settings)
@@ -88,6 +89,7 @@ class _Settings(Frozen):
     dry_run: bool
     host_network: bool
     phase: str
+    follows: bool
 
 
 def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
@@ -105,9 +107,10 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
                 spawned = None if is_current else spawn()
 
         from launcher.dhcpconfig.client import warnings_of
+        from launcher.phases.network import prepare
         from launcher.serve import LOCK, serve, server_configs
         from launcher.sight.history import note_convergence, note_setup
-        from netsetup.apply import prepare_pod_network_interfaces, restore_pod_network_interfaces
+        from netsetup.apply import restore_pod_network_interfaces
         from netsetup.errors import NotPermitted
         from netsetup.kernel.lock import NamespaceLock
         from netsetup.kernel.rtnl_messages import boot_seconds
@@ -126,14 +129,13 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
                 from launcher.phases.shared_folder import share
 
                 share(folder, request.owner)
-        prepared = prepare_pod_network_interfaces(
-            request.network_requests(_interface_names(), printable(socket.gethostname())),
-            state_dir=folder,
-            resolver_path=settings.resolver_path,
+        prepared = prepare(
+            request,
+            folder,
+            settings.resolver_path,
             dry_run=dry_run,
             host_network=host_network,
-            removes=request.is_whole,
-            left_out=request.left_out if request.is_whole else None,
+            follows=settings.follows,
             check=functools.partial(_require_servable, opens_sockets=phase == "all" and not dry_run),
         )
         if prepared.fresh and not dry_run:
@@ -156,10 +158,10 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
         }
         if prepared.fresh and not dry_run:
             note_setup(folder, elapsed_ms)
-        elif prepared.plan.lines() and not dry_run:
-            note_convergence(folder)
+        elif not dry_run:
+            note_convergence(folder, changed=bool(prepared.plan.lines()))
     warnings = (*request.left_out, *warnings_of(prepared.networks.values(), boot_seconds()))
-    for line in warnings:
+    for line in () if settings.follows else warnings:
         log.warning("%s", line)
     return PodNetwork(
         networks={
@@ -284,15 +286,6 @@ def _find_server(folder: str) -> tuple[bool, bool]:
         return False, False
     server.release()
     return True, server.is_current
-
-
-def _interface_names() -> set[str]:
-    try:
-        return {name for _, name in socket.if_nameindex()}
-    except OSError as error:
-        from netsetup.errors import KernelRefused
-
-        raise KernelRefused.of("list the interfaces", error) from None
 
 
 def _spawn(server_log: int | None, log_format: str, folder: str, on_failure: Undo) -> ServerProcess:

@@ -17,6 +17,7 @@ from netsetup.errors import (
     MissingFeature,
     NetworkSetupError,
     NotRestored,
+    NotSetUp,
 )
 from netsetup.executor import run
 from netsetup.kernel.gateway_mac import solicit_gateways, with_gateway_mac
@@ -85,6 +86,7 @@ def prepare_pod_network_interfaces(
     host_network: bool = False,
     removes: bool = True,
     left_out: tuple[str, ...] | None = None,
+    follows: bool = False,
     check: Callable[[Record], object] = lambda record: None,
 ) -> Prepared:
     """Hand pod interfaces of the current network namespace to the VM, or find them handed over already.
@@ -92,7 +94,8 @@ def prepare_pod_network_interfaces(
     Of a pod that is set up, networks that are no longer asked for are put back where `removes` says that it is meant,
     new ones are added, and the others stay with what has changed since.
 
-    `left_out` is recorded, None leaves that as it is.
+    `left_out` is recorded, None leaves that as it is. A caller that `follows` a pod does not want one set up that is
+    not: NotSetUp.
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
     be, comes before the first change, and in a dry run too.
 
@@ -110,6 +113,8 @@ def prepare_pod_network_interfaces(
         discovered = time.perf_counter()
         if recorded is not None and _is_over(observed, recorded):
             recorded = None
+        if recorded is None and follows:
+            raise NotSetUp("nothing is set up in this network namespace any more")
         fresh, gone = recorded is None, _gone(recorded, wanted, removes)
         record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=not dry_run and not gone)
         records.require_readable(record)

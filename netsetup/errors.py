@@ -94,6 +94,10 @@ class MissingFeature(NetworkSetupError):
     exit_code = 2
 
 
+class NotSetUp(NetworkSetupError):
+    """There is no pod to follow: it was put back."""
+
+
 class RecordError(NetworkSetupError):
     """The state directory, or the record in it, cannot be used; nothing has been changed."""
 

@@ -58,6 +58,7 @@ class DHCPWatchdog:
         self.folder = state_directory(state_dir)
         self._log, self._log_format = log, log_format
         self._stop_read, self._stop_write = os.pipe()
+        self._nudged = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -71,6 +72,11 @@ class DHCPWatchdog:
             self._thread.join()
         os.close(self._stop_read)
         os.close(self._stop_write)
+        os.close(self._nudged)
+
+    def nudge(self) -> None:
+        """Have `look_after` called soon."""
+        os.eventfd_write(self._nudged, 1)
 
     def _watch(self) -> None:
         while problem := self._wait_for_problem():
@@ -104,13 +110,16 @@ class DHCPWatchdog:
         waiting = select.poll()
         waiting.register(server, 0)  # poll(2) always reports POLLHUP
         waiting.register(self._stop_read, select.POLLIN)
+        waiting.register(self._nudged, select.POLLIN)
         while True:
             server.check_health()
             self.look_after(server)
             ready = {descriptor for descriptor, _ in waiting.poll(int(HEALTH_CHECK_SECONDS * 1000))}
             if self._stop_read in ready:
                 return ""
-            if ready:
+            if self._nudged in ready:
+                os.eventfd_read(self._nudged)
+            elif ready:
                 self._reap(TIMEOUT)
                 return f"{server.name}: has exited"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dhcp.lean.frozen import Frozen
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from launcher.phases.result import PodNetwork
     from launcher.request import SetupRequest
+
+log = logging.getLogger("launcher")
 
 CHANGE_SECONDS = 15.0
 """How long the launcher's end waits for a change under way; the teardown then waits for the namespace's lock, too."""
@@ -33,6 +36,7 @@ class Settings(Frozen):
     host_network: bool
     network_status: str | None
     """A file as of `launcher.vmi.network_status`, read at every change."""
+    phase: Literal["all", "network"] = "all"
 
 
 class PodSetup:
@@ -41,14 +45,31 @@ class PodSetup:
     Any thread of the launcher may call it: the launcher enters its network namespace before it starts the first.
     """
 
-    def __init__(self, request: SetupRequest, settings: Settings) -> None:
+    def __init__(self, request: SetupRequest, settings: Settings, *, is_set_up: bool = False) -> None:
         self.request = request
         """What is set up, as of the last `converge` that succeeded; before the first, what is to be."""
         self.changed: Callable[[PodNetwork], object] = lambda pod: None
         """Called with what is set up now, by the thread that has changed it."""
         self._settings = settings
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._is_closed, self._is_set_up = False, is_set_up
+        self._warnings: tuple[str, ...] = ()
+        self.files = tuple(filter(None, (settings.resolver_path, settings.network_status)))
+        """Those that a set-up depends on."""
+
+    def pending(self, waits: bool = True) -> tuple[str, ...]:
+        """What `converge` would do now, as `launcher.following.pod_changes.pending_changes` has it."""
+        from launcher.following.pod_changes import pending_changes
+
+        settings = self._settings
+        with self._lock:
+            return pending_changes(
+                self._with_status(self.request),
+                settings.folder,
+                settings.resolver_path,
+                host_network=settings.host_network,
+                waits=waits,
+            )
 
     def converge(self, change: Callable[[SetupRequest], SetupRequest] | None = None) -> PodNetwork:
         """Have the pod follow the request, as `change` returns it for the current one, and what the CNI has changed.
@@ -70,8 +91,14 @@ class PodSetup:
                 server_log=settings.server_log,
                 server_log_format=settings.log_format,
                 host_network=settings.host_network,
+                phase=settings.phase,
+                follows=self._is_set_up,
             )
-            self.request = request
+            for line in pod.warnings if self._is_set_up else ():
+                if line not in self._warnings:
+                    log.warning("%s", line)
+            self._warnings = pod.warnings
+            self.request, self._is_set_up = request, True
             self.changed(pod)
             return pod
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from launcher.container.pod_setup import PodSetup
     from launcher.control.interfaces import RunningInterfaces
     from launcher.control.server import ControlServer
+    from launcher.following.follower import Follower
     from launcher.manager import AttachedNetworks, Ending
     from launcher.phases.result import PodNetwork
     from launcher.request import SetupRequest
@@ -187,6 +188,7 @@ class _Machine:
         self._interfaces: RunningInterfaces | None = None
         self._control: ControlServer | None = None
         self._watchdog: DHCPWatchdog | None = None
+        self._follower: Follower | None = None
         self._found_set_up = False
         self._manager = LibvirtDomainManager(
             vmi,
@@ -212,6 +214,7 @@ class _Machine:
                     termination.release()
                     self._start()
                     self._serve_requests()
+                    self._follow()
                     self._serve_metrics()
                     gc.freeze()  # what was made until now stays
                     gc.enable()
@@ -258,6 +261,15 @@ class _Machine:
             self._interfaces.end()
         if self._control is not None:
             self._control.close()
+
+    def _follow(self) -> None:
+        """Once the VM runs, for the same reason as metrics; the first look finds what has changed meanwhile."""
+        if self._pod is not None:
+            from launcher.following.follower import Follower
+
+            pod = self._pod
+            self._follower = Follower(self._folder, pod.files, look=pod.pending, take_in=pod.converge)
+            self._follower.start()
 
     def _serve_metrics(self) -> None:
         """Once the VM runs, so that its start does not share the interpreter with importing the library."""
@@ -340,6 +352,9 @@ class _Machine:
             return  # it is not this container's
         from launcher.prestart import teardown_pod_network
 
+        if self._follower is not None:
+            self._follower.stop()
+            self._follower = None
         if self._pod is not None:
             self._pod.close()
         if self._watchdog is not None:

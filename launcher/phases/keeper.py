@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dhcp.daemon.connection import ServerConnection
+    from launcher.phases.news import News
 
 log = logging.getLogger("launcher")
 
@@ -61,13 +62,14 @@ def keep_serving(
     *,
     wait_seconds: float,
     log_format: str,
-    take_in: Callable[[], object] | None = None,
+    news: News | None = None,
     then: Callable[[], object] | None = None,
 ) -> int:
     """Serve what is recorded in a state directory until SIGTERM or SIGINT.
 
     Returns the exit code. Waits for the record, `wait_seconds` at most. Of this process's capabilities only those stay
-    that a restart of the server needs, and CAP_NET_ADMIN where `take_in` uses it, to change pod and record on SIGHUP.
+    that a restart of the server needs, and CAP_NET_ADMIN where `news` use it, to change pod and record as the pod
+    changes, and on SIGHUP.
     Calls `then` when it serves.
 
     Raises NotPermitted, MissingFeature when nothing has been set up in time, InvalidRequest when another one looks
@@ -75,7 +77,7 @@ def keep_serving(
     """
     if not has_capability(CAP_NET_RAW):
         raise MissingNeeds.of([f"CAP_NET_RAW, to open a packet socket ({flags_of('NET_RAW')})"])
-    keep_capabilities({CAP_NET_RAW, CAP_SETUID, CAP_SETGID} | ({CAP_NET_ADMIN} if take_in else set()))
+    keep_capabilities({CAP_NET_RAW, CAP_SETUID, CAP_SETGID} | ({CAP_NET_ADMIN} if news else set()))
     deadline = time.monotonic() + wait_seconds
     while (missing := _missing_record(folder)) and time.monotonic() < deadline:
         if signal.sigtimedwait(END, NEXT_LOOK_SECONDS):
@@ -95,23 +97,26 @@ def keep_serving(
         keeper.start()
         if then is not None:
             then()
+        follower = news.follow(keeper.nudge) if news else None
         try:
             while not (received := signal.sigtimedwait(AWAITED, NEXT_CHECK_SECONDS)) or received.si_signo == NEWS:
                 if received:
-                    _take_news_in(take_in)
+                    _take_news_in(news)
                 if not keeper.is_alive:
                     raise ServerError("DHCP server: nothing looks after it any more; start `serve` again")
         finally:
+            if follower is not None:
+                follower.stop()
             keeper.end()
     return 0
 
 
-def _take_news_in(take_in: Callable[[], object] | None) -> None:
-    if take_in is None:
+def _take_news_in(news: News | None) -> None:
+    if news is None:
         log.warning("what has changed in the pod is not taken in: this takes `serve --keep-admin`, and CAP_NET_ADMIN")
         return
     try:
-        take_in()
+        news.take_in()
     except (NetworkSetupError, ManifestError) as error:
         log.error("what has changed in the pod is not taken in: %s", error)
 

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 
 from dhcp.lean.frozen import Frozen, as_dict, replace
 from dhcp.lean.json import dumps, loads
+from launcher.serve import LOCK
 from netsetup.errors import RecordError
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.netns import state_directory
 from netsetup.kernel.state_files import read_file, write_file
+from netsetup.record import read_record
 
 FILE = "history.json"
 
@@ -24,6 +27,8 @@ class History(Frozen):
     """How often the hook found changes of the CNI, or of others, in the pod that was set up, and took them in."""
     server_restarts: int = 0
     """How often the DHCP server was replaced because it had exited or did not answer."""
+    not_taken_in: str = ""
+    """Why what has changed in the pod is not taken in, where a launcher or `serve` follows it; empty when it is."""
 
 
 def read_history(state_dir: str | os.PathLike[str] | None = None) -> History:
@@ -36,9 +41,21 @@ def note_setup(folder: str, elapsed_ms: Mapping[str, float]) -> None:
     _write(folder, History(tuple((name, ms / 1000) for name, ms in elapsed_ms.items())))
 
 
-def note_convergence(folder: str) -> None:
-    """The hook has changed something in a pod that was set up."""
-    _change(folder, lambda known: replace(known, convergences=known.convergences + 1))
+def note_convergence(folder: str, *, changed: bool) -> None:
+    """The hook has found a pod that was set up, and has taken in what had changed, if anything had."""
+    known = _read(folder)
+    if changed or known.not_taken_in:
+        _write(folder, replace(known, convergences=known.convergences + changed, not_taken_in=""))
+
+
+def note_not_taken_in(folder: str, reason: str) -> None:
+    """What has changed in the pod could not be taken in; empty when nothing of it is left.
+
+    The caller does not hold the lock of the hooks. Raises HookBusy, NotPermitted and KernelRefused.
+    """
+    with NamespaceLock(LOCK):
+        if reason != _read(folder).not_taken_in and read_record(folder) is not None:
+            _change(folder, lambda known: replace(known, not_taken_in=reason))
 
 
 def note_restart(folder: str) -> None:
@@ -64,6 +81,7 @@ def _read(folder: str) -> History:
             tuple((str(name), float(value)) for name, value in seconds),
             int(content.get("convergences", 0)),
             int(content.get("server_restarts", 0)),
+            str(content.get("not_taken_in", "")),
         )
     except (OSError, RecordError, ValueError, TypeError, AttributeError):
         return History()

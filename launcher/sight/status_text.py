@@ -57,6 +57,8 @@ def _pod_lines(status: Status) -> Iterator[str]:
     if any(network.pod_interface in network.missing for network in status.networks):
         yield "the CNI has taken a pod interface away: `teardown` removes what is left"
     history = status.history
+    if history.not_taken_in:
+        yield f"what has changed in the pod is not taken in: {history.not_taken_in}"
     if took := dict(history.setup_seconds).get("total"):
         yield f"set up in {took * 1e3:.0f} ms; taken in changes since: {history.convergences}"
 

@@ -31,7 +31,7 @@ def add(to: Parsers) -> None:
     verb.add_argument(
         "--keep-admin",
         action="store_true",
-        help="keep CAP_NET_ADMIN, and take in what has changed in the pod on SIGHUP",
+        help="keep CAP_NET_ADMIN, and take in what changes in the pod",
     )
     verb.set_defaults(logs_time=True)
     verb.add_argument("--metrics", metavar="ADDRESS", help=f"serve metrics for Prometheus: {ADDRESS_HELP}")
@@ -57,10 +57,11 @@ def _serve(options: argparse.Namespace) -> int:
     require_own_namespace(options.host_network)
     folder = state_directory(options.state_dir)
 
-    def take_in() -> None:
-        from launcher.phases.news import take_news_in
+    news = None
+    if options.keep_admin:
+        from launcher.phases.news import News
 
-        take_news_in(
+        news = News(
             folder,
             options.vmi,
             options.name,
@@ -81,6 +82,6 @@ def _serve(options: argparse.Namespace) -> int:
             folder,
             wait_seconds=options.wait,
             log_format=options.log_format,
-            take_in=take_in if options.keep_admin else None,
+            news=news,
             then=then,
         )

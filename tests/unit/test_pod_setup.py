@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from dhcp.lean.frozen import replace
 from launcher import prestart
 from launcher.container.pod_setup import PodSetup, Settings, ShuttingDown
+from launcher.phases.result import PodNetwork
 from launcher.request import SetupRequest
 from netsetup.errors import InvalidRequest
 
@@ -17,8 +19,12 @@ OTHER = replace(ONE, hostname="other")
 SETTINGS = Settings("/state", "/etc/resolv.conf", None, "text", False, None)
 
 
-def pod_setup(monkeypatch: pytest.MonkeyPatch, set_up: object) -> PodSetup:
-    monkeypatch.setattr(prestart, "setup_pod_network", set_up)
+def pod_setup(monkeypatch: pytest.MonkeyPatch, set_up: Callable[..., object]) -> PodSetup:
+    def done(*arguments: object, **more: object) -> PodNetwork:
+        set_up(*arguments, **more)
+        return PodNetwork({}, None, {}, (), ())
+
+    monkeypatch.setattr(prestart, "setup_pod_network", done)
     return PodSetup(ONE, SETTINGS)
 
 

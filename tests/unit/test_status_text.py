@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_the_history_counts(tmp_path: Path) -> None:
     note_restart(str(tmp_path))
     note_setup(str(tmp_path), {"plan": 1.5, "total": 80.0})
-    for note in (note_convergence, note_restart, note_restart):
+    for note in (partial(note_convergence, changed=True), note_restart, note_restart):
         note(str(tmp_path))
     assert read_history(tmp_path) == History((("plan", 0.0015), ("total", 0.08)), 1, 2)
 

@@ -219,6 +219,15 @@ def test_a_hook_that_runs_meanwhile_changes_nothing(living: Entrypoint) -> None:
 # How a machine ends, each in a pod of another shape
 
 
+def test_the_network_follows_the_pod(living: Entrypoint) -> None:
+    """Nobody calls `prestart`."""
+    mtu = living.pod.mtu
+    for changed in (mtu - 100, mtu):
+        living.pod.pod.ip(f"link set {living.pod.interface} mtu {changed}")
+        wait_until(lambda changed=changed: living.pod.pod.link("tap0")["mtu"] == changed, log=living.errors)
+    assert living.launcher()
+
+
 def test_sigterm_shuts_the_guest_down(run: Run) -> None:
     machine = run("calico")
     assert_lease_line(machine.await_report("lease"), machine.pod)
