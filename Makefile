@@ -31,7 +31,8 @@ IMAGE_PACKAGES := podman mmdebstrap
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
 TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
-    strace qemu-utils zsh fish mandoc ovmf swtpm swtpm-tools $(IMAGE_PACKAGES) runc catatonit slirp4netns uidmap
+    strace qemu-utils zsh fish mandoc ovmf swtpm swtpm-tools $(IMAGE_PACKAGES) runc catatonit slirp4netns uidmap \
+    $(if $(filter 12,$(shell . /etc/os-release && echo $$VERSION_ID)),,virtiofsd) # on Debian 12 it comes with QEMU
 
 RDNSSD := .cache/rdnssd
 

@@ -200,6 +200,7 @@ class LibvirtDomainManager:
             interfaces=[network.interface_xml for network in networks],
             accelerator=self.accelerator,
             images=self._images,
+            folders=self._storage.folders,
             console_socket=str(self.console_socket),
             console_log=str(self.console_log),
             sockets=Sockets(str(self.agent_socket), str(self.vnc_socket)),

@@ -29,9 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-MODULES = ("virtio_net", "virtio_pci", "virtio_blk", "virtio-rng", "button", "evdev", "pvpanic-mmio", "isofs")
+MODULES = (
+    "virtio_net",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio-rng",
+    "button",
+    "evdev",
+    "pvpanic-mmio",
+    "isofs",
+    "virtiofs",
+)
 """Drivers that are not built into the kernel: network, PCI transport, disk, random numbers, power button, the device
-that reports a panic, and the file system of seed images. Their dependencies are found in the package."""
+that reports a panic, and the file systems of seed images and of shared folders. Their dependencies are found in the
+package."""
 
 _BUSYBOX = Path("/bin/busybox")
 _HERE = Path(__file__).parent

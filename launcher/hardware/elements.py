@@ -81,10 +81,22 @@ def _state(on: bool) -> str:
     return "on" if on else "off"
 
 
-def memory_backing(hardware: Hardware) -> Iterator[str]:
-    if hardware.page_size:
-        size = hardware.page_size // 1024
-        yield f"<memoryBacking><hugepages><page size='{size}' unit='KiB'/></hugepages></memoryBacking>"
+def memory_backing(vmi: VirtualMachineInstance) -> Iterator[str]:
+    """What is behind the VM's memory; virtiofsd maps it, too."""
+    size = vmi.hardware.page_size // 1024
+    pages = f"<hugepages><page size='{size}' unit='KiB'/></hugepages>" if size else ""
+    shared = "<source type='memfd'/><access mode='shared'/>" if vmi.filesystems else ""
+    if pages or shared:
+        yield f"<memoryBacking>{pages}{shared}</memoryBacking>"
+
+
+def filesystems(folders: Mapping[str, str]) -> Iterator[str]:
+    """A virtiofs device for each folder, which a guest mounts by the folder's name."""
+    for name, path in folders.items():
+        yield "<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs'/>"
+        # In a container virtiofsd may not make namespaces of its own.
+        yield "<binary><sandbox mode='chroot'/></binary>"
+        yield f"<source dir='{escape(path)}'/><target dir='{escape(name)}'/></filesystem>"
 
 
 def pinning(hardware: Hardware, vcpus: int, cpus: Sequence[int]) -> Iterator[str]:

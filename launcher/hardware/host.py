@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from launcher.hardware.elements import FirmwareFiles
 from launcher.vmi.errors import ManifestError, Problems
+from netsetup.kernel.capabilities import CAP_SYS_CHROOT, has_capability
 
 if TYPE_CHECKING:
     from launcher.vmi.model import VirtualMachineInstance
 
 OVMF: Final = Path("/usr/share/OVMF")
 """Debian's."""
+VIRTIOFSD: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
+"""Debian's, of 13 and of 12."""
 VSOCK: Final = "/dev/vhost-vsock"
 CPU_MAP: Final = Path("/usr/share/libvirt/cpu_map")
 """The CPU models and features that libvirt has: a file for each model."""
@@ -23,7 +26,7 @@ HUGE_PAGES: Final = Path("/sys/kernel/mm/hugepages")
 def check_hardware(vmi: VirtualMachineInstance) -> None:
     """Raise ManifestError with all that `vmi` asks for and this host has not."""
     problems = Problems()
-    for check in (_check_machine, _check_cpu, _check_firmware, _check_tpm, _check_vsock, _check_pages, _check_cpus):
+    for check in _CHECKS:
         with problems:
             check(vmi)
     error = problems.error(str)
@@ -136,3 +139,29 @@ def _check_machine(vmi: VirtualMachineInstance) -> None:
         raise ManifestError(
             "spec.domain.machine.type", f"`{vmi.machine}` is none of this QEMU's machines: use q35 or pc"
         )
+
+
+def _check_filesystems(vmi: VirtualMachineInstance) -> None:
+    if not vmi.filesystems:
+        return
+    path = "spec.domain.devices.filesystems"
+    if not any(os.access(program, os.X_OK) for program in VIRTIOFSD):
+        raise ManifestError(
+            path, "needs virtiofsd, which is not installed: apt-get install virtiofsd (Debian 12: qemu-system-common)"
+        )
+    if os.geteuid() or not has_capability(CAP_SYS_CHROOT):
+        raise ManifestError(
+            path, "needs root with CAP_SYS_CHROOT, because virtiofsd acts for all users of the guest: run it as root"
+        )
+
+
+_CHECKS: Final = (
+    _check_machine,
+    _check_cpu,
+    _check_firmware,
+    _check_tpm,
+    _check_vsock,
+    _check_pages,
+    _check_cpus,
+    _check_filesystems,
+)

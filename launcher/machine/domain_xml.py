@@ -22,6 +22,7 @@ def domain_xml(
     interfaces: Sequence[str],
     accelerator: Accelerator,
     images: Mapping[str, DiskImage] | None = None,
+    folders: Mapping[str, str] | None = None,
     console_socket: str | None = None,
     console_log: str | None = None,
     sockets: elements.Sockets | None = None,
@@ -30,10 +31,11 @@ def domain_xml(
 ) -> str:
     """The `<domain>` of `vmi`.
 
-    `interfaces` are the texts of `interface_xml`, `images` the images of the manifest's disks by their names. The
-    serial console listens on the unix socket `console_socket` and is logged to the file `console_log`; without
-    them its output is discarded. `sockets` are those of the guest agent and of VNC, without which there are neither;
-    `firmware` is that of UEFI. `cpus` are those of this container, for virtual CPUs that have one each to themselves.
+    `interfaces` are the texts of `interface_xml`, `images` the images of the manifest's disks by their names, and
+    `folders` the paths of its file systems by theirs. The serial console listens on the unix socket `console_socket`
+    and is logged to the file `console_log`; without them its output is discarded. `sockets` are those of the guest
+    agent and of VNC, without which there are neither; `firmware` is that of UEFI. `cpus` are those of this container,
+    for virtual CPUs that have one each to themselves.
     """
     name, uuid = escape(vmi.domain_name), escape(vmi.firmware.uuid)
     virtio = "virtio-transitional" if vmi.hardware.transitional else "virtio"
@@ -43,7 +45,7 @@ def domain_xml(
         f"<uuid>{uuid}</uuid>",
         # Whole KiB, rounded up.
         f"<memory unit='KiB'>{-(-vmi.memory // 1024)}</memory>",
-        *elements.memory_backing(vmi.hardware),
+        *elements.memory_backing(vmi),
         f"<vcpu placement='static'>{vmi.cpu.count}</vcpu>",
         *elements.io_threads(vmi),
         *elements.pinning(vmi.hardware, vmi.cpu.count, cpus),
@@ -60,6 +62,7 @@ def domain_xml(
         "<devices>",
         *_controllers(vmi),
         *_disks(vmi, images or {}),
+        *elements.filesystems(folders or {}),
         *interfaces,
         *(_serial(console_socket, console_log) if vmi.serial_console else []),
         *elements.devices(vmi, sockets),

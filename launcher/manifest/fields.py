@@ -69,7 +69,6 @@ REFUSED = {
     "spec.domain.cpu.realtime": "leave it out: the VM's CPUs are scheduled as other processes are",
     "spec.domain.devices.disks[].blockSize": "leave it out: blocks are of 512 bytes",
     "spec.domain.devices.disks[].lun.reservation": "leave it out, and use no persistent reservations",
-    "spec.domain.devices.filesystems": "leave it out, and share files over the network",
     "spec.domain.devices.gpus": "leave it out: no device of the node can be given to the VM",
     "spec.domain.devices.hostDevices": "leave it out: no device of the node can be given to the VM",
     "spec.domain.devices.watchdog.diag288": "use i6300esb: this is a device of s390x",

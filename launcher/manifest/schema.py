@@ -16,7 +16,7 @@ from launcher.hardware.schema import (
     WatchdogSource,
 )
 from launcher.manifest.shapes import OpenObject, Quantity, StrictObject
-from launcher.volumes.schema import AccessCredential, DiskSource, Volume
+from launcher.volumes.schema import AccessCredential, DiskSource, FilesystemSource, Volume
 
 
 class Metadata(OpenObject):
@@ -174,6 +174,7 @@ class Interface(StrictObject):
 
 class Devices(StrictObject):
     disks: list[DiskSource] | None = None
+    filesystems: list[FilesystemSource] | None = None
     interfaces: list[Interface] | None = None
     rng: StrictObject | None = None
     autoattach_pod_interface: bool | None = None

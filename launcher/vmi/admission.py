@@ -29,6 +29,7 @@ from launcher.vmi.quantity import quantity_at
 from launcher.volumes.admission import admit_volumes
 from launcher.volumes.credentials import with_credentials
 from launcher.volumes.disks import admit_disks
+from launcher.volumes.filesystems import admit_filesystems
 
 if TYPE_CHECKING:
     from launcher.manifest.objects import Machine
@@ -68,7 +69,8 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
     volumes = admit_volumes(spec.volumes or [], machine.content_of, problems)
     volumes = with_credentials(volumes, spec.access_credentials or [], machine.content_of, problems)
     hardware = admit_hardware(domain, chipset, problems)
-    disks = admit_disks(devices.disks or [], spec.volumes or [], volumes, problems)
+    filesystems = admit_filesystems(devices, spec.volumes or [], problems)
+    disks = admit_disks(devices.disks or [], spec.volumes or [], volumes, problems, mounted=filesystems)
     if request is None or problems.found:
         return None
     interfaces = tuple(request.interfaces.values())
@@ -86,6 +88,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         acpi=not domain.features or domain.features.acpi is None or domain.features.acpi.enabled is not False,
         interfaces=interfaces,
         disks=disks,
+        filesystems=filesystems,
         volumes=volumes,
         hardware=hardware,
         serial_console=devices.autoattach_serial_console is not False,

@@ -188,6 +188,8 @@ class VirtualMachineInstance(Frozen):
     acpi: bool = True
     interfaces: tuple[InterfaceSpec, ...] = (DEFAULT_INTERFACE,)
     disks: tuple[Disk, ...] = ()
+    filesystems: tuple[str, ...] = ()
+    """Names of volumes that the guest mounts by virtiofs."""
     volumes: tuple[Volume, ...] = ()
     """What is behind the disks, by their names; a disk without is given on the command line."""
     hardware: Hardware = Hardware()

@@ -30,10 +30,13 @@ def admit_disks(
     listed: Sequence[source.Volume],
     volumes: Sequence[Volume],
     problems: Problems,
+    *,
+    mounted: Sequence[str] = (),
 ) -> tuple[Disk, ...]:
     """Check the disks of a manifest, each of which has one of the `listed` volumes behind it.
 
-    `volumes` are those of them without problems; disks with `problems` are left out.
+    `volumes` are those of them without problems; disks with `problems` are left out. Those named `mounted` are file
+    systems, and no disks.
     """
     names = [volume.name for volume in listed]
     seeds = {volume.name for volume in volumes if isinstance(volume, Seed)}
@@ -51,7 +54,7 @@ def admit_disks(
             admitted.append(_seed_disk(one, path) if one.name in seeds else one)
     # A volume that no disk refers to is attached as well, as KubeVirt does.
     for name in dict.fromkeys(names):
-        if name not in given:
+        if name not in given and name not in mounted:
             admitted.append(_seed_disk(Disk(name), "") if name in seeds else Disk(name))
     return tuple(admitted)
 

@@ -57,6 +57,15 @@ class VolumeFolder:
         base = self._volume(image.name, image.field)
         return base / image.path if base is not None and base.is_dir() else None
 
+    def find_folder(self, name: str, field: str) -> Path:
+        """The folder that is mounted as the volume `name`, without links. Raises ManifestError."""
+        base = self._volume(name, field)
+        if base is None or not base.is_dir():
+            raise ManifestError(
+                field, f"`{name}` has no folder: mount it at {self.path / name}, or give --disk {name}=FOLDER"
+            )
+        return base
+
     def read_files(self, places: Iterable[MountedFiles]) -> Iterator[SeedFile]:
         """All files that are mounted there. Raises ManifestError for one that must be there and is not."""
         for mounted in places:

@@ -25,6 +25,13 @@ class DiskSource(StrictObject):
     shareable: bool | None = None
 
 
+class FilesystemSource(StrictObject):
+    """A volume that the guest mounts, by the volume's name."""
+
+    name: str
+    virtiofs: StrictObject | None = None
+
+
 class ObjectName(StrictObject):
     """A Secret or ConfigMap by its name."""
 

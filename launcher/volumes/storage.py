@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from launcher.machine.disk_images import DiskImage
     from launcher.vmi.model import Disk, VirtualMachineInstance
-    from launcher.volumes.model import SeedFile
+    from launcher.volumes.model import SeedFile, Volume
 
 _FOLDER: Final = "volumes"
 
@@ -59,7 +59,7 @@ class Storage:
         self._backing_files = backing_files
         self._makers: dict[str, Callable[[], DiskImage]] = {}
         for name in given:
-            if name not in {disk.name for disk in vmi.disks}:
+            if name not in {disk.name for disk in vmi.disks} | set(vmi.filesystems):
                 raise ManifestError(f"--disk {name}", f"the manifest has no volume `{name}`")
         volumes = {volume.name: volume for volume in vmi.volumes}
         for index, disk in enumerate(vmi.disks):
@@ -70,10 +70,14 @@ class Storage:
                 self._makers[disk.name] = self._empty(volume)
             else:
                 self._makers[disk.name] = self._seed(volume, vmi)
+        self._folder_makers = {name: self._found_folder(name, volumes.get(name)) for name in vmi.filesystems}
+        self.folders: dict[str, str] = {}
+        """After `make`: the paths of the file systems by their names."""
 
     def make(self) -> dict[str, DiskImage]:
         """Make what is to be made, anew, and return all images by the names of their disks. Raises StorageError."""
         self.remove()
+        self.folders = {name: str(make()) for name, make in self._folder_makers.items()}
         return {name: make() for name, make in self._makers.items()}
 
     def prepare(self) -> None:
@@ -107,6 +111,25 @@ class Storage:
         if readonly and not disk.readonly:
             return lambda: self._overlay(disk.name, found)
         return lambda: found
+
+    def _found_folder(self, name: str, volume: Volume | None) -> Callable[[], Path]:
+        """The folder behind a file system; of a Secret and the like a copy, so that no guest writes to the original."""
+        if name in self._given:
+            given = Path(self._given[name]).resolve()
+            if not given.is_dir():
+                raise ManifestError(f"--disk {name}", f"{given} is no folder, and the guest is to mount it")
+            return lambda: given
+        if not isinstance(volume, Seed):
+            folder = self._folder.find_folder(name, volume.field if isinstance(volume, Image) else "spec.volumes")
+            return lambda: folder
+        files = [*volume.files, *self._folder.read_files(volume.mounted)]
+
+        def make() -> Path:
+            folder = self._path(name)
+            _make_folder(folder, files)
+            return folder
+
+        return make
 
     def _created(self, image: Image) -> Callable[[], DiskImage]:
         """The image of a hostDisk that is made where there is none, and stays."""
@@ -172,6 +195,17 @@ def _make_file(path: Path, size: int = 0, content: bytes = b"") -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
         raise StorageError(f"{path} cannot be made: {error.strerror}") from None
+
+
+def _make_folder(path: Path, files: list[SeedFile]) -> None:
+    """A new folder of these files. Raises StorageError."""
+    try:
+        path.mkdir(0o755)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be made: {error.strerror}") from None
+    for file in files:
+        _make_file(path / file.name, content=file.content)
+        (path / file.name).chmod(0o444)
 
 
 def _make_overlay(path: Path, base: DiskImage) -> None:

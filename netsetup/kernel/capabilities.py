@@ -13,6 +13,7 @@ CAP_SETGID: Final = 6
 CAP_SETUID: Final = 7
 CAP_NET_ADMIN: Final = 12
 CAP_NET_RAW: Final = 13
+CAP_SYS_CHROOT: Final = 18
 STATUS: Final = "/proc/thread-self/status"
 VERSION: Final = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3 of linux/capability.h."""

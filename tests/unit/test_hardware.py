@@ -39,7 +39,9 @@ def load(domain: dict[str, Any] | None = None, devices: dict[str, Any] | None = 
                     {"name": each["name"], "multus": {"networkName": "n", "default": not index}}
                     for index, each in enumerate(interfaces)
                 ],
-                "volumes": [{"name": disk["name"]} for disk in given.get("disks", [])],
+                "volumes": [
+                    {"name": each["name"]} for kind in ("disks", "filesystems") for each in given.get(kind, [])
+                ],
             },
         }
     )
@@ -347,8 +349,9 @@ def test_what_this_host_has_not_is_named_all_at_once(monkeypatch: pytest.MonkeyP
             "memory": {"guest": "1Gi", "hugepages": {"pageSize": "1Gi"}},
             "cpu": {"cores": 200, "model": "Nonsense", "dedicatedCpuPlacement": True},
         },
-        {"tpm": {}, "autoattachVSOCK": True},
+        {"tpm": {}, "autoattachVSOCK": True, "filesystems": [{"name": "shared", "virtiofs": {}}]},
     )
+    monkeypatch.setattr(host, "VIRTIOFSD", (str(tmp_path / "virtiofsd"),))
     monkeypatch.setattr(host, "CPU_MAP", tmp_path)
     monkeypatch.setattr(host, "OVMF", tmp_path)
     monkeypatch.setattr(host, "VSOCK", str(tmp_path / "vsock"))
@@ -365,6 +368,7 @@ def test_what_this_host_has_not_is_named_all_at_once(monkeypatch: pytest.MonkeyP
         "needs 1 pages of 1024 MiB, of which 0 are free: reserve them on the node",
         f"needs 200 CPUs for itself, and this container may use {len(host.os.sched_getaffinity(0))}: give it more, or "
         "ask for fewer",
+        "needs virtiofsd, which is not installed: apt-get install virtiofsd (Debian 12: qemu-system-common)",
     ]
     check_hardware(load())
 

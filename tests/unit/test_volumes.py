@@ -26,11 +26,17 @@ from launcher.volumes.iso import iso_image
 from launcher.volumes.model import SeedFile
 from launcher.volumes.storage import Storage, StorageError
 
+SHARED: dict[str, Any] = {"filesystems": [{"name": "v", "virtiofs": {}}]}
 USER_DATA = "#cloud-config\npassword: of-the-user\n"
 
 
-def load(*volumes: dict[str, Any], disks: list[dict[str, Any]] | None = None, keys: str = "") -> VirtualMachineInstance:
-    """A VM with these volumes and disks, and the keys of a Secret for cloud-init by that method."""
+def load(
+    *volumes: dict[str, Any],
+    disks: list[dict[str, Any]] | None = None,
+    keys: str = "",
+    devices: dict[str, Any] | None = None,
+) -> VirtualMachineInstance:
+    """A VM with these volumes, disks or devices, and the keys of a Secret for cloud-init by that method."""
     key = {"source": {"secret": {"secretName": "keys"}}, "propagationMethod": {keys: {}}}
     return load_document(
         {
@@ -39,7 +45,7 @@ def load(*volumes: dict[str, Any], disks: list[dict[str, Any]] | None = None, ke
             "metadata": {"name": "web", "namespace": "shop"},
             "spec": {
                 "hostname": "front",
-                "domain": {"memory": {"guest": "1Gi"}, "devices": {"disks": disks or []}},
+                "domain": {"memory": {"guest": "1Gi"}, "devices": devices or {"disks": disks or []}},
                 "volumes": list(volumes),
                 "accessCredentials": [{"sshPublicKey": key}] if keys else [],
             },
@@ -232,6 +238,40 @@ def test_refused(tmp_path: Path, source: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=message) as refusal:
         made(load({"name": "v", **source}), tmp_path)
     assert "Not4Anyone" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("devices", "volume", "message"),
+    [
+        ({"filesystems": [{"name": "w", "virtiofs": {}}]}, {"secret": {}}, "no volume of spec.volumes is named `w`"),
+        ({"filesystems": [{"name": "v"}]}, {"secret": {}}, r"filesystems\[0\]: needs a kind: give virtiofs"),
+        ({"filesystems": 2 * [{"name": "v", "virtiofs": {}}]}, {"secret": {}}, r"filesystems\[1\]\.name: "),
+        (SHARED, {"emptyDisk": {"capacity": "1Mi"}}, "`v` is no folder but emptyDisk: use persistentVolumeClaim, "),
+        (SHARED | {"disks": [{"name": "v"}]}, {"secret": {}}, "`v` is one of the disks: remove it there"),
+        (
+            SHARED,
+            {"persistentVolumeClaim": {"claimName": "c"}},
+            "`v` has no folder: mount it at .*/v, or give --disk v",
+        ),
+        (SHARED, {"secret": {}}, r"\.secret: its files are not there"),
+    ],
+)
+def test_file_systems_that_are_refused(
+    tmp_path: Path, devices: dict[str, Any], volume: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        made(load({"name": "v", **volume}, devices=devices), tmp_path)
+
+
+def test_a_file_system_is_no_disk(tmp_path: Path) -> None:
+    """Its folder is mounted, or given by its path."""
+    vmi = load({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, devices=SHARED)
+    assert (vmi.filesystems, vmi.disks) == (("v",), ())
+    folder = mount(tmp_path, "v")
+    for given in ({}, {"v": tmp_path}):
+        storage = Storage(vmi, given, state_dir=tmp_path / "state", folder=tmp_path / "volumes")
+        assert storage.make() == {}
+        assert storage.folders == {"v": str(given.get("v", folder))}
 
 
 def test_seed_with_names_of_any_length_and_depth(tmp_path: Path) -> None:
