@@ -3,7 +3,9 @@
 
     deploy/for_podman.py --image root=/srv/disk deploy/pod.yaml | podman kube play -
 
-- volumes of type `image` are refused by 4.3: each becomes the folder that `--image VOLUME=FOLDER` names
+- a StatefulSet becomes its Pods; a claim of its template is the Podman volume of that name, such as `root-vm-0`: made
+  beforehand with the disk in it, or by the Pod, empty (4.3 refuses to play a claim whose volume is there)
+- volumes of type `image` are refused by 4.3: there each becomes the folder that `--image VOLUME=FOLDER` names
 - a native sidecar (an init container with `restartPolicy: Always`) is waited for by 4.3, and refused by 5.4 if it has a
   probe: it becomes the first of the other containers
 - with `restartPolicy: Always` 4.3 starts ordinary init containers again and again: it becomes `OnFailure`
@@ -28,14 +30,28 @@ Document = dict[str, Any]
 ALWAYS = "io.podman.annotations.init.container.type"
 
 
-def for_podman(document: Document, images: dict[str, str]) -> Document:
-    """One document; raises ValueError for what cannot be had."""
+def for_podman(document: Document, images: dict[str, str]) -> list[Document]:
+    """What takes the place of a document; raises ValueError for what cannot be had."""
     if document["kind"] == "StatefulSet":
-        raise ValueError(
-            "Podman has no StatefulSets: play deploy/pod.yaml, with a volume of type persistentVolumeClaim"
-        )
-    if document["kind"] != "Pod":
-        return document
+        return [_pod(each, images) for each in _pods_of(document)]
+    return [_pod(document, images) if document["kind"] == "Pod" else document]
+
+
+def _pods_of(document: Document) -> list[Document]:
+    """A StatefulSet's Pods and their claims, by the names that Kubernetes gives them."""
+    spec, pods = document["spec"], []
+    for ordinal in range(spec.get("replicas", 1)):
+        name = f"{document['metadata']['name']}-{ordinal}"
+        claims = [template["metadata"]["name"] for template in spec.get("volumeClaimTemplates", [])]
+        volumes = [{"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}} for claim in claims]
+        template = spec["template"]
+        own = {**template["spec"], "volumes": [*template["spec"].get("volumes", []), *volumes]}
+        metadata = {**template.get("metadata", {}), "name": name}
+        pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": own})
+    return pods
+
+
+def _pod(document: Document, images: dict[str, str]) -> Document:
     spec = dict(document["spec"])
     if spec.get("securityContext", {}).get("sysctls"):
         raise ValueError("Podman ignores spec.securityContext.sysctls: set default_sysctls in containers.conf")
@@ -64,11 +80,9 @@ def _container(container: Document) -> Document:
 
 
 def _volume(volume: Document, images: dict[str, str]) -> Document:
-    if "image" not in volume:
-        return volume
     name = volume["name"]
-    if name not in images:
-        raise ValueError(f"Podman has no image volumes: name a folder, --image {name}=FOLDER")
+    if "image" not in volume or name not in images:
+        return volume
     return {"name": name, "hostPath": {"path": images[name], "type": "Directory"}}
 
 
@@ -79,7 +93,8 @@ def main() -> None:
     options = parser.parse_args()
     images = dict(word.split("=", 1) for word in options.image)
     try:
-        documents = [for_podman(each, images) for each in yaml.safe_load_all(options.file.read_text())]
+        given = yaml.safe_load_all(options.file.read_text())
+        documents = [made for each in given for made in for_podman(each, images)]
     except ValueError as error:
         raise SystemExit(f"{options.file}: {error}") from None
     yaml.safe_dump_all(documents, sys.stdout, sort_keys=False)

@@ -27,6 +27,7 @@ LEFT_OUT = {
 LEFT_OUT_FILES = (
     "/etc/apparmor.d/*",
     "/etc/logrotate.d/*",
+    "/usr/bin/c_rehash",
     "/usr/bin/elf2dmp",
     "/usr/bin/qemu-io",
     "/usr/bin/qemu-nbd",
@@ -41,6 +42,11 @@ LEFT_OUT_FILES = (
     "/usr/share/lintian/*",
     "/usr/share/locale/*",
     "/usr/share/man/*",
+    # UEFI as one file, with other keys, or stricter
+    "/usr/share/OVMF/*snakeoil*",
+    "/usr/share/OVMF/*strictnx*",
+    "/usr/share/ovmf/*",
+    "/usr/share/qemu/OVMF.fd",
     # firmware of other processors than x86
     "/usr/share/qemu/hppa-*",
     "/usr/share/qemu/openbios-*",

@@ -9,14 +9,21 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from lab.podman import Podman
+from lab.podman import Engine
 from lab.waiting import has_ended, wait_until
 
-from launcher.demo.guest_image import GuestImage, GuestReport, parse_reports
+from launcher.demo.guest_image import GuestImage, GuestReport, kernel_arguments, parse_reports
 
 BOOT_SECONDS = 120
 """What a guest may take until its lease on a busy machine without KVM; 3 on an idle one."""
 KERNEL, INITRD = "vmlinuz", "initrd"
+MOUNTED = "/run/virt-launcher/volumes/root"
+"""Where the files of deploy/ mount what has the disk."""
+MEMORY, LIMIT = "128Mi", "288Mi"
+"""The guest's, and its container's: as much more as in those files."""
+
+FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+"""A program that prints a page."""
 
 _CONSOLE = """
 import glob, os, re, socket, sys
@@ -39,7 +46,7 @@ print(open(max(glob.glob("/run/virt-launcher/net-*/**/console.log", recursive=Tr
 class Machine:
     """The VM of one container."""
 
-    def __init__(self, podman: Podman, container: str) -> None:
+    def __init__(self, podman: Engine, container: str) -> None:
         self._podman = podman
         self.container = container
 
@@ -86,6 +93,31 @@ class Machine:
         pid = self._podman.inspect(self.container)["State"]["Pid"]
         os.kill(pid, signal.SIGKILL)
         assert has_ended(pid)
+
+
+def boot_guest(vmi: dict[str, Any], folder: str = MOUNTED) -> None:
+    """Have a manifest boot what `prepare_files` has put into a folder."""
+    boot = {"kernelPath": f"{folder}/{KERNEL}", "initrdPath": f"{folder}/{INITRD}"}
+    domain = vmi["spec"]["domain"]
+    domain["firmware"] = {"kernelBoot": {"kernelArgs": kernel_arguments(), "container": boot}}
+    domain["memory"]["guest"] = MEMORY
+
+
+def guest_manifest(**devices: Any) -> dict[str, Any]:
+    """A manifest of one NIC in the pod network, and other devices, that boots what is mounted at /boot."""
+    domain = {"devices": {"interfaces": [{"name": "default", "bridge": {}}], **devices}, "memory": {}}
+    spec = {"domain": domain, "networks": [{"name": "default", "pod": {}}]}
+    vmi = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "vm"}, "spec": spec}
+    boot_guest(vmi, "/boot")
+    return vmi
+
+
+def limit_memory(pod: dict[str, Any]) -> dict[str, Any]:
+    """Give the only container of a Pod's spec what that guest needs, and return the container."""
+    (container,) = pod["containers"]
+    container["resources"]["requests"]["memory"] = container["resources"]["limits"]["memory"] = LIMIT
+    described: dict[str, Any] = container
+    return described
 
 
 def prepare_files(guest: GuestImage, folder: Path) -> Path:

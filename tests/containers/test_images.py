@@ -9,6 +9,10 @@ import subprocess
 import pytest
 from lab.podman import IMAGE, ROOT, Podman
 
+from launcher.demo.guest_image import build_guest
+
+from .guest import Machine, guest_manifest, prepare_files
+
 pytestmark = pytest.mark.root
 
 LIMITS = {"net": 90, "full": 300}
@@ -62,3 +66,21 @@ def test_run_in_the_small_image_names_what_it_lacks(podman: Podman) -> None:
     done = podman.run(*run, *mount, f"{IMAGE}:net", "run", "--vmi", "/vmi.json", check=False)
     assert done.returncode == 2
     assert "virt-launcher[run]" in done.stderr
+
+
+@pytest.mark.vm
+def test_a_machine_has_uefi_and_a_tpm_in_the_full_image(podman: Podman) -> None:
+    """Of an ordinary user, as the image is."""
+    files = prepare_files(build_guest(), podman.folder / "uefi")
+    vmi = guest_manifest(tpm={})
+    domain = vmi["spec"]["domain"]
+    domain["memory"]["guest"] = "256Mi"
+    domain["firmware"]["bootloader"] = {"efi": {"secureBoot": False}}
+    (files / "vmi.yaml").write_text(json.dumps(vmi))
+    run = ("run", "--detach", "--name", "uefi", "--network", "blue", "--no-healthcheck", *NETWORK, *TUN)
+    podman.run(*run, "--volume", f"{files}:/boot:ro", f"{IMAGE}:full", "run", "--vmi", "/boot/vmi.yaml")
+    machine = Machine(podman, "uefi")
+    machine.await_lease()
+    shown = machine.command("ls -d /sys/firmware/efi /sys/firmware/acpi/tables/TPM2")
+    assert shown.split() == ["/sys/firmware/acpi/tables/TPM2", "/sys/firmware/efi"]
+    podman.run("rm", "--force", "--time", "0", "uefi")

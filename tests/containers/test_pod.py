@@ -11,9 +11,9 @@ from lab.waiting import wait_until
 from vm.programs import with_programs
 
 from deploy.for_podman import for_podman
-from launcher.demo.guest_image import build_guest, kernel_arguments
+from launcher.demo.guest_image import build_guest
 
-from .guest import INITRD, KERNEL, Machine, prepare_files
+from .guest import FETCH, Machine, boot_guest, limit_memory, prepare_files
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 
@@ -25,9 +25,6 @@ START_DHCP6 = (
     " && /usr/sbin/dhcp6c -c /dhcp6c.conf eth0 eth1"
 )
 """On both NICs: netavark has a published port lead to either of a container's networks, whichever its map has first."""
-MEMORY, LIMIT = "128Mi", "288Mi"
-"""The guest's, and its container's: as much more as in the file."""
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
 def documents(podman: Podman) -> list[dict[str, Any]]:
@@ -36,21 +33,16 @@ def documents(podman: Podman) -> list[dict[str, Any]]:
     files = prepare_files(guest, podman.folder / "boot")
     config, pod = yaml.safe_load_all((ROOT / "deploy/pod.yaml").read_text())
     vmi = yaml.safe_load(config["data"]["vmi.yaml"])
-    domain = vmi["spec"]["domain"]
-    mounted = "/run/virt-launcher/volumes/root"
-    boot = {"kernelPath": f"{mounted}/{KERNEL}", "initrdPath": f"{mounted}/{INITRD}"}
-    domain["firmware"] = {"kernelBoot": {"kernelArgs": kernel_arguments(), "container": boot}}
-    domain["memory"]["guest"] = MEMORY
-    del domain["devices"]["disks"], vmi["spec"]["volumes"]
-    domain["devices"]["interfaces"].append({"name": "second", "bridge": {}})
+    boot_guest(vmi)
+    devices = vmi["spec"]["domain"]["devices"]
+    del devices["disks"], vmi["spec"]["volumes"]
+    devices["interfaces"].append({"name": "second", "bridge": {}})
     vmi["spec"]["networks"].append({"name": "second", "multus": {"networkName": "green"}})
     vmi["status"] = {"interfaces": [{"name": "second", "podInterfaceName": "eth1"}]}
     config["data"]["vmi.yaml"] = yaml.safe_dump(vmi)
     pod["metadata"]["name"] = "machine"
-    (container,) = pod["spec"]["containers"]
-    container["resources"]["requests"]["memory"] = container["resources"]["limits"]["memory"] = LIMIT
-    container["ports"] = [{"containerPort": GUEST_PORT, "hostPort": NODE_PORT}]
-    return [for_podman(document, {"root": str(files)}) for document in (config, pod)]
+    limit_memory(pod["spec"])["ports"] = [{"containerPort": GUEST_PORT, "hostPort": NODE_PORT}]
+    return [made for document in (config, pod) for made in for_podman(document, {"root": str(files)})]
 
 
 @pytest.fixture(scope="module")

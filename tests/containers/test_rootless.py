@@ -1,4 +1,4 @@
-"""The hook in a container of an ordinary user: its network is slirp4netns', whose device is called `tap0` itself."""
+"""Containers of an ordinary user: their network is slirp4netns', whose device is called `tap0` itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.podman import IMAGE, Podman
+from lab.namespace import Namespace
+from lab.podman import IMAGE, Engine, Podman
 from lab.waiting import kill
+
+from launcher.demo.guest_image import build_guest
+
+from .guest import FETCH, Machine, guest_manifest, prepare_files
 
 pytestmark = pytest.mark.root
 
@@ -34,12 +39,33 @@ shift 2
 exec setpriv --reuid $user --regid $user --clear-groups env -i PATH=/usr/sbin:/usr/bin HOME=$home/home \
     XDG_RUNTIME_DIR=$home/run CONTAINERS_CONF=$home/containers.conf PODMAN_IGNORE_CGROUPSV1_WARNING=1 "$@"
 """
-RunAsUser = Callable[..., "subprocess.CompletedProcess[str]"]
+MACHINE_PORT, NODE_PORT, NODE = 80, 8080, "192.0.2.1"
+ALLOWED = (
+    *("--cap-add", "NET_ADMIN,NET_RAW"),
+    *("--device", "/dev/net/tun"),
+    *("--security-opt", "unmask=/proc/sys"),
+    *("--no-healthcheck",),
+)
+
+
+class UsersPodman(Engine):
+    """podman of that user, who has the large image; containers.conf and the image are in a folder of their own."""
+
+    def __init__(self, node: Namespace, folder: Path) -> None:
+        self._node = node
+        self.folder = folder
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """See `Engine.run`."""
+        enter = ["nsenter", f"--net={self._node.path}", "unshare", "--mount", "sh", "-c", _START, "sh"]
+        command = [*enter, self.folder, str(USER), "podman", "--storage-driver", "overlay", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
 
 
 @pytest.fixture(scope="module")
-def as_user(podman: Podman) -> Iterator[RunAsUser]:
-    """Runs a program as that user, who has the small image."""
+def rootless(podman: Podman) -> Iterator[UsersPodman]:
     with tempfile.TemporaryDirectory(prefix="vltest-") as directory:
         home = Path(directory)
         home.chmod(0o755)
@@ -52,32 +78,45 @@ def as_user(podman: Podman) -> Iterator[RunAsUser]:
             os.chown(home / name, USER, USER)
         own = (line for line in (podman.folder / "containers.conf").read_text().splitlines() if "ulimits" not in line)
         (home / "containers.conf").write_text("\n".join(own) + "\n")
-
-        def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-            enter = ["nsenter", f"--net={podman.node.path}", "unshare", "--mount", "sh", "-c", _START, "sh"]
-            command = [*enter, home, str(USER), *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done
-
         image = home / "image.tar"
-        podman.run("save", "--quiet", "--output", image, f"{IMAGE}:net")
+        podman.run("save", "--quiet", "--output", image, f"{IMAGE}:full")
         image.chmod(0o644)
-        run("podman", "--storage-driver", "overlay", "load", "--quiet", "--input", image)
-        yield run
+        users = UsersPodman(podman.node, home)
+        users.run("load", "--quiet", "--input", image)
+        yield users
+        users.run("rm", "--all", "--force", "--time", "0", check=False)
         for pause in home.glob("run/libpod/tmp/pause.pid"):
             kill(int(pause.read_text()))
 
 
-def test_the_hook_takes_an_interface_that_is_called_tap0(as_user: RunAsUser) -> None:
+def test_the_hook_takes_an_interface_that_is_called_tap0(rootless: UsersPodman) -> None:
     script = (
         "virt-launcher prestart >/tmp/xml && virt-launcher doctor --quick >&2 && virt-launcher status --output json"
         " && virt-launcher teardown && ip -o -4 address show dev tap0 >&2"
     )
-    network = ("--network", "slirp4netns", "--cap-add", "NET_ADMIN,NET_RAW", "--device", "/dev/net/tun")
-    options = ("--rm", "--no-healthcheck", "--security-opt", "unmask=/proc/sys", "--entrypoint", "sh")
-    done = as_user("podman", "--storage-driver", "overlay", "run", *options, *network, f"{IMAGE}:net", "-c", script)
+    run = ("run", "--rm", "--network", "slirp4netns", *ALLOWED, "--entrypoint", "sh")
+    done = rootless.run(*run, f"{IMAGE}:full", "-c", script)
     (found,) = json.loads(done.stdout)["networks"]
     assert (found["pod_interface"], found["address"]) == ("tap0", "10.0.2.100/24")
     assert found["guest_port"] != "tap0"
     assert "inet 10.0.2.100/24" in done.stderr
+
+
+@pytest.mark.vm
+def test_a_machine_is_reached_and_reaches_others(podman: Podman, rootless: UsersPodman) -> None:
+    """Its ports are slirp4netns' own to forward: rootlesskit, which is the default, connects to the pod from inside."""
+    files = prepare_files(build_guest(), rootless.folder / "boot")
+    (files / "vmi.yaml").write_text(json.dumps(guest_manifest()))
+    network = ("--network", "slirp4netns:port_handler=slirp4netns", "--publish", f"{NODE_PORT}:{MACHINE_PORT}")
+    run = ("run", "--detach", "--name", "machine", *network, *ALLOWED, "--volume", f"{files}:/boot:ro")
+    rootless.run(*run, f"{IMAGE}:full", "run", "--vmi", "/boot/vmi.yaml", "--log-format", "json")
+    machine = Machine(rootless, "machine")
+    assert machine.await_lease().fields["address"] == "10.0.2.100/24"
+
+    podman.node.run(["ip", "address", "add", f"{NODE}/32", "dev", "lo"])
+    machine.command(f"mkdir /www && echo page >/www/index.html && httpd -p {MACHINE_PORT} -h /www")
+    url = f"http://{NODE}:{NODE_PORT}/"
+    assert podman.node.run(["python3", "-c", FETCH, url]).stdout.strip() == "page"
+    assert machine.command(f"wget -q -O - {url}") == "page"
+    rootless.run("stop", "--time", "60", "machine")
+    assert rootless.inspect("machine")["State"]["ExitCode"] == 0

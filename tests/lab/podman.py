@@ -62,7 +62,26 @@ def _environment(directory: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | own
 
 
-class Podman:
+class Engine:
+    """podman of some user, by its command line."""
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run podman. Raises AssertionError, with its output, where it fails."""
+        raise NotImplementedError
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What podman says of a container, a pod or an image."""
+        found = json.loads(self.run("inspect", name).stdout)
+        described: dict[str, Any] = found[0] if isinstance(found, list) else found
+        return described
+
+    def logs(self, name: str) -> str:
+        """Both streams of a container."""
+        done = self.run("logs", name, check=False)
+        return done.stdout + done.stderr
+
+
+class Podman(Engine):
     """podman in the network namespace of a node, with a store of its own on top of that of the images.
 
     A context manager that removes its containers, their networks and their files.
@@ -119,17 +138,6 @@ class Podman:
         """Make a network, of both families where there are two subnets."""
         families = ["--ipv6"] if len(subnets) > 1 else []
         self.run("network", "create", *families, *(word for each in subnets for word in ("--subnet", each)), name)
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        """What podman says of a container, a pod or an image."""
-        found = json.loads(self.run("inspect", name).stdout)
-        described: dict[str, Any] = found[0] if isinstance(found, list) else found
-        return described
-
-    def logs(self, name: str) -> str:
-        """Both streams of a container."""
-        done = self.run("logs", name, check=False)
-        return done.stdout + done.stderr
 
     def wait_for_log(self, name: str, pattern: str, seconds: float, count: int = 1) -> re.Match[str]:
         """Wait for the `count`-th match in a container's log, and return it."""

@@ -83,31 +83,41 @@ def test_podman_gets_folders_for_images_and_no_sidecar() -> None:
     sidecar = {"name": "dhcp", "restartPolicy": "Always"}
     main = {"name": "vm", "securityContext": {"runAsUser": 107}}
     once = {"name": "network", "securityContext": {"runAsUser": 0, "procMount": "Unmasked"}}
-    volumes = [{"name": "root", "image": {"reference": "disk:1"}}, {"name": "state", "emptyDir": {}}]
+    image = {"image": {"reference": "disk:1"}}
+    volumes = [{"name": "root", **image}, {"name": "state", "emptyDir": {}}, {"name": "more", **image}]
     pod = {
         "kind": "Pod",
         "spec": {"hostUsers": False, "initContainers": [once, sidecar], "containers": [main], "volumes": volumes},
     }
-    made = for_podman(pod, {"root": "/disks"})
+    (made,) = for_podman(pod, {"root": "/disks"})
     assert made["metadata"]["annotations"] == {"io.podman.annotations.init.container.type": "always"}
     assert made["spec"] == {
         "initContainers": [{"name": "network", "securityContext": {"runAsUser": 0, "privileged": True}}],
         "containers": [{"name": "dhcp"}, main],
         "restartPolicy": "OnFailure",
-        "volumes": [{"name": "root", "hostPath": {"path": "/disks", "type": "Directory"}}, volumes[1]],
+        "volumes": [{"name": "root", "hostPath": {"path": "/disks", "type": "Directory"}}, *volumes[1:]],
     }
 
 
-@pytest.mark.parametrize(
-    ("spec", "reason"),
-    [
-        ({"volumes": [{"name": "root", "image": {}}]}, "--image root=FOLDER"),
-        ({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}, "default_sysctls"),
-    ],
-)
-def test_podman_is_refused_what_it_would_ignore(spec: Document, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        for_podman({"kind": "Pod", "spec": {"containers": [], **spec}}, {})
+def test_podman_gets_the_pods_of_a_stateful_set() -> None:
+    """Named as Kubernetes names them and their claims."""
+    one, state = {"name": "vm"}, {"name": "state", "emptyDir": {}}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [one], "volumes": [state]}}
+    claims = [{"metadata": {"name": "root"}}]
+    spec = {"replicas": 2, "template": template, "volumeClaimTemplates": claims}
+    made = for_podman({"kind": "StatefulSet", "metadata": {"name": "vm"}, "spec": spec}, {})
+    assert [(pod["kind"], pod["metadata"]) for pod in made] == [
+        ("Pod", {"labels": {"a": "b"}, "name": f"vm-{ordinal}"}) for ordinal in range(2)
+    ]
+    assert [pod["spec"]["volumes"] for pod in made] == [
+        [state, {"name": "root", "persistentVolumeClaim": {"claimName": f"root-vm-{ordinal}"}}] for ordinal in range(2)
+    ]
+
+
+def test_podman_is_refused_what_it_would_ignore() -> None:
+    spec = {"containers": [], "securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}
+    with pytest.raises(ValueError, match="default_sysctls"):
+        for_podman({"kind": "Pod", "spec": spec}, {})
 
 
 def test_the_unit_waits_longer_than_the_container() -> None:
