@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("launcher")
 
-MODE = 0o600
+MODE = 0o660
+"""Root of another container may lack CAP_DAC_OVERRIDE, but has the volume's group; others of it are refused."""
 BACKLOG = 64
 MOST_CLIENTS = 8
 CLIENT_SECONDS = 5.0
 """How long a client may take to send a request, or to read an answer."""
+NOT_ALLOWED = "only root and the launcher's own user may ask"
 END_SECONDS = 10.0
 """How long `close` waits for requests under way; one that changes the network it waits for elsewhere."""
 
@@ -81,7 +83,7 @@ class ControlServer:
 
     def _admit(self, client: socket.socket) -> None:
         """Have a thread answer a client that may ask, and for whom there is a place."""
-        refusal = "" if _is_allowed(client) else "only root and the launcher's own user may ask"
+        refusal, code = ("", FAILED) if _is_allowed(client) else (NOT_ALLOWED, BadRequest.exit_code)
         has_place = not refusal and self._places.acquire(blocking=False)
         if has_place:
             try:
@@ -92,7 +94,7 @@ class ControlServer:
                 refusal = str(error)
         with client, contextlib.suppress(OSError):
             client.setblocking(False)
-            client.send(error_line(refusal or BUSY, FAILED))
+            client.send(error_line(refusal or BUSY, code))
 
     def _serve(self, client: socket.socket) -> None:
         try:

@@ -19,6 +19,9 @@ RELEASE_SECONDS = 20.0
 LOOK_SECONDS = 1.0
 """Between two looks whether the device is gone, where the event does not say so."""
 
+UNDER_WAY = "process of unplug"
+"""In QEMU's error for a device that the guest was asked to release before."""
+
 
 class NotReleased(LibvirtError):
     """The guest keeps its device: nothing was changed."""
@@ -58,7 +61,11 @@ class Hotplug:
             return
         deadline = time.monotonic() + RELEASE_SECONDS
         self._something_went.clear()
-        self._domain.request_removal(ALIAS + name)
+        try:
+            self._domain.request_removal(ALIAS + name)
+        except LibvirtError as error:
+            if UNDER_WAY not in str(error):
+                raise
         while not self._is_ended and time.monotonic() < deadline:
             self._something_went.wait(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
             self._something_went.clear()

@@ -61,7 +61,7 @@ def received(one: socket.socket) -> bytes:
 
 def test_a_request_and_its_answer(folder: str) -> None:
     assert ask(folder, "echo", text="ä\n")["echo"] == "ä\n"
-    assert Path(folder, SOCKET).stat().st_mode & 0o777 == 0o600
+    assert Path(folder, SOCKET).stat().st_mode & 0o777 == 0o660
 
 
 def test_several_requests_of_one_client(folder: str) -> None:

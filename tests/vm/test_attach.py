@@ -41,6 +41,15 @@ sys.exit(cli.main())
 """
 
 
+IMPATIENT = """
+import sys
+from launcher import cli
+from launcher.machine import hotplug
+hotplug.RELEASE_SECONDS = 0.3
+sys.exit(cli.main())
+"""
+
+
 def vmi(guest: GuestImage, *interfaces: dict[str, Any]) -> dict[str, Any]:
     """A VM with a bridged network of each name, the first of which is the pod network."""
     listed = [{"name": "default"}, *interfaces]
@@ -157,6 +166,25 @@ def test_a_network_comes_and_goes_while_the_vm_runs(pod: Pod, directory: Path, g
     assert machine.await_end() == 0
     machine.assert_pod_restored()
     assert not (machine.state_dir / "launcher.sock").exists()
+
+
+def test_a_guest_that_does_not_release_its_nic_keeps_the_network(pod: Pod, directory: Path, guest: GuestImage) -> None:
+    """It still boots. Ports for three more interfaces than it has are there, and no more."""
+    document = vmi(guest)
+    document["spec"]["terminationGracePeriodSeconds"] = 1
+    machine = Entrypoint(pod, directory, document, program=(sys.executable, "-c", IMPATIENT))
+    running = Running(machine, directory, guest)
+    wait_until((machine.state_dir / "launcher.sock").exists)
+    more = [{"name": "blue"}, {"name": "red"}, {"name": "green"}, {"name": "grey"}]
+    assert "the machine has room for 3 more interfaces, not 4" in running.attach(*more, code=2)
+    running.attach({"name": "blue"})
+    before = second(pod)
+    for _ in range(2):
+        assert "the guest has not released it within" in running.verb("detach", "blue", code=1)
+        assert (running.networks()["blue"]["link"], second(pod)) == ("up", before)
+    machine.terminate()
+    machine.await_end()
+    machine.assert_pod_restored()
 
 
 @pytest.mark.parametrize("plugs", [False, True], ids=["before", "after"])

@@ -101,6 +101,12 @@ def test_a_vm_without_any_capability(pod: Pod, volume: Volume) -> None:
         assert_refused(volume.run(DOMAIN, *run), "a VM runs in this pod (pid ", held)
         status = json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)
         assert status["launcher"].startswith("pid "), status
+        assert_refused(volume.run(DOMAIN, "attach", "blue", "--interface", "net1"), "it needs CAP_NET_ADMIN")
+        assert_refused(volume.run(DOMAIN, "detach", "default"), "it needs CAP_NET_ADMIN")
+        assert_refused(volume.run(user(VM_USER + 1, groups=GROUPS), "link", "default", "down"), "launcher's own user")
+        assert volume.run(DOMAIN, "link", "default", "down").returncode == 0
+        status = json.loads(volume.run(NETWORK, "status", "--output", "json").stdout)
+        assert status["networks"][0]["link"] == "down"
         assert_refused(volume.run(NETWORK, "teardown"), "stop it first, or add --force")
         vm.signal(signal.SIGTERM)
         assert vm.wait(BOOT_SECONDS) == 0, vm.log()
