@@ -254,7 +254,8 @@ class _Machine:
 
         assert self._request is not None
         self._interfaces = RunningInterfaces(self._vmi, self._manager.hotplug, self._request, self._pod)
-        self._control = serve_requests(str(self._manager.state_dir / SOCKET), self._interfaces.handlers())
+        handlers = {**self._interfaces.handlers(), "guest": self._manager.guest.answer}
+        self._control = serve_requests(str(self._manager.state_dir / SOCKET), handlers)
 
     def _end_requests(self) -> None:
         if self._interfaces is not None:

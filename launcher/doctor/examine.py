@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dhcp.daemon.connection import ServerConnection, ServerError
@@ -14,13 +14,25 @@ from dhcp.wire.addresses6 import ipv6_text
 from dhcp.wire.dhcp6 import SOLICIT
 from launcher.dhcpconfig.client import warnings_of
 from launcher.doctor.device_checks import judge
-from launcher.doctor.findings import Check, Evidence, Hop, Offer6, PortReport, ServerReport, trouble_of, warning
+from launcher.doctor.findings import (
+    Check,
+    Evidence,
+    Hop,
+    Offer6,
+    PortReport,
+    ServerReport,
+    ok,
+    trouble_of,
+    warning,
+    wrong,
+)
 from launcher.doctor.frames6 import decode_dhcp6_answer, decode_router, encode_dhcp6_request, encode_router_solicitation
 from launcher.doctor.probe_socket import ProbeSocket, ask
 from launcher.doctor.prober import Inquiry
 from launcher.doctor.prober4 import Inquiry4
 from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
+from launcher.guest.asking import GuestStatus, guest_status
 from launcher.phases.server_file import find_server
 from netsetup.admission import is_ethernet
 from netsetup.bindings.registry import binding_of
@@ -78,8 +90,22 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
                 families=families[name],
             )
         )
+    checks += _guest_checks(guest_status(state_dir, record))
     checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values(), observed.now)]
     return tuple(dict.fromkeys(checks))  # what several networks share is reported once
+
+
+def _guest_checks(guest: GuestStatus | None) -> Iterator[Check]:
+    """What the guest's agent says otherwise than is served; nothing of a guest without one."""
+    if guest is None:
+        return
+    for difference in guest.differences:
+        yield wrong(Hop.AGENT, difference.what, difference.advice)
+    if guest.problem:
+        yield warning(Hop.AGENT, guest.problem)
+    elif not guest.differences:
+        told = "addresses" if guest.routes is None else "addresses and default routes"
+        yield ok(Hop.AGENT, f"{guest.hostname or 'the guest'} has the {told} that are served")
 
 
 def _nothing_set_up(observed: Namespace) -> Check:

@@ -27,6 +27,7 @@ class Hop(StrEnum):
     GUEST_PORT = "guest port"
     SERVER = "DHCP server"
     GUEST = "guest"
+    AGENT = "guest agent"
     POD_NETWORK = "pod network"
     GATEWAY = "gateway"
     NODE = "node"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+from dhcp.lean.json import dumps, loads
 from launcher.machine.libvirt_root import LibvirtError
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class GuestLink:
         return any(self._monitor("x-query-virtio-status", {"path": path})["status"]["statuses"] for path in paths)
 
     def _monitor(self, command: str, arguments: dict[str, str]) -> Any:
-        text = json.dumps({"execute": command, "arguments": arguments})
+        text = dumps({"execute": command, "arguments": arguments})
         with _as_libvirt_error():
             import libvirt_qemu
 
-            answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._handle, text, 0))
+            answer = loads(libvirt_qemu.qemuMonitorCommand(self._handle, text, 0))
         if "return" not in answer:
             raise LibvirtError(f"QEMU does not answer {command}")
         return answer["return"]

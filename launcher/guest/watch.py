@@ -6,7 +6,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from launcher.guest.agent import Questions
 from launcher.guest.events import LIFECYCLE, LISTENED_TO, GuestEvent, GuestJournal, event_of
 from launcher.guest.link import GuestLink
 from launcher.guest.sleep import SleepWatch
@@ -15,6 +14,7 @@ from launcher.machine.threads import ThreadError, start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from launcher.guest.agent import Questions
     from launcher.guest.answers import GuestWord
     from launcher.machine.libvirt_driver import Connection, Domain, LifecycleEvent
 
@@ -46,7 +46,6 @@ class GuestWatch:
     def begin(self, domain: Domain) -> None:
         """It runs."""
         self._link = GuestLink(domain)
-        self._questions = Questions(self._link)
         self._sleep = SleepWatch(self._link, self.note)
         self._sleep.start()
 
@@ -69,7 +68,20 @@ class GuestWatch:
 
     def ask(self) -> GuestWord | None:
         """What the guest says of itself, within seconds; None for one without an agent. Called on any thread."""
-        return self._questions.ask() if self._questions is not None and self.has_agent else None
+        if self._link is None or not self.has_agent:
+            return None
+        from launcher.guest.agent import Questions
+
+        with self._lock:
+            self._questions = self._questions or Questions(self._link)
+        return self._questions.ask()
+
+    def answer(self, _request: object) -> dict[str, Any]:
+        """To the request `guest` of `launcher.guest.asking`."""
+        import dataclasses
+
+        word = self.ask()
+        return {"guest": None if word is None else dataclasses.asdict(word)}
 
     def ask_to_shut_down(self) -> bool:
         """Have the agent shut the guest down, in a thread; whether there is one to ask."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dhcp.daemon.connection import ServerError
 from dhcp.lean.frozen import Frozen
@@ -28,6 +28,9 @@ from netsetup.nft.ruleset import CONNECTIONS, Counter
 from netsetup.nft.tables import read_counters
 from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
+
+if TYPE_CHECKING:
+    from launcher.guest.asking import GuestStatus
 
 LAUNCHER_SECONDS = 1.0
 """For the launcher's answer."""
@@ -119,10 +122,14 @@ class Status(Frozen):
     None where that is unknown: the VM runs in a container of its own, or CAP_NET_ADMIN is missing."""
     history: History = History()
     """What has happened since the pod was set up."""
+    guest: GuestStatus | None = None
+    """What the guest says of itself; None without an agent in it, or a `run` that could be asked."""
 
 
-def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | None:
+def read_status(state_dir: str | os.PathLike[str] | None = None, *, ask_guest: bool = False) -> Status | None:
     """The status of the current network namespace; None when nothing is set up. Changes nothing.
+
+    To `ask_guest` as well may take seconds.
 
     What is recorded is told also when `prestart` could do nothing with it, because an interface has gone or is in use.
 
@@ -164,7 +171,13 @@ def read_status(state_dir: str | os.PathLike[str] | None = None) -> Status | Non
         for network in networks
     )
     warnings = (*record.left_out, *warnings_of(networks, observed.now))
-    return Status(found, pending, refused, server, warnings, vm_holder(folder), read_history(folder))
+    holder = vm_holder(folder)
+    guest = None
+    if ask_guest and holder != "":
+        from launcher.guest.asking import guest_status
+
+        guest = guest_status(state_dir, record)
+    return Status(found, pending, refused, server, warnings, holder, read_history(folder), guest)
 
 
 def _status_of(

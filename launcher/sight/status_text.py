@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from launcher.sight.status import LeaseStatus, NetworkStatus, Status, timestamp
+
+if TYPE_CHECKING:
+    from launcher.guest.asking import GuestStatus
 
 _OPENED = {True: "open: a VM runs", False: "opened by no VM", None: "a macvtap, which does not say whether a VM runs"}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -18,6 +22,8 @@ def lines(status: Status) -> Iterator[str]:
     yield from _server_lines(status)
     if status.launcher:
         yield f"launcher: {status.launcher}"
+    if status.guest is not None:
+        yield from guest_lines(status.guest)
 
 
 def _network_lines(network: NetworkStatus) -> Iterator[str]:
@@ -80,6 +86,23 @@ def _server_lines(status: Status) -> Iterator[str]:
             yield f"  {port['interface']}: no lease has been taken since the server started"
         if port.get("advertisements"):
             yield f"  {port['interface']}: advertised its router {port['advertisements']} times unsolicited"
+
+
+def guest_lines(guest: GuestStatus) -> Iterator[str]:
+    """What it says of itself, with what it was served."""
+    yield f"guest, by its agent: {', '.join(filter(None, (guest.hostname, guest.system, guest.kernel))) or 'no name'}"
+    served = {one.mac: one for one in guest.served}
+    for nic in guest.interfaces:
+        yield f"  {nic.name or 'unnamed'}, MAC {nic.mac or 'none'}: {', '.join(nic.addresses) or 'no address'}"
+        if one := served.get(nic.mac):
+            yield f"    network {one.network}, served {', '.join(one.addresses) or 'no address'}"
+    for route in guest.routes or ():
+        hop = f" via {route.gateway}" if route.gateway else ""
+        yield f"  route {route.destination}{hop} dev {route.interface} metric {route.metric}"
+    for difference in guest.differences:
+        yield f"  otherwise than served: {difference.what}"
+    if guest.problem:
+        yield f"  {guest.problem}"
 
 
 def lease_text(lease: LeaseStatus) -> str:

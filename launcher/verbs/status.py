@@ -57,7 +57,7 @@ def _print(options: argparse.Namespace) -> None:
     from launcher.sight.status import Status, read_status
     from launcher.sight.status_text import lines
 
-    status = read_status(options.state_dir)
+    status = read_status(options.state_dir, ask_guest=True)
     if options.output == "json":
         print_result(dumps(dataclasses.asdict(status or Status())))
         return

@@ -117,7 +117,10 @@ DEFAULT4, DEFAULT6 = GuestRoute("0.0.0.0/0", "10.0.0.1", "eth0", 0), GuestRoute(
         (word("10.0.0.9/24", "fd00::2/64"), ["has not the address 10.0.0.2/24 but 10.0.0.9/24"]),
         (word("10.0.0.2/16", "fd00::2/64"), ["has 10.0.0.2/16, served is 10.0.0.2/24"]),
         (word(*AS_SERVED, "10.0.0.9/24"), ["has also 10.0.0.9/24"]),
-        (word("10.0.0.2/24", "fe80::1/64"), ["has not the address fd00::2/64"]),
+        (word("10.0.0.2/24", "fe80::1/64"), []),
+        (word("10.0.0.2/24", routes=(DEFAULT4,)), []),
+        (word("10.0.0.2/24", "fd00::9/64"), ["has not the address fd00::2/64 but fd00::9/64"]),
+        (word("fe80::1/64"), ["has not the address 10.0.0.2/24", "has not the address fd00::2/64"]),
         (word(*AS_SERVED, routes=()), ["no default route by 10.0.0.1", "no IPv6 default route"]),
         (
             word(*AS_SERVED, routes=(GuestRoute("0.0.0.0/0", "10.0.0.9", "eth0", 0), DEFAULT6)),

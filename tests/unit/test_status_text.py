@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from launcher.guest.answers import GuestInterface, GuestRoute
+from launcher.guest.asking import GuestStatus
+from launcher.guest.comparison import Difference, Served
 from launcher.sight import history
 from launcher.sight.history import History, note_convergence, note_restart, note_setup, read_history
 from launcher.sight.status import LeaseStatus, _lease
-from launcher.sight.status_text import duration, lease_text
+from launcher.sight.status_text import duration, guest_lines, lease_text
 
 TAKEN = "2026-11-30T01:00:00Z"
 AT = 1796000400.0
@@ -46,6 +49,29 @@ def test_times_still_to_come() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (59.9, "59 s"), (86_460, "1 d"), (90_061, "1 d 1 h")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_guest_next_to_what_it_was_served() -> None:
+    guest = GuestStatus(
+        hostname="front",
+        system="Debian",
+        kernel="6.1",
+        interfaces=(GuestInterface("eth0", "02:00:00:00:00:05", ("10.0.0.2/24",)), GuestInterface("lo", "", ())),
+        routes=(GuestRoute("0.0.0.0/0", "10.0.0.1", "eth0", 0), GuestRoute("10.0.0.0/24", "", "eth0", 5)),
+        problem="too slow",
+        served=(Served("default", "02:00:00:00:00:05", True, ("10.0.0.9/24",)),),
+        differences=(Difference("default", "eth0 has not 10.0.0.9/24", "look"),),
+    )
+    assert list(guest_lines(guest)) == [
+        "guest, by its agent: front, Debian, 6.1",
+        "  eth0, MAC 02:00:00:00:00:05: 10.0.0.2/24",
+        "    network default, served 10.0.0.9/24",
+        "  lo, MAC none: no address",
+        "  route 0.0.0.0/0 via 10.0.0.1 dev eth0 metric 0",
+        "  route 10.0.0.0/24 dev eth0 metric 5",
+        "  otherwise than served: eth0 has not 10.0.0.9/24",
+        "  too slow",
+    ]
 
 
 def test_the_history_counts(tmp_path: Path) -> None:
