@@ -160,7 +160,7 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
             note_setup(folder, elapsed_ms)
         elif not dry_run:
             note_convergence(folder, changed=bool(prepared.plan.lines()))
-    warnings = (*request.left_out, *warnings_of(prepared.networks.values(), boot_seconds()))
+    warnings = warnings_of(prepared.networks.values(), boot_seconds())
     for line in () if settings.follows else warnings:
         log.warning("%s", line)
     return PodNetwork(
@@ -171,7 +171,7 @@ def _set_up(request: SetupRequest, settings: _Settings) -> PodNetwork:
         elapsed_ms=elapsed_ms,
         plan=tuple(prepared.plan.lines()),
         configs=tuple(configs),
-        warnings=warnings,
+        warnings=(*request.left_out, *warnings),
         fresh=prepared.fresh,
     )
 

@@ -120,7 +120,7 @@ def _launch(source: str | Described, name: str | None, options: _Options) -> int
     sys.setswitchinterval(0.0005)  # between the hook and the thread that opens libvirt's driver
     resolver_path = namespaces.resolver_path(options.netns)
     vmi = read_vmi(source, name, _import_what_follows)
-    for warning in (*vmi.warnings, *(vmi.left_out if options.phase == "domain" else ())):  # else the hook says those
+    for warning in (*vmi.left_out, *vmi.warnings):
         log.warning("%s", warning)
     if options.netns is not None:
         namespaces.enter(options.netns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 from dhcp.lean.frozen import replace
@@ -97,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         from launcher.vmi.load import load_request
 
         request = load_request(options.vmi, options.name)
+        for line in request.left_out:
+            logging.getLogger("launcher").warning("%s", line)
     if options.network_status:
         from launcher.vmi.network_status import with_network_status
 

@@ -97,6 +97,8 @@ def test_an_interface_that_cannot_be_served_is_left_out_where_the_manifest_says_
             ]
             status = agent.status()
             assert (status["warnings"], status["pending"]) == (result["warnings"], [])
+        logged = agent.run("prestart", "--vmi", file, check=True).stderr
+        assert logged == "".join(f"virt-launcher: warning: {line}\n" for line in result["warnings"])
         agent.teardown()
 
 
