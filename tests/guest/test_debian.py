@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.agent import Agent
 from lab.pod import DNS, SEARCH, MakePod, Pod
 from lab.waiting import wait_until
 from vm.entrypoint import Entrypoint
@@ -102,9 +104,19 @@ def manifest(guest: DebianGuest, key: str, boots: str) -> dict[str, Any]:
     }
 
 
+def assert_agent_tells(machine: Entrypoint) -> None:
+    """The guest's own agent has what was served, routes among it."""
+    command = [Agent.program(), "status", "--state-dir", machine.state_dir, "--output", "json"]
+    guest = json.loads(machine.pod.pod.run(command).stdout)["guest"]
+    assert (guest["hostname"], guest["problem"], guest["differences"]) == ("front", "", [])
+    assert guest["system"].startswith("Debian GNU/Linux 13")
+    assert any(route["destination"] == "0.0.0.0/0" for route in guest["routes"])
+
+
 @pytest.mark.parametrize("boots", ["efi", "kernel"])
 def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest, boots: str) -> None:
-    """It has its network by DHCP and what cloud-init was given; it keeps its addresses over a reboot, by UEFI."""
+    """It has its network by DHCP and what cloud-init was given. By UEFI it keeps its addresses over a reboot; by its
+    kernel its agent says what it has, and it is woken when it suspends itself."""
     pod = make_pod("calico", guest_port=False)
     login = Login(pod, directory)
     machine = Entrypoint(pod, directory, manifest(guest, login.public_key, boots), "--volumes", guest.volumes)
@@ -126,8 +138,13 @@ def test_debian(make_pod: MakePod, directory: Path, guest: DebianGuest, boots: s
     assert login.run("hostname", ADDRESS6) == "front"
     addresses = login.run(ADDRESSES)
     assert addresses
+    first = boot_id()
+    if boots == "kernel":
+        assert_agent_tells(machine)
+        login.run("systemctl suspend")
+        wait_until(lambda: {"asleep", "woken"} <= {line.get("event") for line in machine.log()}, BOOT_SECONDS, log=seen)
+        assert boot_id() == first
     if boots == "efi":
-        first = boot_id()
         login.run("systemctl reboot")
         wait_until(lambda: boot_id() not in (None, first), BOOT_SECONDS, log=seen)
         assert login.run(ADDRESSES) == addresses
