@@ -7,7 +7,7 @@
 #   make test-debian13 (or -debian12)    make test on that release, in a chroot
 #
 # They install what they need the first time (the packages below, and .venv with the files of constraints.txt, by their
-# hashes); later runs install nothing and need no network.
+# hashes; the demo only what it needs itself, in .cache/demo); later runs install nothing and need no network.
 
 .DEFAULT_GOAL := help
 .PHONY: help docs demo test test-guest test-debian12 test-debian13 check unit mutants venv constraints image demo-packages test-packages bench-packages libvirt-user bench faults man clean
@@ -16,20 +16,25 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 MAN := build/virt-launcher.1
 BIN := $(VENV)/bin
+# What `make demo` takes: the tests' where there is one, else one that is made in less time
+MADE := $(patsubst %/installed,%,$(wildcard $(VENV)/installed))
+QUICK := .cache/demo
+DEMO := $(or $(MADE),$(QUICK))
 PYTEST := $(BIN)/python -m pytest
-INSTALL := $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
+INSTALL := python -m pip install --quiet --no-build-isolation --no-deps # all that it needs is in constraints.txt
 SECOND_TRY := --second-try --last-failed --last-failed-no-failures none
 PACKAGES := dhcp launcher netsetup
 # Prints the entries of constraints.txt that setup.cfg requires, or one of its extras does.
 LOCKED := $(PYTHON) deploy/image/locked.py .
 
-# Needed to build libvirt's Python binding, and to run a VM in a pod.
-DEMO_PACKAGES := python3-venv python3-dev gcc pkg-config libvirt-dev \
-    libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 seabios ipxe-qemu \
+# Needed to run a VM in a pod; besides, to build libvirt's Python binding, and for tests with its daemon.
+VM_PACKAGES := python3-venv libvirt-daemon-driver-qemu qemu-system-x86 seabios ipxe-qemu \
     iproute2 nftables busybox-static containernetworking-plugins iputils-ping
+BUILD_PACKAGES := $(VM_PACKAGES) python3-dev gcc pkg-config libvirt-dev libvirt-daemon
+DEMO_PACKAGES := $(VM_PACKAGES) $(if $(MADE),,python3-libvirt)
 IMAGE_PACKAGES := podman mmdebstrap
 # The DHCP clients and servers that the tests run, and the tools with which they inspect the network.
-TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
+TEST_PACKAGES := $(BUILD_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-base systemd network-manager dbus \
     netavark aardvark-dns wide-dhcpv6-client dibbler-client ndisc6 tcpdump tshark ethtool arping iptables kmod procps \
     strace qemu-utils zsh fish mandoc ovmf swtpm swtpm-tools $(IMAGE_PACKAGES) runc catatonit slirp4netns uidmap \
     $(if $(filter 12,$(shell . /etc/os-release && echo $$VERSION_ID)),,virtiofsd) # on Debian 12 it comes with QEMU
@@ -37,13 +42,13 @@ TEST_PACKAGES := $(DEMO_PACKAGES) udhcpc isc-dhcp-client dnsmasq-base dhcpcd-bas
 RDNSSD := .cache/rdnssd
 
 # The servers that the benchmarks compare with ours. Debian may start Kea and ISC dhcpd; as installed they serve no client.
-BENCH_PACKAGES := $(DEMO_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server iperf3 passt
+BENCH_PACKAGES := $(BUILD_PACKAGES) dnsmasq-base kea-dhcp4-server isc-dhcp-server iperf3 passt
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: demo-packages $(VENV)/runs
-	$(BIN)/virt-launcher demo
+demo: demo-packages $(DEMO)/installed
+	$(DEMO)/bin/virt-launcher demo
 
 # Two test files per core at a time, the long ones first: most tests wait for packets, not for the CPU. Unless STRICT=1,
 # failed tests are tried once more, one after another; the last lines name each that passed only then, which is a defect
@@ -93,22 +98,25 @@ bench: bench-packages venv
 venv: $(VENV)/installed
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-# What the program itself needs, which is all that `make demo` waits for.
-$(VENV)/runs: setup.cfg pyproject.toml constraints.txt
-	@echo "Making $(VENV) with what the program needs, by the hashes of constraints.txt"
+# setuptools first, by which the others are built.
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@echo "Making $(VENV) with the files of constraints.txt, by their hashes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(LOCKED) =setuptools >$(VENV)/build.txt
-	@{ $(LOCKED) && $(LOCKED) run; } >$(VENV)/run.txt
-	$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
-	$(filter-out --quiet,$(INSTALL)) --require-hashes --requirement $(VENV)/run.txt
-	$(INSTALL) --config-settings editable_mode=compat --editable .
-	@$(BIN)/python -m compileall -q $(PACKAGES)
+	$(BIN)/$(INSTALL) --require-hashes --requirement $(VENV)/build.txt
+	$(BIN)/$(INSTALL) --require-hashes --requirement constraints.txt
+	$(BIN)/$(INSTALL) --config-settings editable_mode=compat --editable .
+	@$(BIN)/python -m compileall -q $(VENV)/lib
 	@touch $@
 
-$(VENV)/installed: $(VENV)/runs
-	@echo "Installing the other files of constraints.txt"
-	$(INSTALL) --require-hashes --requirement constraints.txt
-	@$(BIN)/python -m compileall -q $(VENV)/lib
+# For a machine that has no $(VENV): what the program needs, and Debian's binding of libvirt, which is built already.
+$(QUICK)/installed: setup.cfg pyproject.toml constraints.txt
+	@echo "Making $(QUICK) with what the program needs, by the hashes of constraints.txt"
+	@$(PYTHON) -m venv --system-site-packages $(QUICK)
+	@{ $(LOCKED) =setuptools && $(LOCKED); } >$(QUICK)/run.txt
+	$(QUICK)/bin/$(filter-out --quiet,$(INSTALL)) --require-hashes --requirement $(QUICK)/run.txt
+	$(QUICK)/bin/$(INSTALL) --config-settings editable_mode=compat --editable .
+	@$(QUICK)/bin/python -m compileall -q $(PACKAGES)
 	@touch $@
 
 docs: venv
