@@ -27,8 +27,8 @@ LISTENED_TO: Final = (REBOOT, WATCHDOG, IO_ERROR, PMWAKEUP, PMSUSPEND, AGENT_LIF
 LINES_AT_ONCE: Final = 60
 SECONDS_A_LINE: Final = 10.0
 """The guest decides how many events there are; the log stays bounded all the same."""
-SAME_REBOOT_SECONDS: Final = 1.0
-"""A kernel tries several ways to reset the machine, one after the other (Linux, arch/x86/kernel/reboot.c)."""
+SAME_REBOOT_SECONDS: Final = 3.0
+"""SeaBIOS resets the machine once more when it is entered again (its `handle_resume32`)."""
 _LONGEST: Final = 200
 """Characters of what the guest, or a device, has named."""
 
@@ -118,10 +118,9 @@ class GuestJournal:
             if not was and not self._paused:
                 return ()  # libvirt starts every guest paused
         if event.name == "rebooted":
-            again, self._rebooted = now - self._rebooted < SAME_REBOOT_SECONDS, now
-            if again:
+            if not self._booted and now - self._rebooted < SAME_REBOOT_SECONDS:
                 return ()
-            self._booted, self._since = False, now
+            self._booted, self._since, self._rebooted = False, now, now
         elif not self._booted and (sign := self._sign_of_boot(event, now)):
             self._booted = True
             news = (GuestEvent("booted", f"the guest has booted: {sign[1]}", {"sign": sign[0]}), event)

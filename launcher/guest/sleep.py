@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from launcher.guest.events import GuestEvent
@@ -54,7 +53,7 @@ class Sleeper:
 
     def restart(self) -> None:
         """The guest has rebooted: its devices are idle until its drivers are loaded."""
-        self.__init__()  # type: ignore[misc]
+        self._was_in_use, self._idle_looks, self._named = False, 0, False
 
     def boot(self) -> None:
         """The guest's drivers are there, as its agent or its DHCP client shows."""
@@ -111,9 +110,8 @@ class SleepWatch:
     def _watch(self) -> None:
         while not self._stopped:
             seconds = SOON_SECONDS if self._sleeper.is_suspect else LOOK_SECONDS
-            if self._woken.wait(seconds):
-                self._woken.clear()
-                time.sleep(0)  # others first
+            self._woken.wait(seconds)
+            self._woken.clear()
             try:
                 self._look()
             except LibvirtError:

@@ -62,6 +62,12 @@ def test_the_first_sign_of_a_boot_is_named_once_a_boot() -> None:
     assert names(journal.take(GuestEvent("agent-connected", ""), 30)) == ["booted", "agent-connected"]
 
 
+def test_a_guest_that_reboots_again_and_again_has_a_line_in_three_seconds() -> None:
+    journal = GuestJournal(0)
+    written = [now for now in range(1, 21) if journal.take(GuestEvent("rebooted", ""), float(now))]
+    assert written == [1, 4, 7, 10, 13, 16, 19]
+
+
 def test_only_a_guest_that_was_paused_runs_on() -> None:
     journal, paused, resumed = GuestJournal(0), GuestEvent("paused", ""), GuestEvent("resumed", "")
     assert [names(journal.take(event, 1)) for event in (resumed, paused, resumed)] == [[], ["paused"], ["resumed"]]
