@@ -46,7 +46,7 @@ def decode_route(message: bytes) -> Route | None:
     family, length, source_length, tos, table, proto, scope, kind, flags = HEADER.unpack_from(message)
     if family not in ANYTHING or flags & RTM_F_CLONED:
         return None
-    values = dict(_attributes(message, HEADER.size))
+    values = dict(attributes_of(message, HEADER.size))
 
     def word(attribute: int, default: int = 0) -> int:
         value = values.get(attribute)
@@ -59,7 +59,7 @@ def decode_route(message: bytes) -> Route | None:
     complete = values.keys() - (OF_NEXTHOP if NH_ID in values else set()) <= KNOWN
     metrics: tuple[tuple[str, int], ...] = ()
     if METRICS in values:
-        given = list(_attributes(values[METRICS]))
+        given = list(attributes_of(values[METRICS]))
         complete &= all(number in METRIC_NAMES and len(value) == WORD.size for number, value in given)
         metrics = tuple((METRIC_NAMES[n], WORD.unpack(v)[0]) for n, v in given if n in METRIC_NAMES)
     nexthops: tuple[NextHop, ...] = ()
@@ -123,7 +123,8 @@ def encode_route(route: Route) -> bytes:
     return HEADER.pack(*header, route.proto, route.scope, route.type, flags) + _encode(found + aged)
 
 
-def _attributes(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each attribute (struct rtattr) from `offset` on. Raises ValueError."""
     while offset + ATTRIBUTE.size <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, offset)
         if length < ATTRIBUTE.size:
@@ -147,7 +148,7 @@ def _legs(data: bytes) -> Iterator[tuple[int, int, int, dict[int, bytes]]]:
         length, flags, hops, interface = NEXTHOP.unpack_from(data, offset)
         if length < NEXTHOP.size:
             raise ValueError(f"a next hop of {length} octets")
-        yield flags, hops, interface, dict(_attributes(data[offset : offset + length], NEXTHOP.size))
+        yield flags, hops, interface, dict(attributes_of(data[offset : offset + length], NEXTHOP.size))
         offset += (length + 3) & ~3
 
 
@@ -176,7 +177,7 @@ def _via_text(value: bytes | None) -> str:
 def _without_states(message: bytes) -> bytes:
     """The message with what was configured alone: no ages, no flags of the kernel's own."""
     *header, flags = HEADER.unpack_from(message)
-    values = list(_attributes(message, HEADER.size))
+    values = list(attributes_of(message, HEADER.size))
     has_object = any(kind == NH_ID for kind, _ in values)
     left_out = STATES | (OF_NEXTHOP if has_object else set())
     kept = [(kind, _legs_without_states(v) if kind == MULTIPATH else v) for kind, v in values if kind not in left_out]

@@ -24,6 +24,7 @@ from netsetup.kernel.netlink_socket import (
 from netsetup.kernel.netns import SO_NETNS_COOKIE
 from netsetup.kernel.route_messages import HEADER, decode_route, encode_route
 from netsetup.kernel.rtnl_messages import (
+    IFINFO,
     NUD_NONE,
     Attributes,
     address_message,
@@ -87,7 +88,7 @@ class Netlink(NetlinkSocket):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(link_of(message) for message in self._dump(ifinfmsg, RTM_GETLINK))
+        return tuple(link_of(message[NLMSG.size :]) for message in self.dump(bytes(IFINFO.size), RTM_GETLINK))
 
     def addresses(self) -> tuple[tuple[int, Address], ...]:
         return tuple((m["index"], address_of(m)) for m in self._dump(ifaddrmsg, RTM_GETADDR))

@@ -1,6 +1,8 @@
-"""rtnetlink's messages, as pyroute2 decodes and encodes them, from and to our dataclasses."""
+"""rtnetlink's messages from and to our dataclasses, most of them as pyroute2 decodes and encodes them."""
 
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_pton
@@ -8,6 +10,7 @@ from typing import Any
 
 from dhcp.lean.frozen import replace
 from netsetup.kernel.lazy_import import make_lazy
+from netsetup.kernel.route_messages import attributes_of
 from netsetup.model.kernel import (
     FOREVER,
     IFA_F_MANAGETEMPADDR,
@@ -33,6 +36,17 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 Attributes = list[tuple[str, Any]]
+
+# linux/if_link.h, linux/if_tun.h
+IFINFO = struct.Struct("=BxHiII")
+"""struct ifinfomsg: family, type, index, flags, change."""
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
+IFLA_AF_SPEC, IFLA_LINK_NETNSID = 26, 37
+NLA_TYPE_MASK = 0x3FFF
+"""Without the flags that some kernels set for attributes with others inside (linux/netlink.h)."""
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_BRPORT_LEARNING, IFLA_INET6_ADDR_GEN_MODE, IFLA_VXLAN_LINK = 8, 8, 3
+IFLA_TUN_OWNER, IFLA_TUN_TYPE, IFLA_TUN_MULTI_QUEUE = 1, 3, 7
 
 NUD_NONE, NUD_STALE = 0x00, 0x04
 IFF_TAP = 2  # linux/if_tun.h
@@ -60,35 +74,55 @@ def text_of(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode(errors="surrogateescape")
 
 
-def _nested(message: Any, *path: str) -> Any:
-    for attribute in path:
-        if message is None:
-            return None
-        message = message.get_attr(attribute)
-    return message
+def link_of(message: bytes) -> Link:
+    """A device out of a RTM_NEWLINK message without its netlink header.
 
-
-def link_of(m: Any) -> Link:
-    get = reader(m)
-    info = get("IFLA_LINKINFO")
-    learning = _nested(info, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_LEARNING")
-    is_tap = _nested(info, "IFLA_INFO_DATA", "IFLA_TUN_TYPE") == IFF_TAP
+    By hand: a message has five dozen attributes, of which pyroute2 makes objects before one is asked for, and which is
+    most of what it takes to look at a pod with many interfaces.
+    """
+    _, _, index, flags, _ = IFINFO.unpack_from(message)
+    values = _values(message, IFINFO.size)
+    info = _inside(values, IFLA_LINKINFO)
+    kind = _text(info, IFLA_INFO_KIND)
+    data = _inside(info, IFLA_INFO_DATA)
+    port = _inside(info, IFLA_INFO_SLAVE_DATA) if _text(info, IFLA_INFO_SLAVE_KIND) == "bridge" else {}
+    six = _inside(_inside(values, IFLA_AF_SPEC), AF_INET6)
+    is_tap = kind == "tun" and _number(data, IFLA_TUN_TYPE) == IFF_TAP
+    learning = _number(port, IFLA_BRPORT_LEARNING)
+    lower = _number(data, IFLA_VXLAN_LINK) if kind == "vxlan" else 0
     return Link(
-        index=m["index"],
-        name=text_of(get("IFLA_IFNAME", "")),
-        kind=text_of(_nested(info, "IFLA_INFO_KIND") or ""),
-        mac=get("IFLA_ADDRESS", ""),
-        mtu=get("IFLA_MTU", 0),
-        flags=m["flags"],
-        master=get("IFLA_MASTER", 0),
-        alias=text_of(get("IFLA_IFALIAS", "")),
-        addr_gen_mode=_nested(get("IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE"),
+        index=index,
+        name=_text(values, IFLA_IFNAME),
+        kind=kind,
+        mac=values.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu=_number(values, IFLA_MTU) or 0,
+        flags=flags,
+        master=_number(values, IFLA_MASTER) or 0,
+        alias=_text(values, IFLA_IFALIAS),
+        addr_gen_mode=_number(six, IFLA_INET6_ADDR_GEN_MODE),
         learning=None if learning is None else bool(learning),
-        parent=get("IFLA_LINK", 0) or _nested(info, "IFLA_INFO_DATA", "IFLA_VXLAN_LINK") or 0,
-        parent_elsewhere=get("IFLA_LINK_NETNSID") is not None,
-        multi_queue=bool(_nested(info, "IFLA_INFO_DATA", "IFLA_TUN_MULTI_QUEUE")) if is_tap else None,
-        tap_owner=_nested(info, "IFLA_INFO_DATA", "IFLA_TUN_OWNER") if is_tap else None,
+        parent=_number(values, IFLA_LINK) or lower or 0,
+        parent_elsewhere=IFLA_LINK_NETNSID in values,
+        multi_queue=bool(_number(data, IFLA_TUN_MULTI_QUEUE)) if is_tap else None,
+        tap_owner=_number(data, IFLA_TUN_OWNER) if is_tap else None,
     )
+
+
+def _values(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    return {number & NLA_TYPE_MASK: value for number, value in attributes_of(data, offset)}
+
+
+def _inside(values: dict[int, bytes], attribute: int) -> dict[int, bytes]:
+    return _values(values[attribute]) if attribute in values else {}
+
+
+def _text(values: dict[int, bytes], attribute: int) -> str:
+    return text_of(values.get(attribute, b"").partition(b"\0")[0])
+
+
+def _number(values: dict[int, bytes], attribute: int) -> int | None:
+    """Of one to eight octets; None for an attribute that is not there."""
+    return int.from_bytes(values[attribute], sys.byteorder) if attribute in values else None
 
 
 def boot_seconds() -> int:

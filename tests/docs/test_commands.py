@@ -296,6 +296,7 @@ def scale(_pod: Pod) -> None:
     assert re.findall("^### (.+)$", done.stdout, re.MULTILINE) == [
         "Pods at once",
         "Interfaces of one VM",
+        "Interfaces attached to a running VM",
         "Routes of one interface",
     ]
 

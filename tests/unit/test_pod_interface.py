@@ -13,7 +13,7 @@ import pytest
 from netsetup.admission import pod_interface
 from netsetup.bindings.registry import BUILT_IN
 from netsetup.errors import UnsupportedInterface
-from netsetup.kernel.rtnl_messages import ifinfmsg, link_of
+from netsetup.kernel.rtnl_messages import link_of
 from netsetup.model.kernel import AF_INET, AF_INET6, IFF_UP, SCOPE_LINK, Address, Link, Namespace
 from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
@@ -132,10 +132,7 @@ def test_a_vm_behind_what_filters_macs_has_the_pods(kind: str, named: str) -> No
 def test_fallback_tunnels_beside_it_do_not_matter() -> None:
     """tunl0, gre0 and sit0 come with their modules, with link-layer addresses of four octets (KV#5735)."""
     octets = struct.pack("=HH", 10, 3) + b"tunl0\0" + b"\0\0" + struct.pack("=HH", 8, 1) + bytes(4)
-    header = struct.pack("=IHHII", 16 + 16 + len(octets), 16, 0, 1, 0) + struct.pack("=BBHiII", 0, 0, 768, 3, 0x80, 0)
-    message = ifinfmsg(header + octets)
-    message.decode()
-    tunl0 = link_of(message)
+    tunl0 = link_of(struct.pack("=BBHiII", 0, 0, 768, 3, 0x80, 0) + octets)
     assert (tunl0.name, tunl0.index) == ("tunl0", 3)
     found = pod_interface(Namespace(links=(ETH0, tunl0)), "eth0", Resolver())
     assert found.link == ETH0
