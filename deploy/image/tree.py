@@ -21,6 +21,8 @@ LEFT_OUT = {
     *("adduser", "base-passwd", "debconf", "dpkg", "init-system-helpers", "mawk", "passwd", "tar"),
     # a machine's: libvirt's packages want them for its daemons, and for containers
     *("dbus", "logrotate", "systemd", "systemd-container", "systemd-sysv", "libvirt-daemon-log"),
+    # virtiofsd wants it where it has no root
+    "uidmap",
     # modules of Python that need them are never imported
     *("libdb5.3t64", "libreadline8t64", "libsqlite3-0", "media-types", "tzdata"),
 }

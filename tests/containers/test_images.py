@@ -46,6 +46,8 @@ def test_an_image_has_no_tools_to_build_with(podman: Podman, target: str) -> Non
     # of every package, what scanners look for
     assert "/var/lib/dpkg/status.d/libc6" in files
     assert ("/var/lib/dpkg/status.d/qemu-system-x86" in files) == (target == "full")
+    # what libvirt starts, and no test here does
+    assert ("/usr/libexec/virtiofsd" in files) == (target == "full")
 
 
 def test_the_hook_runs_in_the_small_image_as_an_ordinary_user(podman: Podman) -> None:
