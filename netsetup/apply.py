@@ -95,7 +95,7 @@ def prepare_pod_network_interfaces(
     new ones are added, and the others stay with what has changed since.
 
     `left_out` is recorded, None leaves that as it is. A caller that `follows` a pod does not want one set up that is
-    not: NotSetUp.
+    not (NotSetUp), and has networks stay as they are whose pod interface the CNI has taken away.
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
     be, comes before the first change, and in a dry run too.
 
@@ -119,7 +119,7 @@ def prepare_pod_network_interfaces(
         record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=not dry_run and not gone)
         records.require_readable(record)
         check(record)
-        plan = _plan_of(observed, record)
+        plan = _plan_of(observed, record, follows=follows)
         before = Plan()
         if recorded is not None and gone:
             recorded = with_changes(observed, recorded, "" if dry_run else folder)
@@ -130,7 +130,7 @@ def prepare_pod_network_interfaces(
             recorded = release(netlink, recorded, gone)
             observed = observe(netlink)
             record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=True)
-            plan = _plan_of(observed, record)
+            plan = _plan_of(observed, record, follows=follows)
         if not dry_run:
             with _after_release(gone):
                 _carry_out(netlink, observed, recorded, record, plan, folder)
@@ -150,8 +150,10 @@ def _is_over(observed: Namespace, recorded: Record) -> bool:
     return is_stale(observed, networks) or all(is_untouched(observed, network) for network in networks)
 
 
-def _plan_of(observed: Namespace, record: Record) -> Plan:
-    return plan_setup(observed, tuple(record.networks.values()), records.copy_of(record))
+def _plan_of(observed: Namespace, record: Record, *, follows: bool = False) -> Plan:
+    networks = tuple(record.networks.values())
+    without = [network.name for network in networks if observed.link(network.pod.name) is None] if follows else []
+    return plan_setup(observed, networks, records.copy_of(record), without=without)
 
 
 def _by_name(requests: Iterable[NetworkRequest]) -> dict[str, NetworkRequest]:

@@ -103,27 +103,36 @@ def with_present_egress(observed: Namespace, network: VMNetwork) -> VMNetwork:
     return replace(network, egress=egress_of(observed, network)) if network.guest.is_routed else network
 
 
-def plan_setup(observed: Namespace, networks: Sequence[VMNetwork], copy: str = "") -> Plan:
+def plan_setup(
+    observed: Namespace, networks: Sequence[VMNetwork], copy: str = "", *, without: Collection[str] = ()
+) -> Plan:
     """The way from what is there to a pod that serves the VM; `copy` is the record, for the kernel.
+
+    Networks `without` their pod interface, which the CNI has taken away, are left as they are.
 
     The tables come first: what must not cross never does, and the copy is there before anything can be lost. Only
     those of the netdev family need their devices first.
     """
-    tables = wanted_tables(networks, copy)
+    tables = wanted_tables(networks, copy, without=without)
     steps = _table_steps(observed, tables, (BRIDGE, INET))
-    for network in networks:
+    there = [network for network in networks if network.name not in without]
+    for network in there:
         steps += binding_of(network.binding).device_steps(observed, network)
     if any(network.gives_pod_address4 for network in networks):
         steps += _arp_ignore_steps(observed, networks)
     steps += _table_steps(observed, tables, (NETDEV,), outdated=bool(made_by(steps)))
-    for network in networks:
+    for network in there:
         steps += binding_of(network.binding).connect_steps(observed, network)
     return Plan(tuple(steps))
 
 
-def wanted_tables(networks: Iterable[VMNetwork], copy: str = "") -> dict[str, str]:
-    """The text of our nftables tables for these networks, by family."""
-    return tables_of((binding_of(network.binding).rules(network) for network in networks), copy)
+def wanted_tables(networks: Iterable[VMNetwork], copy: str = "", *, without: Collection[str] = ()) -> dict[str, str]:
+    """The text of our nftables tables for these networks, by family.
+
+    What is in a device's path takes that device, which networks `without` one have not got.
+    """
+    rules = {network.name: binding_of(network.binding).rules(network) for network in networks}
+    return tables_of((replace(r, netdev=()) if name in without else r for name, r in rules.items()), copy)
 
 
 def table_faults(observed: Namespace, tables: Mapping[str, str]) -> dict[str, str]:

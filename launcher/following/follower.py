@@ -183,19 +183,19 @@ class Follower:
             return None
         self._take_in()
         log.info("what has changed in the pod is taken in: %s", shortened(steps))
-        self._problem, self._retry = "", RETRY_SECONDS  # the set-up itself has noted that
+        self._retry = RETRY_SECONDS
         return SPACING_SECONDS
 
     def _report(self, problem: str) -> None:
         """Say once why changes are not taken in, and that they are."""
-        if problem == self._problem:
+        known, self._problem = self._problem, problem
+        if not (known or problem):
             return
-        if problem:
-            log.error("what has changed in the pod is not taken in: %s", problem)
-        else:
+        if not problem:
             log.info("nothing is left of what was not taken in")
             self._retry = RETRY_SECONDS
-        self._problem = problem
+        elif problem != known:
+            log.error("what has changed in the pod is not taken in: %s", problem)
         with contextlib.suppress(NetworkSetupError):
             note_not_taken_in(self._folder, problem)
 

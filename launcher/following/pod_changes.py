@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from launcher.phases.network import prepare
 from launcher.serve import require_servable
+from netsetup.bindings.devices import require_nic
 from netsetup.errors import NetworkSetupError, NotSetUp
+from netsetup.kernel.lock import NamespaceLock
 from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.kernel import IFA_F_TENTATIVE, Namespace
 from netsetup.plan import is_replaced
@@ -26,10 +28,11 @@ def pending_changes(
 ) -> tuple[str, ...]:
     """The steps that `prestart` would take now for the request, a line each; none when nothing has changed.
 
-    Raises what it would raise, and NotSetUp; with `waits`, Unsettled too: to take an interface's address while the CNI
+    Raises what it would raise, and NotSetUp; where nothing else has changed, InvalidRequest for an interface that has
+    gone; with `waits`, Unsettled too: to take an interface's address while the CNI
     is still at work there may fail the CNI.
     """
-    with Netlink() as netlink:
+    with Netlink() as netlink, NamespaceLock():
         record = read_record(folder)
         if record is None:
             raise NotSetUp("nothing is set up in this network namespace any more")
@@ -46,7 +49,11 @@ def pending_changes(
         follows=True,
         check=require_servable,
     )
-    return tuple(prepared.plan.lines())
+    steps = tuple(prepared.plan.lines())
+    if not steps:
+        for network in prepared.networks.values():  # which keeps no other network from being followed
+            require_nic(observed, network)
+    return steps
 
 
 def _is_unfinished(observed: Namespace, network: VMNetwork) -> bool:

@@ -203,7 +203,8 @@ class ServerKeeper(DHCPWatchdog):
         if version == self._served:
             return
         try:
-            record = read_record(self.folder)
+            with self.lock():  # its copy in the kernel follows it a moment later
+                record = read_record(self.folder)
         except NetworkSetupError as error:
             log.warning("%s", error)
             return

@@ -7,30 +7,18 @@ import threading
 from pathlib import Path
 
 import pytest
-from lab.agent import DIRECT, Agent, binding_field
+from lab.agent import DIRECT, Agent
 from lab.clients import Udhcpc
 from lab.pod import MakePod, Pod
 from lab.rawclient import ACK, RawClient
 from lab.snapshot import assert_restored, take_snapshot
+from lab.vmnetworks import manifest
 from lab.waiting import wait_until
 
 pytestmark = pytest.mark.root
 
 SECOND = "198.51.100.5/24"
 RENEWS_EVERY = 0.1
-
-
-def manifest(file: Path, **bindings: str) -> Path:
-    """A VM with a network of each name; the first is the pod network, the others are on net1, net2 …"""
-    names = list(bindings)
-    networks: list[dict[str, object]] = [{"name": names[0], "pod": {}}] if names else []
-    networks += [{"name": name, "multus": {"networkName": name}} for name in names[1:]]
-    interfaces = [{"name": name, **binding_field(binding)} for name, binding in bindings.items()]
-    devices = {"interfaces": interfaces, "autoattachPodInterface": bool(names)}
-    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": devices}, "networks": networks}
-    kind = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance"}
-    file.write_text(json.dumps(kind | {"metadata": {"name": "vm"}, "spec": spec}))
-    return file
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import subprocess
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from lab.monitor import Monitor
 from lab.namespace import Namespace
 from lab.pod import MakePod, Pod
 from lab.rawclient import ACK, NAK, RawClient, Reply
+from lab.vmnetworks import manifest
 from lab.waiting import wait_until
 
 from launcher.following.kernel_events import KernelEvents
@@ -27,13 +29,13 @@ STORM = 1000
 class Followed:
     """`serve --keep-admin` beside a pod, whose resolv.conf it sees as a file among others; a context manager."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *words: str | Path) -> None:
         self.agent = agent
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
-        program, _, *words = agent.command("prestart")
-        agent.prestart("--phase", "network")
+        program, _, *usual = agent.command("prestart")
+        agent.prestart("--phase", "network", *words)
         self.process = subprocess.Popen(
-            [program, "serve", "--netns", agent.namespace.name, "--keep-admin", *words],
+            [program, "serve", "--netns", agent.namespace.name, "--keep-admin", *usual, *words],
             stdout=self._log,
             stderr=self._log,
         )
@@ -124,6 +126,32 @@ def test_an_interface_goes_and_comes(make_pod: MakePod, binding: str) -> None:
             renewal = client.renew(before)
             assert renewal is not None
             assert renewal.message_type == (ACK if binding == "masquerade" else NAK)
+
+
+@pytest.mark.parametrize("bindings", [("bridge", "fwd"), ("fwd", "bridge"), ("masquerade", "bridge")])
+def test_an_interface_that_has_gone_keeps_no_other_from_being_followed(
+    make_pod: MakePod, tmp_path: Path, bindings: tuple[str, str]
+) -> None:
+    pod = make_pod()
+    pod.node.ip(f"link add far1 type veth peer name net1 netns {pod.pod.name}", "link set far1 up")
+    pod.pod.ip("link set net1 up", "addr add 198.51.100.5/24 dev net1")
+    vmi = manifest(tmp_path / "vmi.json", default=bindings[0], blue=bindings[1])
+    with Agent(pod) as agent, Followed(agent, "--vmi", vmi) as followed:
+        reason = "net1: the interface has left this network namespace"
+
+        def not_taken_in() -> str:
+            return str(agent.status()["history"]["not_taken_in"])
+
+        pod.pod.ip("link delete net1")
+        wait_until(lambda: not_taken_in() == reason, log=followed.log)
+        pod.pod.ip("link set eth0 mtu 1300")
+        wait_until(lambda: agent.status()["networks"][0]["mtu"] == 1300, log=followed.log)
+        wait_until(lambda: not_taken_in() == reason, log=followed.log)
+        pod.node.ip(f"link add far2 type veth peer name net1 netns {pod.pod.name}", "link set far2 up")
+        pod.pod.ip("link set net1 up", "addr add 198.51.100.6/24 dev net1")
+        wait_until(lambda: agent.status()["networks"][1]["address"] == "198.51.100.6/24", log=followed.log)
+        wait_until(lambda: not_taken_in() == "", log=followed.log)
+        assert followed.log().count(reason) == 1
 
 
 def test_a_storm_costs_one_convergence_or_two(pod: Pod, agent: Agent) -> None:
