@@ -31,6 +31,8 @@ class SetupRequest(Frozen):
     """Whether the guest may send with its own addresses only."""
     reaches_pod: bool = False
     """Whether the guest reaches processes of the pod itself, where the pod is its router."""
+    further_addresses: tuple[str, ...] = ()
+    """What an isolated guest may send from besides its own addresses: addresses, networks, MACs of virtual routers."""
     hides_clients: bool = False
     """Whether the guest sees its router's address for all clients, where the pod is its router."""
     stable_id: str | None = None
@@ -65,6 +67,7 @@ class SetupRequest(Frozen):
             subdomain=vmi.subdomain,
             isolated=vmi.isolated,
             reaches_pod=vmi.reaches_pod,
+            further_addresses=vmi.further_addresses,
             hides_clients=vmi.hides_clients,
             stable_id=vmi.stable_id,
             dns=vmi.dns,
@@ -108,6 +111,7 @@ class SetupRequest(Frozen):
                     queues=interface.queues,
                     owner=self.owner,
                     isolated=self.isolated,
+                    further=self.further_addresses,
                     options=self.guest_options(interface, hostname),
                     dns=self.dns,
                     private=_private_network(interface, self.reaches_pod, self.hides_clients),

@@ -1,5 +1,7 @@
 """Which interface of an observed namespace can be handed to a VM. Pure."""
 
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from dhcp.lean.frozen import replace
@@ -10,6 +12,7 @@ from netsetup.model.kernel import AF_INET, AF_INET6, IFF_LOOPBACK, Link, Namespa
 from netsetup.model.pod_interface import PodInterface, Resolver
 from netsetup.model.routing import equal_routes, lookup_tables
 from netsetup.model.settings import ACCEPT_RA, ARP_IGNORE, FORCE_FORWARDING, FORWARDING4, FORWARDING6, MTU6
+from netsetup.model.vm_network import VMNetwork
 
 # In the order in which they are put back: accept_ra after forwarding, see `netsetup.bindings.masquerade`.
 SYSCTLS: Final = (
@@ -86,6 +89,27 @@ def _refuse_taken(name: str, observed: Namespace) -> None:
         raise UnsupportedInterface(
             f"{name}: KubeVirt's own launcher has set this pod up ({moved.name} is there); start the VM in a new pod"
         )
+
+
+def require_nobodys(observed: Namespace, network: VMNetwork, further: Iterable[str]) -> None:
+    """Raises InvalidRequest for further addresses of a VM that hold one of its gateways, name servers or permanent
+    neighbours, or one of the pod's own that the VM does not get."""
+    pod = network.pod
+    blocks = [ip_network(text) for text in further if "/" in text]
+    if not blocks:
+        return
+    others = {r.gateway: "a gateway" for r in pod.routes if r.gateway}
+    others |= {hop.gateway: "a gateway" for r in pod.routes for hop in r.nexthops if hop.gateway}
+    others |= {n.address: "a permanent neighbour" for n in pod.neighbours}
+    others |= {s.partition("%")[0]: "a name server" for s in pod.resolver.nameservers}
+    own = {address.address for address in pod.addresses}
+    others |= {a.address: "an address of the pod" for _, a in observed.addresses if a.address not in own}
+    for address, what in others.items():
+        found = next((block for block in blocks if ip_address(address) in block), None)
+        if found:
+            raise InvalidRequest(
+                f"network {network.name}: the further addresses {found} hold {address}, {what}; leave them out"
+            )
 
 
 def is_ethernet(link: Link) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dhcp.lean.frozen import Frozen, replace
+from netsetup.admission import require_nobodys
 from netsetup.bindings.reach import egress_of
 from netsetup.bindings.registry import binding_of, names_that_admit
 from netsetup.bindings.restore import missing_addresses
-from netsetup.errors import UnsuitedInterface
+from netsetup.errors import InvalidRequest, UnsuitedInterface
 from netsetup.model.identity import is_marked, own_nic
 from netsetup.model.kernel import IFF_LOOPBACK, Link, Namespace
 from netsetup.model.pod_interface import Resolver
@@ -19,9 +20,11 @@ from netsetup.model.request import NetworkRequest
 from netsetup.model.settings import ARP_IGNORE, FORWARDING6, interface_of
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of, tables_of
+from netsetup.nft.sources import parse_further
 from netsetup.resolver import merge_dns
 from netsetup.steps import DeleteTable, LoadTable, SetSysctl, SetUp, Step, made_by
 
+FURTHER_BEHIND_THE_POD: Final = "further addresses are not for a VM that is behind the pod's address; left out"
 NOT_FOR_HOST_SCOPE: Final = "3"
 """arp_ignore: no answer for addresses of scope host (Documentation/networking/ip-sysctl.rst)."""
 
@@ -47,7 +50,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     """
     resolver = merge_dns(resolver, request.dns)
     try:
-        return binding_of(request.binding).admit(observed, request, resolver)
+        return _with_further(observed, binding_of(request.binding).admit(observed, request, resolver), request)
     except UnsuitedInterface as refused:
         others = names_that_admit(observed, request, resolver)
         if not others:
@@ -68,7 +71,7 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
         named = replace(named, kept_mac=network.guest.mac, kept_private=network.private)
         anew = binding.admit(observed, named, resolver)
         return replace(
-            anew,
+            _with_further(observed, anew, request),
             guest=replace(anew.guest, mac_source=network.guest.mac_source),
             bridge=anew.bridge and network.bridge,
             adopted=network.adopted,
@@ -78,7 +81,24 @@ def converge(observed: Namespace, network: VMNetwork, request: NetworkRequest, r
         )
     network = replace(network, pod=replace(network.pod, resolver=resolver))
     merged = binding.merge_observed_changes(observed, network, request)
-    return with_present_mtu(observed, replace(merged, isolated=request.isolated, options=request.options), request.mtu)
+    merged = _with_further(observed, replace(merged, isolated=request.isolated, options=request.options), request)
+    return with_present_mtu(observed, merged, request.mtu)
+
+
+def _with_further(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
+    """The network with the further addresses that its guest may send from.
+
+    Raises InvalidRequest for one that is another's.
+    """
+    if network.guest.is_routed:
+        lines = (FURTHER_BEHIND_THE_POD,) if request.further else ()
+        return replace(network, further=(), warnings=(*network.warnings, *lines))
+    try:
+        further = parse_further(request.further)
+    except ValueError as error:
+        raise InvalidRequest(f"network {network.name}: further addresses: {error}") from None
+    require_nobodys(observed, network, further)
+    return replace(network, further=further)
 
 
 def with_present_mtu(observed: Namespace, network: VMNetwork, limit: int) -> VMNetwork:

@@ -34,6 +34,8 @@ from launcher.doctor.prober6 import Inquiry6
 from launcher.doctor.targets import Family, Side, families_of
 from launcher.guest.asking import GuestStatus, guest_status
 from launcher.phases.server_file import find_server
+from launcher.sight.status import sources_of
+from launcher.sight.status_text import most
 from netsetup.admission import is_ethernet
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
@@ -44,6 +46,7 @@ from netsetup.kernel.rtnetlink import Netlink
 from netsetup.model.identity import is_marked
 from netsetup.model.kernel import Link, Namespace
 from netsetup.model.vm_network import VMNetwork
+from netsetup.nft.isolation import CAUSES
 from netsetup.nft.ruleset import BRIDGE, INET, NETDEV, digest_of
 from netsetup.nft.tables import EDITED
 from netsetup.plan import plan_setup, table_faults, wanted_tables, with_present_egress
@@ -91,6 +94,7 @@ def examine(state_dir: str | os.PathLike[str] | None = None) -> tuple[Check, ...
             )
         )
     checks += _guest_checks(guest_status(state_dir, record))
+    checks += _dropped_sources(record)
     checks += [warning(Hop.LEASE, line) for line in warnings_of(record.networks.values(), observed.now)]
     return tuple(dict.fromkeys(checks))  # what several networks share is reported once
 
@@ -106,6 +110,16 @@ def _guest_checks(guest: GuestStatus | None) -> Iterator[Check]:
     elif not guest.differences:
         told = "addresses" if guest.routes is None else "addresses and default routes"
         yield ok(Hop.AGENT, f"{guest.hostname or 'the guest'} has the {told} that are served")
+
+
+def _dropped_sources(record: Record) -> list[Check]:
+    """A warning for each cause for which frames of a guest were dropped in the last hour, with their sources."""
+    lines = []
+    for name, causes in sources_of(record.networks.values()).items():
+        for cause, sources in causes.items():
+            named = ", ".join(f"{source} ({frames})" for source, frames in most(sources))
+            lines.append(f"network {name}: frames of the guest were dropped, {CAUSES[cause]}: {named}")
+    return [warning(Hop.GUEST_PORT, line) for line in lines]
 
 
 def _nothing_set_up(observed: Namespace) -> Check:

@@ -25,7 +25,8 @@ from netsetup.model.identity import MACVTAP
 from netsetup.model.kernel import Namespace
 from netsetup.model.vm_network import VMNetwork
 from netsetup.nft.ruleset import CONNECTIONS, Counter
-from netsetup.nft.tables import read_counters
+from netsetup.nft.sources import source_text
+from netsetup.nft.tables import read_counters, read_sources
 from netsetup.plan import as_prestart_would, is_replaced, plan_setup
 from netsetup.record import copy_of, find_record
 
@@ -77,6 +78,8 @@ class NetworkStatus(Frozen):
     """The IPv4 address that the VM is served, in CIDR form; empty where none is."""
     address6: str
     """Likewise the IPv6 address."""
+    further_sources: tuple[str, ...]
+    """What the guest may send from besides its own addresses."""
     further_addresses: tuple[str, ...]
     """The pod's other addresses, which nobody hands to the VM."""
     name_servers: dict[str, str]
@@ -88,6 +91,8 @@ class NetworkStatus(Frozen):
     Empty without CAP_NET_ADMIN, as `forwarded` is."""
     causes: dict[str, str]
     """What each of `dropped` counts, in words."""
+    dropped_sources: dict[str, dict[str, int]]
+    """Of those that are dropped for their source, how many frames of each, by cause; the first 64 in an hour."""
     forwarded: dict[str, int]
     """Connections that were forwarded to the guest, by protocol and port."""
     pod_mac: str
@@ -156,6 +161,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None, *, ask_guest: b
         counters = {network.name: tuple(binding_of(network.binding).rules(network).counters) for network in networks}
     families = {counter.family for used in counters.values() for counter in used}
     counts = read_counters(families) if families else {}
+    sources = sources_of(networks) if sees_tables else {}
     server = _server_status(folder)
     leases = _leases(server or {})
     links = _links(folder)
@@ -165,6 +171,7 @@ def read_status(state_dir: str | os.PathLike[str] | None = None, *, ask_guest: b
             observed,
             counters[network.name],
             counts,
+            sources.get(network.name, {}),
             leases.get(network.guest_port, ()),
             links.get(network.name),
         )
@@ -180,11 +187,24 @@ def read_status(state_dir: str | os.PathLike[str] | None = None, *, ask_guest: b
     return Status(found, pending, refused, server, warnings, holder, read_history(folder), guest)
 
 
+def sources_of(networks: Iterable[VMNetwork]) -> dict[str, dict[str, dict[str, int]]]:
+    """How many frames of each source were dropped, by network and cause. Raises as `read_sources` does."""
+    sets = {network.name: binding_of(network.binding).rules(network).sources for network in networks}
+    families = {one.family for used in sets.values() for one in used}
+    counts = read_sources(families) if families else {}
+    found = {name: {one.label: counts.get((one.family, one.name), {}) for one in used} for name, used in sets.items()}
+    return {
+        name: {label: {source_text(k): n for k, n in seen.items()} for label, seen in by_cause.items() if seen}
+        for name, by_cause in found.items()
+    }
+
+
 def _status_of(
     network: VMNetwork,
     observed: Namespace,
     counters: Iterable[Counter],
     counts: Mapping[tuple[str, str], int],
+    sources: dict[str, dict[str, int]],
     leases: tuple[LeaseStatus, ...],
     link: str | None,
 ) -> NetworkStatus:
@@ -212,6 +232,7 @@ def _status_of(
         mtu=network.mtu,
         address=guest.address4.cidr if guest.address4 else "",
         address6=address6.cidr if address6 else "",
+        further_sources=network.further,
         further_addresses=tuple(a.cidr for a in kept if a.is_global and a not in handed_out),
         name_servers={
             local.nameserver: local.substitute.address for local in guest.local_resolvers if local.substitute
@@ -219,6 +240,7 @@ def _status_of(
         isolated=network.isolated,
         dropped={counter.label: count for counter, count in values if counter.counts != CONNECTIONS},
         causes={counter.label: counter.what for counter, _ in values if counter.counts != CONNECTIONS},
+        dropped_sources=sources,
         forwarded={counter.label: count for counter, count in values if counter.counts == CONNECTIONS},
         pod_mac=network.pod.link.mac,
         pod_addresses=tuple(address.cidr for address in network.pod.addresses),

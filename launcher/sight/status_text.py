@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from launcher.sight.status import LeaseStatus, NetworkStatus, Status, timestamp
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from launcher.guest.asking import GuestStatus
 
 _OPENED = {True: "open: a VM runs", False: "opened by no VM", None: "a macvtap, which does not say whether a VM runs"}
+MOST_SOURCES = 8
+"""How many sources of dropped frames are shown of each cause; all of them are in the output as data."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -43,11 +45,19 @@ def _network_lines(network: NetworkStatus) -> Iterator[str]:
     for server, substitute in network.name_servers.items():
         yield f"  the pod's own name server {server}, by {substitute}"
     yield f"  isolation {'on' if network.isolated else 'off'}"
+    if network.further_sources:
+        yield f"  may send from {', '.join(network.further_sources)}, too"
     for name, count in network.dropped.items():
         if count:
             yield f"  dropped {count} {network.causes[name]}"
+            yield from (f"    {frames} from {source}" for source, frames in most(network.dropped_sources.get(name, {})))
     for name, count in network.forwarded.items():
         yield f"  forwarded {count} connections: {name}"
+
+
+def most(sources: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The sources of the most frames, with their numbers."""
+    return sorted(sources.items(), key=lambda item: (-item[1], item[0]))[:MOST_SOURCES]
 
 
 def _pod_lines(status: Status) -> Iterator[str]:

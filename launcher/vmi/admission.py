@@ -99,6 +99,7 @@ def admit(manifest: source.Manifest, problems: Problems, machine: Machine) -> Vi
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         isolated=request.isolated,
         reaches_pod=request.reaches_pod,
+        further_addresses=request.further_addresses,
         hides_clients=request.hides_clients,
         stable_id=request.stable_id,
         dns=request.dns,

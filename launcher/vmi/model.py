@@ -205,6 +205,8 @@ class VirtualMachineInstance(Frozen):
     """Whether the guest may send with its own addresses only (annotation `virt-launcher.io/isolation`)."""
     reaches_pod: bool = False
     """Whether the guest reaches processes of the pod itself (annotation `virt-launcher.io/pod-services`)."""
+    further_addresses: tuple[str, ...] = ()
+    """What an isolated guest may send from besides (annotation `virt-launcher.io/further-addresses`)."""
     hides_clients: bool = False
     """Whether the guest sees its router's address for all clients (annotation `virt-launcher.io/client-addresses`)."""
     stable_id: str | None = None

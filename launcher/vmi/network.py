@@ -33,6 +33,7 @@ _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
 ANNOTATIONS = "virt-launcher.io/"
 OUR_ANNOTATIONS = (
     "client-addresses",
+    "further-addresses",
     "isolation",
     "mac",
     "mtu",
@@ -69,6 +70,8 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
     with problems:
         reaches_pod = _annotation(metadata, "pod-services", ("closed", "open")) == "open"
     with problems:
+        further = _further_addresses(metadata)
+    with problems:
         hides_clients = _annotation(metadata, "client-addresses", ("kept", "hidden")) == "hidden"
     with problems:
         has_stable_mac = _annotation(metadata, "mac", ("stable", "pod")) == "stable"
@@ -97,6 +100,7 @@ def admit_network(manifest: source.Manifest, problems: Problems) -> SetupRequest
         subdomain=spec.subdomain or None,
         isolated=isolated,
         reaches_pod=reaches_pod,
+        further_addresses=further,
         hides_clients=hides_clients,
         stable_id=identity if has_stable_mac else None,
         dns=dns,
@@ -179,6 +183,19 @@ def _check_annotations(metadata: source.Metadata, problems: Problems) -> None:
         if key.startswith(ANNOTATIONS) and key.removeprefix(ANNOTATIONS) not in OUR_ANNOTATIONS:
             known = ", ".join(f"{ANNOTATIONS}{name}" for name in OUR_ANNOTATIONS)
             problems.add(f"metadata.annotations.{key}", f"is unknown: leave it out, or write one of {known}")
+
+
+def _further_addresses(metadata: source.Metadata) -> tuple[str, ...]:
+    """Addresses, networks and MACs that the annotation lists, with commas or spaces between."""
+    text = (metadata.annotations or {}).get(f"{ANNOTATIONS}further-addresses", "")
+    if not text:
+        return ()
+    from netsetup.nft.sources import parse_further
+
+    try:
+        return parse_further(text.replace(",", " ").split())
+    except ValueError as error:
+        raise ManifestError(f"metadata.annotations.{ANNOTATIONS}further-addresses", str(error)) from None
 
 
 def _with_port_interfaces(

@@ -328,6 +328,9 @@ def allow_list(network: VMNetwork, addresses: tuple[Address, ...]) -> AllowList:
         addresses4=tuple(a.address for a in addresses if a.is_global and ":" not in a.address),
         addresses6=tuple(a.address for a in addresses if a.is_global and ":" in a.address),
         others6=tuple(dict.fromkeys(_others6(network))),
+        further4=tuple(one for one in network.further if "." in one),
+        further6=tuple(one for one in network.further if "/" in one and ":" in one),
+        further_macs=tuple(one for one in network.further if "/" not in one),
     )
 
 

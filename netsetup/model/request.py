@@ -33,6 +33,8 @@ class NetworkRequest(Frozen):
     """Who may open it besides the privileged; None for this process's user and group."""
     isolated: bool = True
     """Whether frames of the VM with other addresses than its own are dropped."""
+    further: tuple[str, ...] = ()
+    """What the VM may send from besides, as `netsetup.nft.sources.parse_further` takes it."""
     options: GuestOptions = GuestOptions()
     dns: DNSRequest | None = None
     """What the VM asks for besides the pod's resolver configuration; None for nothing."""

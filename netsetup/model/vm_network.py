@@ -96,6 +96,8 @@ class VMNetwork(Frozen):
     """Likewise of the IPv6 next hop of its IPv4 default route."""
     egress: tuple[EgressInterface, ...] = ()
     """The pod's other interfaces that its routes lead through, where the pod is the VM's router."""
+    further: tuple[str, ...] = ()
+    """What an isolated guest may send from besides its own addresses and MAC (`netsetup.nft.sources.parse_further`)."""
     warnings: tuple[str, ...] = ()
     """What its binding has decided otherwise than usual, and what is in the VM's way by now: a line each."""
 

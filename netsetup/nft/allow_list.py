@@ -19,6 +19,22 @@ class AllowList(Frozen):
     others6: tuple[str, ...] = ()
     """Link-local addresses that are known to be another's: the routers', the neighbours'."""
 
+    further4: tuple[str, ...] = ()
+    """Addresses and networks that the guest may send from besides its own."""
+    further6: tuple[str, ...] = ()
+    further_macs: tuple[str, ...] = ()
+    """Likewise MACs, those of virtual routers."""
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """The MACs that the guest may send from."""
+        return (self.mac, *self.further_macs)
+
+    @property
+    def any_mac(self) -> str:
+        """They as nft(8) compares with one or several."""
+        return f"{{ {', '.join(self.macs)} }}" if self.further_macs else self.mac
+
     @property
     def addressed(self) -> bool:
         """Whether the guest has addresses that we know; on a layer-2-only network it may have any."""
@@ -27,3 +43,11 @@ class AllowList(Frozen):
     def drop(self, match: str, label: str) -> str:
         """The rule that drops and counts what matches; everything, without a match."""
         return f"{match} counter name {self.guest_port}-{label} drop".strip()
+
+    def drop_source(self, match: str, label: str) -> str:
+        """Likewise, and counts it by its source, too."""
+        return f"{match} goto {self.dropping(label)}".strip()
+
+    def dropping(self, label: str) -> str:
+        """The chain that does that."""
+        return f"{self.guest_port}-drop-{label}"

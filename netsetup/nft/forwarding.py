@@ -14,6 +14,7 @@ from typing import Final
 from netsetup.nft.allow_list import AllowList
 from netsetup.nft.isolation import INWARD, isolation_chains, isolation_counters, served_matches
 from netsetup.nft.ruleset import FRAMES_OWN, NETDEV, OUR_MARK, Counter, NetworkRules, chain, counter_lines
+from netsetup.nft.sources import source_sets
 
 MARKED: Final = f"meta mark {OUR_MARK:#x}"
 MARK: Final = f"meta mark set {OUR_MARK:#x}"
@@ -42,7 +43,8 @@ def forwarded_rules(
     if to_guest:
         lines += _base_chain(f"dns-{port}", "egress", port, to_guest)
     counters = (*isolation_counters(allowed, NETDEV), own)
-    return NetworkRules(netdev=tuple(lines), inet=tuple(inet), counters=counters)
+    sources = source_sets(allowed, NETDEV)
+    return NetworkRules(netdev=tuple(lines), inet=tuple(inet), counters=counters, sources=sources)
 
 
 def _to(device: str) -> str:

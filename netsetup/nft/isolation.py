@@ -20,6 +20,7 @@ from netsetup.nft.ruleset import (
     counter_lines,
     element_set,
 )
+from netsetup.nft.sources import own_sources4, source_lines, source_sets
 
 CAUSES: Final = {
     "mac": "another source MAC",
@@ -62,6 +63,7 @@ def bridged_rules(allowed: AllowList, pod_interface: str) -> NetworkRules:
         input=(f"iifname {ports} drop",),
         output=(f"oifname {ports} drop",),
         counters=isolation_counters(allowed),
+        sources=source_sets(allowed, BRIDGE),
     )
 
 
@@ -79,7 +81,10 @@ def routed_rules(allowed: AllowList, router4: str) -> NetworkRules:
     if allowed.isolated:
         rules.append(f'iifname "{guest}" jump {guest}')
     return NetworkRules(
-        bridge=tuple(isolation_chains(allowed)), input=tuple(rules), counters=isolation_counters(allowed)
+        bridge=tuple(isolation_chains(allowed)),
+        input=tuple(rules),
+        counters=isolation_counters(allowed),
+        sources=source_sets(allowed, BRIDGE),
     )
 
 
@@ -129,7 +134,7 @@ def isolation_chains(allowed: AllowList) -> list[str]:
     if not allowed.isolated:
         return []
     port = allowed.guest_port
-    lines = counter_lines(isolation_counters(allowed)) + address_sets(allowed)
+    lines = counter_lines(isolation_counters(allowed)) + address_sets(allowed) + source_lines(allowed)
     if allowed.addressed:
         lines += source_chain(allowed)
     lines += neighbour_chains(allowed)
@@ -137,8 +142,8 @@ def isolation_chains(allowed: AllowList) -> list[str]:
         lines += chain(f"{port}-{name}", rules(allowed))
     # Not by a verdict map: nft 1.0.6 crashes when it lists one over raw payload that nft 1.1.3 has loaded.
     types = [f"@ll,96,16 {number} goto {port}-{name}" for number, name in ETHERTYPES.items()]
-    another_mac, another_type = allowed.drop(f"ether saddr != {allowed.mac}", "mac"), allowed.drop("", "ethertype")
-    lines += chain(port, [another_mac, *types, another_type])
+    another_mac = allowed.drop_source(f"ether saddr != {allowed.any_mac}", "mac")
+    lines += chain(port, [another_mac, *types, allowed.drop("", "ethertype")])
     lines += chain(f"{port}-{INWARD}6", [*learn_others(allowed), *_visible(allowed, INWARD)])
     return lines + chain(
         f"{port}-{INWARD}",
@@ -150,10 +155,10 @@ def isolation_chains(allowed: AllowList) -> list[str]:
 
 
 def _arp_rules(allowed: AllowList) -> Iterator[str]:
-    yield allowed.drop(f"arp saddr ether != {allowed.mac}", "arp")
+    yield allowed.drop_source(f"arp saddr ether != {allowed.any_mac}", "arp")
     if allowed.addressed:
         # 0.0.0.0 probes for an address that no host may have yet (RFC 5227 §2.1.1), or for a lease.
-        yield allowed.drop(f"arp saddr ip != {element_set((*allowed.addresses4, '0.0.0.0'))}", "arp")
+        yield allowed.drop_source(f"arp saddr ip != {element_set((*own_sources4(allowed), '0.0.0.0'))}", "arp")
 
 
 def _ipv4_rules(allowed: AllowList) -> Iterator[str]:
@@ -162,7 +167,8 @@ def _ipv4_rules(allowed: AllowList) -> Iterator[str]:
     yield allowed.drop("icmp type { redirect, router-advertisement }", "server")
     if allowed.addressed:
         yield "ip saddr 0.0.0.0 udp sport 68 udp dport 67 return"  # a client without a lease (RFC 2131 §4.1)
-        yield allowed.drop(f"ip saddr != {element_set(allowed.addresses4)}" if allowed.addresses4 else "", "ipv4")
+        own = own_sources4(allowed)
+        yield allowed.drop_source(f"ip saddr != {element_set(own)}" if own else "", "ipv4")
 
 
 def _ipv6_rules(allowed: AllowList) -> Iterator[str]:

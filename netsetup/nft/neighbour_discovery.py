@@ -12,6 +12,7 @@ from typing import Final
 
 from netsetup.nft.allow_list import AllowList
 from netsetup.nft.ruleset import chain, raw_address6
+from netsetup.nft.sources import further_rules6, remember
 
 LEARNT: Final = 8
 """How many link-local addresses a guest may take besides the one of its MAC."""
@@ -48,13 +49,16 @@ def source_chain(allowed: AllowList) -> list[str]:
     """Drops a packet whose source is not the guest's own."""
     port = allowed.guest_port
     learn = f"ip6 saddr fe80::/10 {_SOURCE} != @{port}-others6 add @{port}-own6 {{ {_SOURCE} }} return"
-    return chain(f"{port}-source6", [f"{_SOURCE} @{port}-own6 return", learn, allowed.drop("", "ipv6")])
+    further = further_rules6(allowed, _SOURCE)
+    return chain(
+        f"{port}-source6", [f"{_SOURCE} @{port}-own6 return", *further, learn, allowed.drop_source("", "ipv6")]
+    )
 
 
 def neighbour_chains(allowed: AllowList) -> list[str]:
     """Drops solicitations and advertisements that are not the guest's: with another's source, target or link-layer
     address, with further options, or behind a header that could hide them (RFC 6980)."""
-    port, mac = allowed.guest_port, allowed.mac.replace(":", "")
+    port, macs = allowed.guest_port, [mac.replace(":", "") for mac in allowed.macs]
     routers, solicit, advert = (
         f"icmpv6 type {kind} ip6 length" for kind in ("nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert")
     )
@@ -62,7 +66,9 @@ def neighbour_chains(allowed: AllowList) -> list[str]:
     of_own_target, from_own = "return", []
     if allowed.addressed:
         free = f"ip6 saddr :: {_TARGET_IS_LINK_LOCAL} {_TARGET} != @{port}-others6 return"
-        lines = chain(f"{port}-target6", [f"{_TARGET} @{port}-own6 return", free, drop])
+        further = further_rules6(allowed, _TARGET)
+        another = [remember(allowed, "ipv6", _TARGET), drop]
+        lines = chain(f"{port}-target6", [f"{_TARGET} @{port}-own6 return", *further, free, *another])
         of_own_target, from_own = f"goto {port}-target6", [f"jump {port}-source6"]
     rules = [
         allowed.drop("ip6 nexthdr != icmpv6", "ipv6"),
@@ -73,11 +79,11 @@ def neighbour_chains(allowed: AllowList) -> list[str]:
         allowed.drop("ip6 saddr ::", "ipv6"),
         *from_own,
         f"{routers} 8 return",
-        f"{routers} 16 @th,64,64 {_SOURCE_OPTION}{mac} return",
+        *(f"{routers} 16 @th,64,64 {_SOURCE_OPTION}{mac} return" for mac in macs),
         f"{solicit} 24 return",
-        f"{solicit} 32 @th,192,64 {_SOURCE_OPTION}{mac} return",
+        *(f"{solicit} 32 @th,192,64 {_SOURCE_OPTION}{mac} return" for mac in macs),
         f"{advert} 24 {of_own_target}",
-        f"{advert} 32 @th,192,64 {_TARGET_OPTION}{mac} {of_own_target}",
+        *(f"{advert} 32 @th,192,64 {_TARGET_OPTION}{mac} {of_own_target}" for mac in macs),
         drop,
     ]
     return lines + chain(f"{port}-nd", rules)

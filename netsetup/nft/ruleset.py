@@ -50,6 +50,16 @@ class Counter(Frozen):
         return f"{self.counts}: {self.cause}" if self.cause else self.counts
 
 
+class SourceSet(Frozen):
+    """A set of one of our tables, in which rules count by source what they drop."""
+
+    family: str
+    name: str
+    """Its name in the table."""
+    label: str
+    """That of the counter of all that is dropped for this cause."""
+
+
 class NetworkRules(Frozen):
     """What one network adds to our tables; each element is a line of nft(8)."""
 
@@ -66,6 +76,7 @@ class NetworkRules(Frozen):
     netdev: tuple[str, ...] = ()
     """That of the netdev family's table, which can be loaded when its devices are there."""
     counters: tuple[Counter, ...] = ()
+    sources: tuple[SourceSet, ...] = ()
 
 
 def chain(name: str, rules: Iterable[str], hook: str = "") -> list[str]:

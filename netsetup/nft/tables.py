@@ -22,6 +22,8 @@ EDITED: Final = " edited"
 
 # Compiled when they are needed, which is not on a fresh pod.
 _COUNTER = r"counter (\S+) \{\s*packets (\d+)"
+_SET = r"(?s)\tset (\S+) \{(.*?)\n\t\}"
+_COUNTED = r"(\S+) counter packets (\d+)"
 _COPY_ELEMENT = r'0x([0-9a-f]{8}) comment "([^"]*)"'
 _HANDLE = r"(?m)# handle (\d+)$"
 _RULE = r"(?m)^\t\t(.*) # handle \d+$"
@@ -87,6 +89,17 @@ def read_counters(families: Iterable[str]) -> dict[tuple[str, str], int]:
             (family, name): int(packets)
             for family, listing in listings().items()
             for name, packets in re.findall(_COUNTER, listing)
+        }
+
+
+def read_sources(families: Iterable[str]) -> dict[tuple[str, str], dict[str, int]]:
+    """How many packets of each source were counted, by family and set of our tables. Raises as `read_tables` does."""
+    present = _present()
+    with _listing("sets table", [family for family in families if family in present], handles=False) as listings:
+        return {
+            (family, name): {key: int(packets) for key, packets in re.findall(_COUNTED, content)}
+            for family, listing in listings().items()
+            for name, content in re.findall(_SET, listing)
         }
 
 

@@ -48,7 +48,7 @@ DEFAULTS = {
     " local_resolvers=()",
     VMNetwork: "bridge= queues=1 owner=None isolated=True private=None options=GuestOptions(hostname='', subdomain='',"
     " ntp=(), tftp_server='', boot_file='', private=()) adopted=None adopted_sysctls=() adopted_state=None requested=()"
-    " gateway6_mac= gateway4_mac= egress=() warnings=()",
+    " gateway6_mac= gateway4_mac= egress=() further=() warnings=()",
     EgressInterface: "forwarded=()",
     LocalResolver: "substitute=None fault= udp_port=53 tcp_port=53",
     Substitute: "source= mac=",
