@@ -34,6 +34,7 @@ ALLOWED = {
     ("launcher/vmi/interfaces.py", "is_private"): "a member of the seam: which fields of a manifest are for a binding",
     ("launcher/vmi/interfaces.py", "private"): "a variable: DHCP options of private use",
     ("netsetup/apply.py", "is_private"): "a member of the seam: whether there is one such network at most",
+    ("netsetup/kernel/rtnl_messages.py", "bridge"): "the kind of a port's master, as the kernel names it",
     ("netsetup/migration.py", "masquerade"): "records of version 2 have a field of that name, and none for the binding",
     ("netsetup/migration.py", "private"): "likewise",
 }
@@ -54,6 +55,7 @@ NAMED = {
     ("launcher/manifest/schema.py", "masquerade"): (1, "likewise"),
     ("launcher/vmi/model.py", "bridge"): (1, "by default"),
     ("netsetup/kernel/rtnetlink.py", "bridge"): (2, "the kind of a link"),
+    ("netsetup/kernel/rtnl_messages.py", "bridge"): (1, "the kind of a port's master"),
     ("netsetup/migration.py", "bridge"): (
         2,
         "a field of records, and what those of version 2 without `masquerade` had",
