@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from launcher.control.protocol import BUSY, LONGEST_LINE, SOCKET, BadAnswer, parse_answer, request_line
 from launcher.phases.domain import find_vm_socket
+from netsetup.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from launcher.control.protocol import Object
@@ -33,7 +34,10 @@ class NoLauncher(LauncherError):
 
 def ask(state_dir: str | None, name: str, /, *, seconds: float = ANSWER_SECONDS, **fields: object) -> Object:
     """The launcher's answer to a request. Raises LauncherError, and BadRequest for one that is too long."""
-    folder, path = find_vm_socket(state_dir, SOCKET)
+    try:
+        folder, path = find_vm_socket(state_dir, SOCKET)
+    except InvalidRequest as refusal:
+        raise LauncherError(str(refusal), refusal.exit_code) from None
     if path is None:
         raise NoLauncher(f"{folder}: no launcher has a VM running there; start one with `run`, or name its --state-dir")
     line = request_line(name, fields)

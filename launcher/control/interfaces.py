@@ -159,9 +159,11 @@ class RunningInterfaces:
 
     def _known(self, request: Object) -> str:
         name, names = request.get("name"), self._request.interfaces
+        if not isinstance(name, str):
+            raise BadRequest("name must be that of a network")
         if name not in names:
             raise BadRequest(f"network {name}: the VM has {', '.join(names) or 'none'}")
-        return str(name)
+        return name
 
     def _wanted(self, document: Any) -> tuple[dict[str, InterfaceSpec], tuple[str, ...]]:
         """The interfaces that a manifest has, and the names of those that it has as `absent`."""
@@ -191,7 +193,8 @@ class RunningInterfaces:
             if spec.state != now.link:
                 links[name] = spec.state
         new = [wanted[name] for name in wanted if name not in running]
-        _check_distinct([*(spec for name, spec in running.items() if name not in detached), *new])
+        kept = [_as_it_is(spec, live.get(name)) for name, spec in running.items() if name not in detached]
+        _check_distinct([*kept, *new])
         self._check_attachable(new, sum(name in live for name in detached))
         attached, used = [], {i.ordinal for i in running.values()}
         for spec in new:
@@ -207,10 +210,11 @@ class RunningInterfaces:
             raise BadRequest(f"attach: {NO_NET_ADMIN}")
         free = self._hotplug.free_buses()
         q35 = is_q35(self._vmi.machine)
-        if not free or (q35 and len(new) > len(free) + gone):
+        room = len(free) + gone
+        if not room or (q35 and len(new) > room):
             raise BadRequest(
-                f"attach: the machine has room for {len(free) + gone} more interfaces, not {len(new)}: detach one, or "
-                "start the VM anew with all of them"
+                f"attach: the machine has room for {room} more interfaces, not {len(new)}: detach one, or start the VM "
+                "anew with all of them"
             )
         for spec in new:
             if q35 and spec.model in CONVENTIONAL:
@@ -219,7 +223,7 @@ class RunningInterfaces:
                     "that runs: use virtio, e1000e or igb"
                 )
             bus = int(spec.pci_address.split(":")[1], 16) if spec.pci_address else None
-            if q35 and bus is not None and bus not in free:
+            if q35 and bus is not None and bus not in free and not gone:  # it may be where one goes
                 raise BadRequest(
                     f"network {spec.name}: the bus of its pciAddress {spec.pci_address} is not free: leave it out"
                 )
@@ -278,6 +282,11 @@ def _check_same(running: InterfaceSpec, now: LiveInterface, wanted: InterfaceSpe
     ):
         if is_now != asked:
             raise BadRequest(f"network {running.name}: runs with the {what} {is_now}, not {asked}: detach it first")
+
+
+def _as_it_is(spec: InterfaceSpec, now: LiveInterface | None) -> InterfaceSpec:
+    """With the MAC that it has got, where the manifest gives none."""
+    return spec if now is None or spec.mac else replace(spec, mac=now.mac)
 
 
 def _check_distinct(interfaces: list[InterfaceSpec]) -> None:

@@ -50,7 +50,8 @@ def parse_request(line: bytes) -> tuple[str, Object]:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("request"), str):
         raise BadRequest('must be one JSON object a line, as in {"version": 1, "request": "networks"}')
-    if found.get("version", VERSION) != VERSION:
+    version = found.get("version", VERSION)
+    if type(version) is not int or version != VERSION:
         raise BadRequest(f"version must be {VERSION}, which this launcher has: use the program of its own release")
     return found["request"], found
 

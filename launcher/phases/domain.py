@@ -53,17 +53,23 @@ def domain_folder(folder: str) -> str:
 
 
 def find_vm_socket(state_dir: str | None, name: str) -> tuple[str, str | None]:
-    """The state directory, and the path of a socket of the VM that runs: there, or in this phase's folder."""
+    """The state directory, and the path of a socket of the VM that runs: there, or in this phase's folder.
+
+    Of two it is the later one: the other is that of a launcher that was killed. Raises InvalidRequest for another
+    user's directory.
+    """
     folder = os.path.abspath(state_directory(state_dir))
-    places = [f"{place}/{name}" for place in (folder, domain_folder(folder))]
-    return folder, next(filter(_is_socket, places), None)
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
+    found = []
+    for path in (f"{folder}/{name}", f"{domain_folder(folder)}/{name}"):
+        try:
+            status = os.stat(path)
+        except PermissionError:
+            raise InvalidRequest(f"{folder}: is another user's: run this as that user, or as root") from None
+        except OSError:
+            continue
+        if stat.S_ISSOCK(status.st_mode):
+            found.append((status.st_mtime_ns, path))
+    return folder, max(found)[1] if found else None
 
 
 def recorded_networks(folder: str, request: SetupRequest) -> RecordedNetworks:

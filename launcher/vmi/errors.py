@@ -36,8 +36,9 @@ class ManifestError(ValueError):
         return ManifestError, (self.path, self.reason, *self.problems[1:])
 
     def relocated(self, locate: Callable[[str], str]) -> ManifestError:
-        """The same at the paths that `locate` makes of its own."""
+        """The same at the paths that `locate` makes of its own; two that become one are said once."""
         moved = [ManifestError(locate(p.path), p.reason, meant=p.meant) for p in self.problems]
+        moved = list({(p.path, p.reason): p for p in moved}.values())
         return ManifestError(moved[0].path, moved[0].reason, *moved[1:], meant=moved[0].meant)
 
     @property

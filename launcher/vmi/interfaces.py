@@ -15,7 +15,7 @@ from launcher.manifest.fields import UNSERVED_BINDINGS
 from launcher.manifest.shapes import spelled
 from launcher.vmi.checks import check_match, check_name, check_pci_address, check_positive, choose
 from launcher.vmi.errors import ManifestError
-from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, LinkState, NicModel, Port, Protocol
+from launcher.vmi.model import DEFAULT_INTERFACE, DHCPOptions, InterfaceSpec, NicModel, Port, Protocol
 from netsetup.bindings.registry import UnknownBinding, binding_names, binding_of
 from netsetup.errors import InvalidRequest
 from netsetup.model.mac import is_tap_mac, parse_guest_mac
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MODELS: tuple[NicModel, ...] = ("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139")
 PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
-STATES: tuple[LinkState, ...] = ("up", "down")
+STATES = ("up", "down", "absent")
 
 QUEUES_MAXIMUM = 256
 """The most queues of a tap device."""
@@ -177,7 +177,7 @@ def _interface(
     if binding.is_private and network.pod is None:
         raise ManifestError(binding_path, "is for the pod network alone")
     model = choose(f"{path}.model", interface.model or "virtio", MODELS)
-    state = interface.state or "up"
+    state = choose(f"{path}.state", interface.state or "up", STATES)
     check_positive(f"{path}.bootOrder", interface.boot_order)
     check_positive(f"{path}.acpiIndex", interface.acpi_index)
     if interface.acpi_index is not None and interface.acpi_index > ACPI_INDEX_MAXIMUM:
@@ -191,7 +191,7 @@ def _interface(
         pod_network=network.pod is not None,
         multus_network=network.multus.network_name if network.multus else None,
         multus_default=bool(network.multus and network.multus.default),
-        state="up" if state == "absent" else choose(f"{path}.state", state, STATES),
+        state="down" if state == "down" else "up",
         boot_order=interface.boot_order,
         acpi_index=interface.acpi_index,
         pci_address=check_pci_address(f"{path}.pciAddress", interface.pci_address),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from launcher.control import client, protocol, server
 from launcher.control.client import LauncherError, NoLauncher, ask
 from launcher.control.protocol import LONGEST_LINE, SOCKET, BadAnswer, BadRequest
 from launcher.control.server import MOST_CLIENTS, ControlServer
+from launcher.phases.shared_folder import DOMAIN_FOLDER
 from netsetup.errors import InvalidRequest
 
 
@@ -100,6 +102,7 @@ def test_what_goes_wrong_is_one_line_with_its_exit_code(folder: str, name: str, 
         b'{"request": 1}',
         b"{" * 10_000,
         b'{"request": "echo", "version": 2}',
+        b'{"request": "echo", "version": true}',
         b"9" * 5000,
     ],
     ids=lambda line: line[:12],
@@ -169,6 +172,31 @@ def test_nobody_listens(tmp_path: Path) -> None:
         with pytest.raises(NoLauncher, match="has ended"):
             ask(folder, "echo")
         ControlServer(f"{folder}/{SOCKET}", {}).close()  # takes a dead one's place
+
+
+def test_a_dead_launcher_hides_no_other(folder: str) -> None:
+    """Of the phase `domain`, which listens in a folder of its own; in whichever place, the later one counts."""
+    domain = Path(folder, DOMAIN_FOLDER)
+    domain.mkdir()
+    living = ControlServer(f"{domain}/{SOCKET}", {"echo": lambda _: {"echo": "domain"}})
+    try:
+        assert ask(folder, "echo")["echo"] == "domain"
+    finally:
+        living.close()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{domain}/{SOCKET}")
+    os.utime(domain / SOCKET, (1, 1))
+    assert ask(folder, "echo", text="all")["echo"] == "all"
+
+
+def test_a_state_directory_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("launcher.phases.domain.os.stat", refuse)
+    with pytest.raises(LauncherError, match="is another user's: run this as that user, or as root") as refusal:
+        ask("/run/of-another", "echo")
+    assert refusal.value.exit_code == 2
 
 
 def test_a_launcher_that_does_not_answer() -> None:

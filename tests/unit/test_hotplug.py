@@ -132,6 +132,15 @@ def test_a_manifest_with_more_less_and_other_links() -> None:
     assert machine.done == []
 
 
+def test_one_takes_the_place_of_another() -> None:
+    machine = Machine(DEFAULT, BLUE, buses=())
+    with pytest.raises(BadRequest, match="has room for 0 more interfaces, not 1"):
+        machine.running.attach({"vmi": document(DEFAULT, BLUE, RED)})
+    swap = document(DEFAULT, {**BLUE, "state": "absent"}, {**RED, "pciAddress": "0000:02:00.0"})
+    assert machine.running.attach({"vmi": swap})["detached"] == ["blue"]
+    assert "plug red" in machine.done
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -160,11 +169,14 @@ def test_other_refusals() -> None:
     ):
         with pytest.raises(BadRequest, match=message):
             machine.running.attach(request)
-    for document_ in (None, 1, {}, document({**RED, "macAddress": "02:00:00:00:00:77"})):
+    taken = [document({**RED, "macAddress": f"02:00:00:00:00:{mac}"}) for mac in ("77", "00")]  # given, and derived
+    for document_ in (None, 1, {}, document({**RED, "state": "silly"}), *taken):
         with pytest.raises(ManifestError):
             machine.running.attach({"vmi": document_})
-    for name in ("red", None, 1):
-        with pytest.raises(BadRequest, match="the VM has default, blue"):
+    with pytest.raises(BadRequest, match="the VM has default, blue"):
+        machine.running.detach({"name": "red"})
+    for name in (None, 1, ["blue"], {}):
+        with pytest.raises(BadRequest, match="name must be that of a network"):
             machine.running.detach({"name": name})
     with pytest.raises(BadRequest, match="primary"):
         machine.running.detach({"name": "default"})
