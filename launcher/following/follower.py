@@ -64,6 +64,7 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._problem, self._retry = "", RETRY_SECONDS
         self._repeated: tuple[tuple[str, ...], int] = ((), 0)
+        self._is_contested, self._taken_in_at = False, 0.0
         self._unsettled_since: float | None = None
         self._earliest = 0.0
 
@@ -171,19 +172,28 @@ class Follower:
             return UNSETTLED_SECONDS
         self._unsettled_since = None
         if not steps:
-            self._repeated = ((), 0)
+            lasts = began - self._taken_in_at
+            if self._is_contested and lasts < self._retry:
+                return self._retry - lasts  # whoever undoes it may only be slower than we are
+            self._repeated, self._is_contested = ((), 0), False
             self._report("")
             return None
         known, repeats = self._repeated
-        self._repeated = (steps, repeats + 1 if steps == known else 0)
-        if self._repeated[1] > MOST_REPEATS:
-            self._repeated = ((), 0)
+        repeats = repeats + 1 if steps == known else 0
+        self._repeated = (steps, repeats)
+        if repeats > MOST_REPEATS:
+            self._repeated = (steps, MOST_REPEATS - 1)  # once more when the time has come
+            self._is_contested = True
             raise Contested(f"somebody undoes it each time: {'; '.join(steps)}")
         if self._is_stopped(0):
             return None
         self._take_in()
-        log.info("what has changed in the pod is taken in: %s", shortened(steps))
-        self._retry = RETRY_SECONDS
+        self._taken_in_at = time.monotonic()
+        log.log(
+            logging.DEBUG if repeats else logging.INFO, "what has changed in the pod is taken in: %s", shortened(steps)
+        )
+        if not self._is_contested:
+            self._retry = RETRY_SECONDS
         return SPACING_SECONDS
 
     def _report(self, problem: str) -> None:

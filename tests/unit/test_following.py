@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import threading
@@ -165,9 +166,10 @@ class FollowedPod:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.changes: list[str] = []
-        self.looks, self.taken_in = 0, 0
+        self.looks, self.taken_in, self.looks_since = 0, 0, 1
         self.failure: Exception | None = None
-        self.is_undone = False
+        self.is_undone, self.undone_late = False, False
+        self.times: list[float] = []
         self.noted: list[str] = []
         self.taken_in_before = 0
 
@@ -175,10 +177,16 @@ class FollowedPod:
         self.looks += 1
         if self.failure:
             raise self.failure
+        if self.undone_late and self.noted and self.looks_since == 0:
+            self.looks_since = 1
+            self.events.happen()
+            return ()
         return tuple(self.changes)
 
     def take_in(self) -> None:
         self.taken_in += 1
+        self.times.append(time.monotonic())
+        self.looks_since = 0
         if not self.is_undone:
             self.changes.clear()
         self.events.happen()
@@ -270,6 +278,29 @@ def test_who_undoes_everything_does_not_keep_it_at_work(pod: FollowedPod, caplog
     wait_until(lambda: pod.noted)
     assert pod.taken_in_before == following.MOST_REPEATS + 1
     assert set(pod.noted) == {"somebody undoes it each time: a route"}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_undoes_everything_is_met_ever_less_often(
+    pod: FollowedPod, caplog: pytest.LogCaptureFixture, late: bool
+) -> None:
+    """With one line in the log, also where the look that follows still finds it in order; what lasts is good."""
+    caplog.set_level("INFO")
+    pod.is_undone, pod.undone_late = True, late
+    pod.change()
+    first = following.MOST_REPEATS + 1
+    wait_until(lambda: pod.taken_in >= first + 3)
+    times = pod.times[first - 1 :]
+    waits = [after - before for before, after in itertools.pairwise(times)]
+    for number, wait in enumerate(waits[:3]):
+        assert wait >= following.RETRY_SECONDS * 2**number
+    problem = "somebody undoes it each time: a route"
+    assert set(pod.noted) == {problem}
+    said = [record.message.partition(": ")[2] for record in caplog.records]
+    assert said == ["a route", problem]
+    pod.is_undone, pod.undone_late = False, False
+    wait_until(lambda: pod.noted[-1] == "")
+    assert not pod.changes
 
 
 def test_it_stops_while_changes_are_taken_in(pod: FollowedPod) -> None:
