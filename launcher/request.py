@@ -102,6 +102,7 @@ class SetupRequest(Frozen):
                     name=interface.name,
                     binding=interface.binding,
                     pod_interface=pod_interface,
+                    any_pod_interface=not interface.pod_interface,
                     is_pod_network=interface.pod_network,
                     guest_port=interface.guest_port or guest_port,
                     any_guest_port=interface.guest_port is None,

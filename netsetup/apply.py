@@ -55,6 +55,8 @@ __all__ = ["Prepared", "prepare_pod_network_interfaces", "restore_pod_network_in
 
 log = logging.getLogger("netsetup")
 
+TEARDOWN_FIRST = "; run teardown first"
+"""What to do about a pod that is set up otherwise, unless somebody is at work there, such as a VM that runs."""
 LONGEST_NAME = 200
 """Octets of a network's name; the kernel takes an alias of 255."""
 
@@ -116,7 +118,9 @@ def prepare_pod_network_interfaces(
         if recorded is None and follows:
             raise NotSetUp("nothing is set up in this network namespace any more")
         fresh, gone = recorded is None, _gone(recorded, wanted, removes)
-        record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=not dry_run and not gone)
+        advice = "" if follows else TEARDOWN_FIRST
+        ask = not dry_run and not gone
+        record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=ask, advice=advice)
         records.require_readable(record)
         check(record)
         plan = _plan_of(observed, record, follows=follows)
@@ -129,7 +133,7 @@ def prepare_pod_network_interfaces(
         if not dry_run and recorded is not None and gone:
             recorded = release(netlink, recorded, gone)
             observed = observe(netlink)
-            record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=True)
+            record = _next_record(netlink, observed, recorded, wanted, resolver, left_out, ask=True, advice=advice)
             plan = _plan_of(observed, record, follows=follows)
         if not dry_run:
             with _after_release(gone):
@@ -194,6 +198,7 @@ def _next_record(
     left_out: tuple[str, ...] | None,
     *,
     ask: bool,
+    advice: str,
 ) -> Record:
     """The record of what is wanted: the networks that are set up with what has changed since, the others as admitted.
 
@@ -203,10 +208,10 @@ def _next_record(
     wanted = with_devices(observed, present, wanted)
     for name in [*(name for name in present if name in wanted), *(name for name in wanted if name not in present)]:
         if name in present:
-            _require_same(present[name], wanted[name])
+            _require_same(present[name], wanted[name], advice)
             networks[name] = converge(observed, present[name], wanted[name], resolver)
         else:
-            _require_left(present, wanted[name])
+            _require_left(present, wanted[name], advice)
             networks[name] = _as_before(admit(observed, wanted[name], resolver), recorded)
     if ask:
         new = {name: n for name, n in networks.items() if name not in present or is_replaced(observed, present[name])}
@@ -298,13 +303,12 @@ def _require_unchanged(netlink: Netlink, record: Record, plan: Plan, failure: Ne
         raise NotRestored(f"{failure}; the pod stays set up, with this left to do: {shortened(left)}") from failure
 
 
-def _require_left(present: Mapping[str, VMNetwork], request: NetworkRequest) -> None:
+def _require_left(present: Mapping[str, VMNetwork], request: NetworkRequest, advice: str) -> None:
     """Raises InvalidRequest for a new network that would have an interface of one that is set up."""
     for name, network in present.items():
         if request.pod_interface in (network.pod.name, network.bridge, network.guest_port):
             raise InvalidRequest(
-                f"network {request.name}: {request.pod_interface} is network {name}'s, which is set up; "
-                "run teardown first"
+                f"network {request.name}: {request.pod_interface} is network {name}'s, which is set up{advice}"
             )
 
 
@@ -319,7 +323,7 @@ def require_same(recorded: Record, wanted: Mapping[str, NetworkRequest]) -> None
         _require_same(network, wanted[name])
 
 
-def _require_same(network: VMNetwork, request: NetworkRequest) -> None:
+def _require_same(network: VMNetwork, request: NetworkRequest, advice: str = TEARDOWN_FIRST) -> None:
     """A network is set up for one VM; another one's request is refused rather than half carried out."""
     devices = (network.pod.name, network.guest_port)
     names = zip((request.pod_interface, request.guest_port), devices, network.requested or devices, strict=True)
@@ -337,4 +341,4 @@ def _require_same(network: VMNetwork, request: NetworkRequest) -> None:
     elif any(asked not in (present, before) for asked, present, before in names):
         problem = f"it joins {' and '.join(devices)}"
     if problem:
-        raise InvalidRequest(f"network {request.name}: {problem}; run teardown first")
+        raise InvalidRequest(f"network {request.name}: {problem}{advice}")

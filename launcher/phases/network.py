@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from dhcp.lean.text import printable
 from netsetup.apply import prepare_pod_network_interfaces
 from netsetup.errors import KernelRefused
-from netsetup.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +28,8 @@ def prepare(
     check: Callable[[Record], object],
 ) -> Prepared:
     """`netsetup.apply.prepare_pod_network_interfaces` for a request, by the names that the pod has now."""
-    present = _interface_names()
-    if follows and (record := read_record(folder)):  # an interface that has gone keeps the name that was found for it
-        present |= {network.pod.name for network in record.networks.values()}
     return prepare_pod_network_interfaces(
-        request.network_requests(present, printable(socket.gethostname())),
+        request.network_requests(_interface_names(), printable(socket.gethostname())),
         state_dir=folder,
         resolver_path=resolver_path,
         dry_run=dry_run,

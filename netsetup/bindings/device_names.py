@@ -43,10 +43,9 @@ def with_devices(
 
 
 def _with_pod_interface(observed: Namespace, network: VMNetwork | None, request: NetworkRequest) -> NetworkRequest:
-    if request.pod_interface:
-        return request
-    name = network.pod.name if network else default_interface(observed) or POD_INTERFACE
-    return replace(request, pod_interface=name)
+    if network and (request.any_pod_interface or not request.pod_interface):
+        return replace(request, pod_interface=network.pod.name)  # whatever interfaces have come and gone since
+    return replace(request, pod_interface=request.pod_interface or default_interface(observed) or POD_INTERFACE)
 
 
 def _owners(named: Mapping[str, NetworkRequest]) -> dict[str, str]:

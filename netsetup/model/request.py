@@ -14,6 +14,8 @@ class NetworkRequest(Frozen):
     binding: str = "bridge"
     pod_interface: str = "eth0"
     """Empty for the one that the pod's default route leads through."""
+    any_pod_interface: bool = False
+    """Whether nobody has named it, so that a network that is set up keeps the one it has."""
     is_pod_network: bool = True
     """Whether it is the pod network; another one cannot have a binding with a network of the VM's own."""
     guest_port: str = "tap0"

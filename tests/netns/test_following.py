@@ -155,6 +155,29 @@ def test_an_interface_that_has_gone_keeps_no_other_from_being_followed(
         assert followed.log().count(reason) == 1
 
 
+def test_an_interface_of_a_preferred_name_changes_nothing(make_pod: MakePod, tmp_path: Path) -> None:
+    """A network that got eth1, for want of a net1, keeps that when a net1 comes; when eth1 goes, that is the reason."""
+    pod = make_pod()
+    pod.pod.ip("link add eth1 type veth peer name far1", "link set far1 up", "link set eth1 up")
+    vmi = manifest(tmp_path / "vmi.json", default="bridge", blue="bridge")
+    with Agent(pod) as agent, Followed(agent, "--vmi", vmi) as followed:
+
+        def blue() -> dict[str, object]:
+            return dict(agent.status()["networks"][1])
+
+        before = blue()
+        pod.pod.ip("link add net1 type veth peer name far2", "link set eth0 mtu 1300")
+        wait_until(lambda: agent.status()["networks"][0]["mtu"] == 1300, log=followed.log)
+        assert "not taken in" not in followed.log()
+        assert agent.prestart("--phase", "network", "--vmi", vmi)["networks"][1]["pod_interface"] == "eth1"
+        assert blue() == before
+        pod.pod.ip("link delete eth1")
+        reason = "eth1: the interface has left this network namespace"
+        wait_until(lambda: agent.status()["history"]["not_taken_in"] == reason, log=followed.log)
+        done = agent.run("prestart", "--phase", "network", "--vmi", vmi)
+        assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+
+
 def test_a_storm_costs_one_convergence_or_two(pod: Pod, agent: Agent) -> None:
     batch = "".join(f"route add 10.{100 + n // 250}.{n % 250}.0/24 dev eth0\n" for n in range(STORM))
     with Followed(agent) as followed:

@@ -6,10 +6,26 @@ import dataclasses
 
 import pytest
 
+from launcher.request import SetupRequest
+from launcher.vmi.model import InterfaceSpec
 from netsetup.bindings.device_names import default_interface, with_devices
 from netsetup.errors import InvalidRequest
-from netsetup.model.kernel import AF_INET, AF_INET6, RTN_UNICAST, Address, Link, Namespace, NextHop, Route, Rule
+from netsetup.model.kernel import (
+    AF_INET,
+    AF_INET6,
+    IFF_LOWER_UP,
+    IFF_UP,
+    RTN_UNICAST,
+    Address,
+    Link,
+    Namespace,
+    NextHop,
+    Route,
+    Rule,
+)
+from netsetup.model.pod_interface import Resolver
 from netsetup.model.request import NetworkRequest
+from netsetup.plan import admit
 
 RTN_UNREACHABLE = 7
 LO = Link(1, "lo", "", "00:00:00:00:00:00", 65536, 0x9, 0, "", 0, None)
@@ -86,6 +102,31 @@ def test_a_pod_whose_own_interface_has_the_guest_ports_name() -> None:
     assert (named["a"].pod_interface, named["a"].guest_port) == ("tap0", "tap1")
     with pytest.raises(InvalidRequest, match="network a: tap0 is an interface of the pod; name another guest port "):
         with_devices(observed, {}, {"a": NetworkRequest(pod_interface="")})
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+@pytest.mark.parametrize("has_preferred", [True, False])
+def test_a_network_that_is_set_up_keeps_its_interface(has_own: bool, has_preferred: bool) -> None:
+    """By the schemes it would be net1 now, or where there is none, one that is not there; a name is compared still."""
+    first, blue = InterfaceSpec("default"), InterfaceSpec("blue", pod_network=False)
+
+    def asked(present: list[str], *interfaces: InterfaceSpec) -> dict[str, NetworkRequest]:
+        return {r.name: r for r in SetupRequest.of(*interfaces).network_requests(present, "pod")}
+
+    carrier = IFF_UP | IFF_LOWER_UP
+    before = pod(link(2, "ens3", flags=carrier), link(3, "eth1", flags=carrier), routes=(default(2),))
+    named = with_devices(before, {}, asked(["ens3", "eth1"], first, blue))
+    recorded = {name: admit(before, request, Resolver()) for name, request in named.items()}
+    links = [link(2, "ens3")] + [link(3, "eth1")] * has_own
+    links += [link(4, "net1"), link(5, "eth0")] * has_preferred
+    now, names = pod(*links, routes=(default(2),)), [one.name for one in links]
+    again = with_devices(now, recorded, asked(names, first, blue))
+    assert {n: (r.pod_interface, r.guest_port) for n, r in again.items()} == {
+        "default": ("ens3", "tap0"),
+        "blue": ("eth1", "tap1"),
+    }
+    explicit = with_devices(now, recorded, asked(names, first, dataclasses.replace(blue, pod_interface="net1")))
+    assert explicit["blue"].pod_interface == "net1"
 
 
 def test_no_two_networks_have_one_device() -> None:
