@@ -69,7 +69,9 @@ class RunningInterfaces:
 
     @functools.cached_property
     def _hotplug(self) -> Hotplug:
-        return self._make_hotplug()
+        hotplug = self._make_hotplug()
+        hotplug.removed_late = self._removed_late
+        return hotplug
 
     @property
     def _request(self) -> SetupRequest:
@@ -270,6 +272,22 @@ class RunningInterfaces:
                 f"network {name}: is unplugged, and stays set up: {message_of(failure)}; detach it again"
             ) from failure
         _log("detached", f"network {name}: detached", {"network": name})
+
+    def _removed_late(self, name: str) -> None:
+        """The guest has released an interface whose detach was given up: its network goes as well."""
+        assert self._pod is not None
+        with self._lock:
+            try:
+                if name not in self._request.interfaces or name in self._hotplug.interfaces():
+                    return  # detached again meanwhile, or attached anew
+                self._pod.converge(lambda request: _without(request, name))
+            except ShuttingDown:
+                return  # all is put back
+            except Exception as failure:
+                why = message_of(failure)
+                log.error("network %s: was released late, and stays set up: %s; detach it again", name, why)
+                return
+        _log("detached", f"network {name}: detached, now that the guest has released it", {"network": name})
 
 
 def _check_same(running: InterfaceSpec, now: LiveInterface, wanted: InterfaceSpec) -> None:

@@ -10,6 +10,8 @@ from launcher.machine.libvirt_root import LibvirtError
 from launcher.machine.live_interfaces import ALIAS, free_buses, live_interfaces, with_link
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from launcher.machine.domain import Domain
     from launcher.machine.libvirt_driver import Connection
     from launcher.machine.live_interfaces import LiveInterface
@@ -24,7 +26,7 @@ UNDER_WAY = "process of unplug"
 
 
 class NotReleased(LibvirtError):
-    """The guest keeps its device: nothing was changed."""
+    """The guest keeps its device, for now: its removal stays requested."""
 
 
 class Hotplug:
@@ -38,6 +40,9 @@ class Hotplug:
         self._name = name
         self._something_went = threading.Event()
         self._is_ended = False
+        self._late: set[str] = set()
+        self.removed_late: Callable[[str], object] = lambda name: None
+        """Called with the name of an interface that goes after NotReleased, by a thread of its own."""
         connection.on_event(libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._on_removed)
 
     def interfaces(self) -> dict[str, LiveInterface]:
@@ -55,10 +60,28 @@ class Hotplug:
     def unplug(self, name: str) -> None:
         """Have the guest release an interface; returns when it is gone, at once for one that is not there.
 
-        Raises NotReleased when it is not within RELEASE_SECONDS, and LibvirtError.
+        Raises NotReleased when it is not within RELEASE_SECONDS, or when the VM ends, and LibvirtError. QEMU forgets no
+        request: `removed_late` is called when the guest, or its next reset, carries it out.
         """
+        try:
+            if self._is_released(name):
+                return
+            self._late.add(name)
+            if name not in self.interfaces():  # since the last look
+                return
+        except LibvirtError:
+            if self._has_ended():
+                raise NotReleased(f"interface {name}: the VM has ended, and its interfaces with it") from None
+            raise
+        raise NotReleased(
+            f"interface {name}: the guest has not released it within {RELEASE_SECONDS:.0f} s; it stays for now, as "
+            "does its network: its removal stays requested, and both go when the guest answers or reboots"
+        )
+
+    def _is_released(self, name: str) -> bool:
+        """Request it, and wait. Raises LibvirtError."""
         if name not in self.interfaces():
-            return
+            return True
         deadline = time.monotonic() + RELEASE_SECONDS
         self._something_went.clear()
         try:
@@ -66,15 +89,18 @@ class Hotplug:
         except LibvirtError as error:
             if UNDER_WAY not in str(error):
                 raise
-        while not self._is_ended and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             self._something_went.wait(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
             self._something_went.clear()
+            if self._is_ended:
+                raise LibvirtError(f"{self._name}: the VM ends")
             if name not in self.interfaces():
-                return
-        why = "the VM ends" if self._is_ended else f"the guest has not released it within {RELEASE_SECONDS:.0f} s"
-        raise NotReleased(
-            f"interface {name}: {why}; it stays, as does its network: try again once the guest has booted"
-        )
+                return True
+        return False
+
+    def _has_ended(self) -> bool:
+        """Whether the domain is no more, which its caller may hear of before `end` is called. Raises LibvirtError."""
+        return self._is_ended or not self._domain.is_active()
 
     def set_link(self, name: str, link: str) -> None:
         """Set a link `up` or `down`, which the guest sees as its carrier. Raises LibvirtError."""
@@ -88,7 +114,12 @@ class Hotplug:
         self._is_ended = True
         self._something_went.set()
 
-    def _on_removed(self, domain: str, _details: object) -> None:
-        """On the thread of libvirt's event loop."""
-        if domain == self._name:
-            self._something_went.set()
+    def _on_removed(self, domain: str, details: tuple[str, ...]) -> None:
+        """On the thread of libvirt's event loop, which must not wait for a change; `details` is the device's alias."""
+        if domain != self._name:
+            return
+        self._something_went.set()
+        name = details[0].removeprefix(ALIAS)
+        if name in self._late and not self._is_ended:
+            self._late.discard(name)
+            threading.Thread(target=self.removed_late, args=(name,), name="removed late", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,8 @@ from dhcp.lean.frozen import replace
 from launcher.container.pod_setup import ShuttingDown
 from launcher.control.interfaces import RunningInterfaces
 from launcher.control.protocol import BadRequest
+from launcher.machine import hotplug
+from launcher.machine.hotplug import Hotplug, NotReleased
 from launcher.machine.libvirt_root import LibvirtError
 from launcher.machine.live_interfaces import LiveInterface, free_buses, live_interfaces, with_link
 from launcher.phases.result import Network
@@ -67,6 +70,7 @@ class Machine:
         self.buses = buses
         self.failing: dict[str, Exception] = {}
         self.done: list[str] = []
+        self.removed_late: Callable[[str], object]
         pod: Any = self if has_pod else None
         self.running = RunningInterfaces(self.vmi, lambda: self, self.request, pod)  # type: ignore[arg-type,return-value]
 
@@ -238,6 +242,114 @@ def test_a_guest_that_keeps_its_device_keeps_its_network() -> None:
     with pytest.raises(LibvirtError, match="not released"):
         machine.running.detach({"name": "blue"})
     assert machine.done == []
+
+
+def test_a_network_whose_interface_goes_later_goes_too(caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine(DEFAULT, BLUE)
+    machine.running.networks({})
+    machine.removed_late("blue")
+    assert machine.done == [], "it is plugged in, anew"
+    del machine.live["blue"]
+    machine.failing["set up default"] = LibvirtError("no")
+    machine.removed_late("blue")
+    assert "network blue: was released late, and stays set up: no; detach it again" in caplog.text
+    caplog.clear()
+    machine.failing["set up default"] = ShuttingDown("told to nobody")
+    machine.removed_late("blue")
+    assert "told to nobody" not in caplog.text
+    machine.failing.clear()
+    machine.removed_late("blue")
+    assert list(machine.request.interfaces) == ["default"]
+    machine.done.clear()
+    machine.removed_late("blue")
+    assert machine.done == [], "detached meanwhile"
+
+
+class Guest:
+    """A domain of libvirt's whose guest does not answer, and the connection that tells of it."""
+
+    def __init__(self) -> None:
+        self.text, self.is_there = DOMAIN, True
+        self.requested: Callable[[], object] = lambda: None
+
+    def on_event(self, _number: int, callback: Callable[[str, tuple[str, ...]], None]) -> None:
+        self.tell = callback
+
+    def xml(self) -> str:
+        if not self.is_there:
+            raise LibvirtError("libvirt cannot read the domain's XML: Domain not found")
+        return self.text
+
+    def request_removal(self, alias: str) -> None:
+        assert alias == "ua-blue"
+        self.requested()
+
+    def is_active(self) -> bool:
+        return self.is_there
+
+    def release(self) -> None:
+        self.text = DOMAIN.replace("ua-blue", "other")
+        self.tell("vm", ("ua-blue",))
+
+    def leave(self) -> None:
+        self.is_there = False
+
+
+def plugged(guest: Guest) -> Hotplug:
+    return Hotplug(guest, guest, "vm")  # type: ignore[arg-type]
+
+
+def test_a_removal_that_comes_late_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hotplug, "RELEASE_SECONDS", 0.01)
+    guest, told, heard = Guest(), [], threading.Event()
+    machine = plugged(guest)
+
+    def hear(name: str) -> None:
+        told.append((name, threading.current_thread() is threading.main_thread()))
+        heard.set()
+
+    machine.removed_late = hear
+    guest.tell("vm", ("ua-blue",))  # nobody has asked for it
+    for _ in range(2):
+        with pytest.raises(NotReleased, match="stays for now, as does its network: its removal stays requested"):
+            machine.unplug("blue")
+    guest.tell("other", ("ua-blue",))
+    guest.tell("vm", ("ua-default",))
+    guest.release()
+    assert heard.wait(20)
+    guest.release()
+    assert told == [("blue", False)]
+
+
+def test_a_removal_in_time_is_told_by_the_return() -> None:
+    guest = Guest()
+    machine = plugged(guest)
+    machine.removed_late = pytest.fail
+    guest.requested = guest.release
+    machine.unplug("blue")
+    machine.unplug("blue")
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_vm_that_ends_while_its_interface_is_unplugged(monkeypatch: pytest.MonkeyPatch, is_told: bool) -> None:
+    """Whether or not the launcher has heard of it by then."""
+    monkeypatch.setattr(hotplug, "LOOK_SECONDS", 0.01)
+    guest = Guest()
+    machine = plugged(guest)
+    guest.requested = machine.end if is_told else guest.leave
+    with pytest.raises(NotReleased, match=r"^interface blue: the VM has ended, and its interfaces with it$"):
+        machine.unplug("blue")
+
+
+def test_what_libvirt_refuses_while_the_vm_runs_is_said() -> None:
+    guest = Guest()
+
+    def refuse() -> None:
+        raise LibvirtError("no")
+
+    guest.requested = refuse
+    with pytest.raises(LibvirtError, match=r"^no$"):
+        plugged(guest).unplug("blue")
 
 
 def test_ordinals_of_networks_that_run_are_not_given_twice() -> None:

@@ -46,6 +46,7 @@ import sys
 from launcher import cli
 from launcher.machine import hotplug
 hotplug.RELEASE_SECONDS = 0.3
+hotplug.Hotplug.set_link = lambda self, name, link: self._domain.handle.reset()
 sys.exit(cli.main())
 """
 
@@ -169,7 +170,10 @@ def test_a_network_comes_and_goes_while_the_vm_runs(pod: Pod, directory: Path, g
 
 
 def test_a_guest_that_does_not_release_its_nic_keeps_the_network(pod: Pod, directory: Path, guest: GuestImage) -> None:
-    """It has nothing to boot. Ports for three more interfaces than it has are there, and no more."""
+    """Until its machine is reset, as when it reboots: `link` does that here. It has nothing to boot.
+
+    Ports for three more interfaces than it has are there, and no more.
+    """
     document = vmi(guest)
     del document["spec"]["domain"]["firmware"]
     document["spec"]["terminationGracePeriodSeconds"] = 1
@@ -178,11 +182,16 @@ def test_a_guest_that_does_not_release_its_nic_keeps_the_network(pod: Pod, direc
     wait_until((machine.state_dir / "launcher.sock").exists)
     more = [{"name": "blue"}, {"name": "red"}, {"name": "green"}, {"name": "grey"}]
     assert "the machine has room for 3 more interfaces, not 4" in running.attach(*more, code=2)
+    original = second(pod)
     running.attach({"name": "blue"})
     before = second(pod)
     for _ in range(2):
         assert "the guest has not released it within" in running.verb("detach", "blue", code=1)
         assert (running.networks()["blue"]["link"], second(pod)) == ("up", before)
+    running.verb("link", "blue", "up")
+    wait_until(lambda: list(running.networks()) == ["default"], log=machine.errors)
+    assert second(pod) == original
+    assert "network blue: detached, now that the guest has released it" in machine.errors()
     machine.terminate()
     assert machine.await_end() == 4
     machine.assert_pod_restored()
