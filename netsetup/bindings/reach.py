@@ -32,6 +32,8 @@ from netsetup.nft.nat import REPLY_MARK
 
 MAIN_PRIORITY: Final = 32766
 """Where every namespace has the rule for its main table (ip-rule(8))."""
+PROTOCOL: Final = 118
+"""Who has made a rule (FRA_PROTOCOL): a number that linux/rtnetlink.h gives nobody. By that we know ours again."""
 CHOSEN: Final = "the VM's network is "
 """How the line begins about a network that was chosen because the usual one was taken."""
 NOT_IN_RULES: Final = set('"*\\')
@@ -247,21 +249,22 @@ def policy_rules(observed: Namespace, network: VMNetwork) -> list[Rule]:
             continue
         own, vm = ip_address(network.pod.global_addresses(family)[0].address), ip_network(gateway.network)
         answers = [
-            replace(rule, source=gateway.network, mark=REPLY_MARK, selective=True)
+            replace(rule, source=gateway.network, mark=REPLY_MARK, selective=True, protocol=PROTOCOL)
             for rule in observed.rules
             if rule.family == family and rule.source and not rule.selective and _is_of(own, rule.source, vm)
         ]
         earlier = [rule for rule in observed.rules if rule.family == family and _may_divert(rule, vm)]
         if answers or earlier:
             first = max(1, min(rule.priority for rule in (*answers, *earlier)) - 1)
-            rules += [Rule(family, first, TABLE_MAIN, destination=gateway.network), *answers]
+            rules += [Rule(family, first, TABLE_MAIN, destination=gateway.network, protocol=PROTOCOL), *answers]
     return rules
 
 
 def own_rules(observed: Namespace, private: PrivateNetwork) -> list[Rule]:
-    """Those of the namespace that are about the VM's network: only we make such."""
+    """Those of the namespace about the VM's network that we have made; somebody else's are not ours to delete."""
     ours = {private.network4, private.network6}
-    return [rule for rule in observed.rules if {rule.source, rule.destination} & ours]
+    about = [rule for rule in observed.rules if {rule.source, rule.destination} & ours]
+    return [rule for rule in about if rule.protocol == PROTOCOL]
 
 
 def _is_of(own: IPv4Address | IPv6Address, source: str, vm: _Network) -> bool:

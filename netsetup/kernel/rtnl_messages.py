@@ -235,6 +235,8 @@ def rule_message(rule: Rule) -> Any:
             attributes.append((attribute, address))
     if rule.mark:
         attributes += [("FRA_FWMARK", rule.mark), ("FRA_FWMASK", WHOLE_MARK)]
+    if rule.protocol:
+        attributes.append(("FRA_PROTOCOL", rule.protocol))
     message["attrs"] = attributes
     return message
 
@@ -254,4 +256,5 @@ def rule_of(m: Any) -> Rule:
         destination=prefix("FRA_DST", "dst_len"),
         selective=bool(m["tos"]) or m["action"] != FR_ACT_TO_TBL or any(n not in PLAIN_RULE for n, _ in m["attrs"]),
         mark=get("FRA_FWMARK", 0) if get("FRA_FWMASK", 0) == WHOLE_MARK else 0,
+        protocol=get("FRA_PROTOCOL", 0),
     )

@@ -308,6 +308,8 @@ class Rule(Frozen):
     """Whether it looks at more than addresses (a mark, an interface, a port …), that a VM's packets never match."""
     mark: int = 0
     """The whole mark (fwmark) that it looks at; 0 for none, and for a part of one."""
+    protocol: int = 0
+    """Who has made it (ip-rule(8): `protocol`); 0 for unspecified."""
 
     @property
     def text(self) -> str:

@@ -159,6 +159,25 @@ def test_a_rule_that_leads_the_pods_address_past_a_vpn_does_not_lead_the_vm(make
             assert_put_back(vm)
 
 
+@pytest.mark.parametrize("is_vpn", [False, True])
+def test_somebody_elses_rules_about_the_vms_network_stay(make_pod: MakePod, is_vpn: bool) -> None:
+    """Also beside rules of ours, which alone are deleted, and where one leads as ours does."""
+    theirs = ["pref 6000 from 10.0.2.0/24 lookup 100", "pref 9 to 10.0.2.0/24 lookup main"]
+    pod = make_pod(DUAL)
+    with Masqueraded(pod) as vm:
+        if is_vpn:
+            vm.inside.ip("rule add pref 5000 lookup 52", "rule add pref 100 from 10.244.2.5 lookup 200")
+        vm.inside.ip(*(f"rule add {rule}" for rule in theirs))
+        before = vm.inside.ip_json("-4 rule show")
+        assert vm.agent.run("prestart", "--vmi", vm.file).returncode == 0
+        during = vm.inside.ip_json("-4 rule show")
+        assert [rule for rule in during if rule in before] == before
+        assert (len(during) > len(before)) is is_vpn
+        assert vm.agent.run("prestart", "--vmi", vm.file, "--dry-run").stdout.startswith("nothing to do")
+        vm.agent.teardown()
+        assert vm.inside.ip_json("-4 rule show") == before
+
+
 def test_ports_at_another_interface_and_hidden_clients(make_pod: MakePod) -> None:
     """By annotation; a guest with the clients' network of its own answers them, for it does not see their addresses."""
     pod = make_pod(DUAL)
