@@ -10,6 +10,7 @@ from dhcp.lean.frozen import Frozen, replace
 from dhcp.lean.text import is_plain, printable
 from netsetup import record as records
 from netsetup.bindings.device_names import with_devices
+from netsetup.bindings.devices import serves
 from netsetup.bindings.registry import binding_of
 from netsetup.discover import observe
 from netsetup.errors import (
@@ -97,7 +98,8 @@ def prepare_pod_network_interfaces(
     new ones are added, and the others stay with what has changed since.
 
     `left_out` is recorded, None leaves that as it is. A caller that `follows` a pod does not want one set up that is
-    not (NotSetUp), and has networks stay as they are whose pod interface the CNI has taken away.
+    not (NotSetUp), and has networks stay as they are whose pod interface the CNI has taken away, or left without what
+    the VM is behind.
     `host_network` says that this may be the machine's own namespace. What `check` raises about the record that is to
     be, comes before the first change, and in a dry run too.
 
@@ -156,7 +158,7 @@ def _is_over(observed: Namespace, recorded: Record) -> bool:
 
 def _plan_of(observed: Namespace, record: Record, *, follows: bool = False) -> Plan:
     networks = tuple(record.networks.values())
-    without = [network.name for network in networks if observed.link(network.pod.name) is None] if follows else []
+    without = [network.name for network in networks if not serves(observed, network)] if follows else []
     return plan_setup(observed, networks, records.copy_of(record), without=without)
 
 

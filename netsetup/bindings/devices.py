@@ -40,6 +40,7 @@ from netsetup.steps import (
 )
 
 IFNAME_MAX: Final = 15
+NO_ADDRESS: Final = "has no address to masquerade behind"
 NO_GUEST_PORT_KINDS: Final = ("bridge", "vrf", "bond", "team", "macvlan", "macvtap", "ipvlan", "ipvtap")
 """Kinds of devices whose frames go elsewhere than to a port's bridge, or that the kernel takes as no port."""
 
@@ -261,11 +262,23 @@ def guest_port_up_steps(observed: Namespace, network: VMNetwork) -> list[Step]:
 
 
 def require_nic(observed: Namespace, network: VMNetwork) -> Link:
-    """The pod interface. Raises InvalidRequest when it has gone since it was recorded, as after a CNI's DEL."""
+    """The pod interface. Raises InvalidRequest when it has gone since it was recorded, as after a CNI's DEL, or has
+    lost every address where the VM is behind those."""
     nic = observed.link(network.pod.name)
     if nic is None:
         raise InvalidRequest(f"{network.pod.name}: the interface has left this network namespace")
+    if network.guest.is_routed and not any(a.is_global for a in observed.addresses_of(nic.index)):
+        raise InvalidRequest(f"{network.pod.name}: {NO_ADDRESS}")
     return nic
+
+
+def serves(observed: Namespace, network: VMNetwork) -> bool:
+    """Whether the pod interface is as `require_nic` requires it."""
+    try:
+        require_nic(observed, network)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def device_release_steps(observed: Namespace, network: VMNetwork, mac: str = "") -> list[Step]:

@@ -15,6 +15,7 @@ from netsetup.admission import pod_interface, require_no_master
 from netsetup.bindings import dns
 from netsetup.bindings.binding import Hops, UnsuitedInterface
 from netsetup.bindings.devices import (
+    NO_ADDRESS,
     allow_list,
     attach_port_steps,
     bridge_name,
@@ -87,7 +88,7 @@ def admit(observed: Namespace, request: NetworkRequest, resolver: Resolver) -> V
     bridge = bridge_name(pod.name)
     require_bridge_name_free(observed, bridge)
     if not any(pod.global_addresses(family) for family in (AF_INET, AF_INET6)):
-        raise UnsuitedInterface(pod.name, "has no address to masquerade behind")
+        raise UnsuitedInterface(pod.name, NO_ADDRESS)
     private, warnings = chosen_network(observed, pod, request, bridge)
     mac, source = guest_mac(request, local_mac(f"guest {pod.link.mac}"), reserved_mac)
     guest = guest_of(pod, private, mac, source)
@@ -112,11 +113,12 @@ def guest_of(pod: PodInterface, private: PrivateNetwork, mac: str, mac_source: s
 
 
 def merge_observed_changes(observed: Namespace, network: VMNetwork, request: NetworkRequest) -> VMNetwork:
-    """The interface is in use, and what it has now is what holds. Raises InvalidRequest for another VM network."""
+    """The interface is in use, and what it has now is what holds; without any address that is what it had, so that the
+    VM keeps router and lease until it has one again. Raises InvalidRequest for another VM network."""
     private, warnings = kept_network(observed, network, request)
     nic = observed.link(network.pod.name)
     pod = network.pod
-    if nic:
+    if nic and any(address.is_global for address in observed.addresses_of(nic.index)):
         known = {a.identity: a for a in pod.addresses}
         pod = replace(
             pod,
@@ -182,9 +184,9 @@ def hops(network: VMNetwork) -> Hops:
     kept = ", ".join(found[0].address for found in outer if found and found[0])
     own = ", ".join(router.address for router in (guest.router4, guest.router6) if router)
     return Hops(
-        pod_nic=f"keeps {kept}",
+        pod_nic=f"keeps {kept or 'no address'}",
         bridge_port=f"{name} is none: the pod routes between it and {bridge}",
-        bridge=f"has {own}",
+        bridge=f"has {own or 'no address'}",
         guest_port=f"a port of {bridge} with the VM's MAC pinned",
     )
 

@@ -234,3 +234,26 @@ def test_what_a_guest_does_is_not_looked_at() -> None:
             pod.ip("neigh del 192.0.2.77 dev br0")
             assert events.drain(), "and removes"
         events.close()
+
+
+def test_a_masqueraded_pod_without_an_address_serves_on(make_pod: MakePod) -> None:
+    """Router and lease stay, and it is said once; `prestart` refuses, and an address that comes back heals it."""
+    pod = make_pod()
+    with Agent(pod, binding="masquerade") as agent, Followed(agent) as followed:
+        join(agent)
+        reason = "eth0: has no address to masquerade behind"
+        address = agent.status()["networks"][0]["pod_addresses"][0]
+        with RawClient(pod.guest) as client:
+            before, router = offer(client).yiaddr, pod.pod.ip_json("-4 addr show dev k6t-eth0")
+            pod.pod.ip(f"addr del {address} dev eth0")
+            wait_until(lambda: agent.status()["history"]["not_taken_in"] == reason, log=followed.log)
+            assert offer(client).yiaddr == before
+            assert pod.pod.ip_json("-4 addr show dev k6t-eth0") == router
+            refused = agent.run("prestart", "--phase", "network")
+            assert (refused.returncode, reason in refused.stderr) == (2, True), refused.stderr
+            assert "has no address to masquerade behind" in agent.run("doctor").stdout
+            pod.pod.ip(f"addr add {address} dev eth0")
+            wait_until(lambda: agent.status()["history"]["not_taken_in"] == "", log=followed.log)
+            assert offer(client).yiaddr == before
+        assert followed.log().count(reason) == 1
+        assert "DHCP server" not in followed.log(), followed.log()
