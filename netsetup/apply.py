@@ -274,7 +274,7 @@ def _carry_out(
             if recorded is None:
                 restore(netlink, record)
             else:
-                _take_back(netlink, record, added, folder)
+                _take_back(netlink, recorded, record, added, folder)
         except NetworkSetupError as left:
             raise NotRestored(f"{failure}; and putting it back failed: {left}") from failure
         if recorded is None:
@@ -287,9 +287,11 @@ def _carry_out(
         raise error from None
 
 
-def _take_back(netlink: Netlink, record: Record, added: Sequence[str], folder: str) -> None:
-    """Put back networks that were to be added; the others serve on."""
+def _take_back(netlink: Netlink, recorded: Record, record: Record, added: Sequence[str], folder: str) -> None:
+    """Put back networks that were to be added; the others serve on, by the interfaces that these had taken, too."""
     kept = release(netlink, record, added)
+    networks = {name: replace(one, egress=recorded.networks[name].egress) for name, one in kept.networks.items()}
+    kept = records.rewritten(kept, replace(kept, networks=networks))
     records.save(folder, kept)
     observed = observe(netlink)
     run(netlink, _plan_of(observed, kept), observed.links)

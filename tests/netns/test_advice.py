@@ -56,7 +56,12 @@ REFUSALS = {
         ON_MACVLAN, "no macAddress, and the annotation", "fwd", interface={"macAddress": "02:00:00:00:00:77"}
     ),
     "no address to masquerade": Refusal(("addr flush dev eth0",), "use the bridge or fwd binding", "masquerade"),
-    "overlap": Refusal(("addr add 10.0.2.77/24 dev lo",), "choose another one with vmNetworkCIDR", "masquerade"),
+    "overlap": Refusal(
+        ("addr add 10.0.2.77/24 dev lo",),
+        "choose another one with vmNetworkCIDR",
+        "masquerade",
+        network={"vmNetworkCIDR": "10.0.2.0/24"},
+    ),
     "overlap, IPv6": Refusal(
         ("addr add fd98::5/64 dev eth0 nodad",),
         "choose another one with vmIPv6NetworkCIDR",

@@ -396,7 +396,7 @@ def test_a_guest_with_another_mac_that_asks_for_a_lease(make_pod: MakePod) -> No
         agent.prestart()
         client.start()
         agent.wait_for_log("another MAC")
-        examine(agent).assert_names({"guest": f"sends with MAC .*, not {pod.mac}"})
+        examine(agent).assert_names({"guest": f"sends with MAC .*, not {pod.mac}"}, {"guest port"})
 
 
 def test_a_guest_with_another_mac_and_the_address_set_by_hand(make_pod: MakePod) -> None:
@@ -404,7 +404,8 @@ def test_a_guest_with_another_mac_and_the_address_set_by_hand(make_pod: MakePod)
     with Agent(pod) as agent:
         agent.prestart()
         pod.guest.ip("link set eth0 up", "addr add 10.244.1.3/24 dev eth0")
-        examine(agent).assert_names({"guest": f"answers for 10.244.1.3 with MAC {OTHER_MAC}, not {pod.mac}"})
+        answers = f"answers for 10.244.1.3 with MAC {OTHER_MAC}, not {pod.mac}"
+        examine(agent).assert_names({"guest": answers}, {"guest port"})
 
 
 def test_a_guest_that_runs_no_dhcp_client(pod: Pod, agent: Agent) -> None:

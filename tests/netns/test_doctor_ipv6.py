@@ -224,7 +224,7 @@ def test_a_guest_with_another_mac(make_pod: MakePod) -> None:
         agent.prestart()
         configure(pod)
         answers = f"answers for {VM[ALONE]} with MAC 52:54:00:00:00:99, not {pod.mac}"
-        examine(agent).assert_names({"guest": answers}, {"node", "lease"})
+        examine(agent).assert_names({"guest": answers}, {"node", "lease", "guest port"})
 
 
 @pytest.mark.parametrize("shape", [BRIDGED, PROXIED, ALONE])
