@@ -53,9 +53,10 @@ def test_modules_come_after_what_they_need(tmp_path: Path) -> None:
 
 
 def test_kernel_arguments() -> None:
-    assert kernel_arguments() == "console=ttyS0 quiet"
+    assert kernel_arguments() == "console=ttyS0 quiet no_timer_check"
     assert kernel_arguments(ping=("10.0.0.1", "router"), then="poweroff", now="crash", button=False) == (
-        "console=ttyS0 quiet guest.ping=10.0.0.1,router guest.then=poweroff guest.now=crash guest.button=off"
+        "console=ttyS0 quiet no_timer_check guest.ping=10.0.0.1,router guest.then=poweroff guest.now=crash "
+        "guest.button=off"
     )
 
 

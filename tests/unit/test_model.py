@@ -41,7 +41,7 @@ DEFAULTS = {
     " preference=0 metrics=() nexthops=() expires_seconds=0 nexthop_id=0 raw=",
     NextHop: "flags=0 gateway= via=",
     Neighbour: "state=128 flags=0 extended_flags=0 proto=0",
-    Rule: "source= destination= selective=False mark=0",
+    Rule: "source= destination= selective=False mark=0 protocol=0",
     PodInterface: "addresses=() routes=() neighbours=() tables=(254,) tables6=(254,) sysctls=()"
     " resolver=Resolver(nameservers=(), search=(), options=(), problems=(), ports=()) equal_routes=()",
     Guest: "mac_source=pod address4=None address6=None router4=None router6=None router6_link_local= router_mac="
