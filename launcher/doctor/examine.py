@@ -108,8 +108,8 @@ def _guest_checks(guest: GuestStatus | None) -> Iterator[Check]:
     if guest.problem:
         yield warning(Hop.AGENT, guest.problem)
     elif not guest.differences:
-        told = "addresses" if guest.routes is None else "addresses and default routes"
-        yield ok(Hop.AGENT, f"{guest.hostname or 'the guest'} has the {told} that are served")
+        same = "addresses" if guest.routes is None else "addresses and default routes"
+        yield ok(Hop.AGENT, f"{guest.hostname or 'the guest'} has the {same} that are served")
 
 
 def _dropped_sources(record: Record) -> list[Check]:

@@ -1,4 +1,4 @@
-"""A socket that hears of changes of interfaces, addresses, routes, rules and neighbours: rtnetlink(7)'s groups."""
+"""A socket that receives changes of interfaces, addresses, routes, rules and neighbours: rtnetlink(7)'s groups."""
 
 from __future__ import annotations
 

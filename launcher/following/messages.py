@@ -28,7 +28,7 @@ _FACTS = frozenset((IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_IFALI
 
 
 class Judge:
-    """Remembers of each interface what matters, because the kernel tells of it when anything about it changes."""
+    """Remembers of each interface what matters, because the kernel sends all of it when anything changes."""
 
     def __init__(self) -> None:
         self._links: dict[int, object] = {}

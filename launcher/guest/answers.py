@@ -55,7 +55,7 @@ class GuestWord(Frozen):
     kernel: str = ""
     interfaces: tuple[GuestInterface, ...] = ()
     routes: tuple[GuestRoute, ...] | None = None
-    """None where the agent does not tell: before QEMU 9.1 none does."""
+    """None where the agent does not report them: before QEMU 9.1 none does."""
     problem: str = ""
     """Why something is missing; empty where nothing is."""
 

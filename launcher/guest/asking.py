@@ -30,7 +30,7 @@ class GuestStatus(Frozen):
     kernel: str
     interfaces: tuple[GuestInterface, ...]
     routes: tuple[GuestRoute, ...] | None
-    """None where the agent does not tell: before QEMU 9.1 none does."""
+    """None where the agent does not report them: before QEMU 9.1 none does."""
     problem: str
     """Why something is missing; empty where nothing is."""
     served: tuple[Served, ...]
@@ -40,7 +40,7 @@ class GuestStatus(Frozen):
 
 
 def guest_status(state_dir: str | os.PathLike[str] | None, record: Record) -> GuestStatus | None:
-    """The guest of the pod with this state directory; None without a launcher that tells, or without an agent."""
+    """The guest of the pod with this state directory; None without a launcher that answers, or without an agent."""
     try:
         found = ask(None if state_dir is None else os.fspath(state_dir), REQUEST, seconds=SECONDS).get("guest")
         if found is None:

@@ -44,7 +44,7 @@ def served_of(network: str, mac: str, isolated: bool, config: Mapping[str, Any] 
 
 
 def differences(word: GuestWord, served: Iterable[Served]) -> tuple[Difference, ...]:
-    """Every difference; none of a guest that has not told its interfaces."""
+    """Every difference; none of a guest that has not reported its interfaces."""
     if not word.interfaces:
         return ()
     return tuple(found for one in served for found in _of_network(word, one))
